@@ -1,0 +1,27 @@
+"""The mathematics of denoising-time realignment, on torch alone. See the modules; each cites its equations."""
+
+from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
+from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
+from .sampling import Sample, check_run, gaussian_noise, realigned_sample
+from .schedule import LambdaSchedule
+from .trace import Trace, TraceStep
+
+__all__ = [
+    "Gaussian",
+    "ImproperMixtureError",
+    "LambdaSchedule",
+    "NoiseLevel",
+    "Sample",
+    "Trace",
+    "TraceStep",
+    "check_run",
+    "gaussian_noise",
+    "geometric_mixture",
+    "kl_increment",
+    "max_lambda",
+    "noise_prediction",
+    "posterior_variance",
+    "realigned_sample",
+    "realignment_weights",
+    "reverse_posterior",
+]

@@ -1,0 +1,176 @@
+"""Realigned sampling: at each step, draw from the geometric mixture of the models' reverse posteriors.
+
+DeRaDiff, algorithm 1, for any number of anchors, any η and any (α, σ) schedule. Nothing here knows a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .gaussian import (
+    Gaussian,
+    ImproperMixtureError,
+    Scalar,
+    effective_weights,
+    max_lambda,
+    realignment_weights,
+    weighted_sum,
+)
+from .posterior import NoiseLevel, kl_increment, posterior_variance, reverse_posterior
+from .trace import Trace, TraceStep
+
+Denoiser = Callable[[Tensor, NoiseLevel], Tensor]  # (x_t, level) -> D, the predicted x_0, both (B, C, ...)
+NoiseSource = Callable[[float, float], Tensor]  # (sigma, sigma_next) -> standard normal, shaped like x
+StepCallback = Callable[[int, Tensor, Tensor, TraceStep], None]  # (step, x_t, denoised, record)
+
+
+class Sample(NamedTuple):
+    """x: the sample at the last level, (B, C, ...). denoised: the last step's prediction of x_0. trace: the record."""
+
+    x: Tensor
+    denoised: Tensor
+    trace: Trace
+
+
+def gaussian_noise(x: Tensor, seed: int) -> NoiseSource:
+    """A seeded source of step noise shaped like x, drawn on the CPU so that every device gets the same numbers."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(sigma: float, sigma_next: float) -> Tensor:
+        return torch.randn(x.shape, generator=generator).to(x)
+
+    return draw
+
+
+def per_element(value: Scalar, x: Tensor) -> Tensor:
+    """λ as it broadcasts against x (B, C, ...): a number as (), one per batch element (B,) as (B, 1, ...)."""
+    tensor = torch.as_tensor(value, dtype=torch.float32, device=x.device)
+    return tensor.reshape(-1, *[1] * (x.ndim - 1)) if tensor.ndim == 1 else tensor
+
+
+def check_run(levels: Sequence[NoiseLevel], lambdas: Sequence[Sequence[Scalar]], etas: Sequence[float]) -> None:
+    """Refuse, before any model is called, a run that could not be finished. Arguments as `realigned_sample`'s.
+
+    Raises ValueError (empty schedule, lengths that differ, a λ or level that is not finite, an η out of range, noise
+    that does not fall) or ImproperMixtureError, naming the step, the λ and the λ allowed there.
+    """
+    steps = len(levels) - 1
+    if steps < 1:
+        raise ValueError("the schedule is empty: sampling needs at least one step, so at least two noise levels")
+    if len(lambdas) != steps:
+        raise ValueError(f"{steps} steps need as many λ, but there are {len(lambdas)}")
+    for i, (now, then, lam) in enumerate(zip(levels, levels[1:], lambdas)):
+        where = f"step {i + 1} of {steps} (σ {float(now.sigma):.4g} → {float(then.sigma):.4g})"
+        if len(lam) != len(etas) - 1:
+            raise ValueError(f"{where}: {len(etas) - 1} anchors need as many λ, but there are {len(lam)}")
+        if not all(bool(torch.isfinite(torch.as_tensor(v)).all()) for v in (*now, *then, *lam)):
+            raise ValueError(f"{where}: a λ or noise level is not a finite number")
+        try:
+            variances = [posterior_variance(now, then, eta) for eta in etas]
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        weights = realignment_weights([torch.as_tensor(v).detach().cpu().double() for v in lam])
+        try:
+            effective_weights(variances, weights)
+        except ImproperMixtureError as error:
+            raise ImproperMixtureError(_improper_message(where, lam, variances)) from error
+
+
+def _improper_message(where: str, lambdas: Sequence[Scalar], variances: Sequence[Tensor]) -> str:
+    values = ", ".join(f"{torch.as_tensor(v).double().abs().max().item():g}" for v in lambdas)
+    text = f"{where}: λ = {values} has no valid Gaussian, because the models' step variances differ"
+    if len(variances) == 2:
+        text += f". The largest λ allowed there is below {max_lambda(*variances):.4g}"
+    return text + ". Lower λ, or set the anchor's eta to the reference's."
+
+
+def realigned_sample(
+    denoisers: Sequence[Denoiser],
+    x: Tensor,
+    levels: Sequence[NoiseLevel],
+    lambdas: Sequence[Sequence[Scalar]],
+    *,
+    noise: NoiseSource,
+    eta: float | Sequence[float] = 1.0,
+    callback: StepCallback | None = None,
+    steps: Iterable[int] | None = None,
+) -> Sample:
+    """Sample the model that the anchors, weighted by λ, make of the reference.
+
+    denoisers: the reference, then K anchors. x: (B, C, ...) at levels[0]. levels: T + 1 noise levels, falling.
+    lambdas: T rows of K λ, each a number, one per batch element (B,), or a map that broadcasts against x.
+    noise: drawn once per step and shared by all models, as the mixture is one Gaussian; not called where σ_s = 0.
+    eta: 0 (DDIM) to 1 (DDPM), for all models or one each. callback: after the models, before x moves on.
+    steps: yields 0 … T-1; give it a progress bar.
+
+    A model whose weight is 0 for the whole batch is not called in that step.
+    Raises before the first call what `check_run` raises, and ValueError for an x that is not finite.
+    """
+    etas = list(eta) if isinstance(eta, Sequence) else [eta] * len(denoisers)
+    if len(etas) != len(denoisers):
+        raise ValueError(f"{len(denoisers)} models need one eta or one each, but there are {len(etas)}")
+    check_run(levels, lambdas, etas)
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity)")
+
+    trace = Trace()
+    combined = x
+    for i in range(len(levels) - 1) if steps is None else steps:
+        now, then = levels[i], levels[i + 1]
+        lam = [per_element(value, x) for value in lambdas[i]]
+        weights = realignment_weights(lam).to(x.device)
+        called = [bool((w != 0).any()) for w in weights]
+        denoised = [denoise(x, now) if call else None for denoise, call in zip(denoisers, called)]
+
+        posterior, combined = mix_posteriors(x, denoised, weights, now, then, etas)
+        record = TraceStep(
+            sigma=float(now.sigma),
+            sigma_next=float(then.sigma),
+            lambdas=[_batch_mean(value, x) for value in lam],
+            kl_reference=_kl(combined, denoised[0], now, then),
+            kl_anchors=[_kl(combined, d, now, then) for d in denoised[1:]],
+            model_calls=sum(called),
+        )
+        trace.steps.append(record)
+        if callback is not None:
+            callback(i, x, combined, record)
+        x = _draw(posterior, noise, now, then).to(x.dtype)
+    return Sample(x, combined.to(x.dtype), trace)
+
+
+def mix_posteriors(
+    x: Tensor,
+    denoised: Sequence[Tensor | None],
+    weights: Tensor,
+    now: NoiseLevel,
+    then: NoiseLevel,
+    etas: Sequence[float],
+) -> tuple[Gaussian, Tensor]:
+    """The geometric mixture of the models' reverse posteriors at x, and the prediction of x_0 it stands for.
+
+    denoised: D of each model, None where it was not called (its weight is 0 everywhere). weights: (K + 1, ...).
+    Same arithmetic as `geometric_mixture`, but a model without a prediction still has a known variance.
+    """
+    variances = [posterior_variance(now, then, eta).to(x.device, torch.float32) for eta in etas]
+    shares, variance = effective_weights(variances, weights)
+    means = [None if d is None else reverse_posterior(x, d, now, then, eta).mean for d, eta in zip(denoised, etas)]
+    return Gaussian(weighted_sum(means, shares), variance), weighted_sum(denoised, shares)
+
+
+def _draw(posterior: Gaussian, noise: NoiseSource, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+    if float(then.sigma) == 0 or not bool((posterior.variance > 0).any()):
+        return posterior.mean
+    return posterior.mean + posterior.variance.sqrt() * noise(float(now.sigma), float(then.sigma)).to(posterior.mean)
+
+
+def _kl(combined: Tensor, denoised: Tensor | None, now: NoiseLevel, then: NoiseLevel) -> Tensor | None:
+    return None if denoised is None else kl_increment(combined, denoised, now, then)
+
+
+def _batch_mean(value: Tensor, x: Tensor) -> Tensor:
+    """λ per batch element, (B,): the mean over a map's pixels."""
+    return value.expand(x.shape[0], *value.shape[1:]).flatten(1).mean(1) if value.ndim else value.expand(x.shape[0])
