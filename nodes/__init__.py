@@ -1,0 +1,27 @@
+"""Everything that imports the host: one file per node group, thin over `realign_core`."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .anchor import RealignAddAnchor, RealignAnchorFromModel
+from .lambda_schedule import LambdaSchedule
+from .load_anchor import LoadAnchorModel
+from .sampler import RealignSampler
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadAnchorModel,
+    RealignAnchorFromModel,
+    RealignAddAnchor,
+    LambdaSchedule,
+    RealignSampler,
+]
+
+
+class RealignExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> RealignExtension:
+    return RealignExtension()

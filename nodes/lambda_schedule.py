@@ -1,0 +1,126 @@
+"""LambdaSchedule: λ over the steps, by presets and scalars or by the host's curve editor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.input import CurveInput
+from comfy_api.latest import io, ui
+
+from ..realign_core import LambdaSchedule as Schedule
+from .anchor import Anchor
+from .plot import schedule_plot
+from .types import CATEGORY, AnchorType, LambdaType
+
+CURVE_SAMPLES = 129  # a cubic curve is kept as this many points, joined by lines: closer than the eye can tell
+DOMAINS = {"steps": "progress", "noise level": "sigma"}
+SHAPES = ["constant", "linear", "cosine", "ease in", "ease out", "ease in-out", "step", "interval", "curve"]
+
+
+class LambdaSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LambdaSchedule",
+            display_name="λ Schedule",
+            category=CATEGORY,
+            description="λ that changes over the steps. The node shows it as a plot after a run.",
+            search_aliases=["deradiff", "lambda", "schedule", "curve", "alignment", "kl"],
+            inputs=[
+                io.Combo.Input(
+                    "shape",
+                    options=SHAPES,
+                    default="linear",
+                    tooltip=(
+                        "constant: λ is start. linear, cosine, ease: from start to end between begin and stop. "
+                        "step: start before begin, end from there. interval: start between begin and stop, 0 outside "
+                        "(one model call there). curve: the curve below."
+                    ),
+                ),
+                _lambda("start", 0.0, "λ at begin (-10 to 10)."),
+                _lambda("end", 1.0, "λ at stop (-10 to 10)."),
+                _point("begin", 0.0, "Where the change begins (0–1 of the run)."),
+                _point("stop", 1.0, "Where the change stops (0–1 of the run)."),
+                io.Curve.Input("curve", optional=True, tooltip="λ over the run, for shape “curve”: 0–1, then scaled."),
+                _lambda(
+                    "scale", 1.0, "λ is multiplied by this (-10 to 10): a curve up to 1 with scale 1.5 ends at 1.5."
+                ),
+                _lambda("offset", 0.0, "This is added to λ (-10 to 10), after scale."),
+                io.Combo.Input(
+                    "over",
+                    options=list(DOMAINS),
+                    advanced=True,
+                    tooltip=(
+                        "steps: the run is counted in steps. noise level: in log σ, so that λ belongs to a noise level "
+                        "whatever the steps and the scheduler."
+                    ),
+                ),
+                _sigma("sigma_max", "For “noise level”: σ at 0 of the run. 0: the run's first."),
+                _sigma("sigma_min", "For “noise level”: σ at 1 of the run. 0: the run's last above 0."),
+                io.Int.Input(
+                    "steps", default=25, min=1, max=10000, tooltip="Steps that the plot marks (1–10000). Only for it."
+                ),
+                AnchorType.Input("anchor", optional=True, tooltip="With an anchor of known β, β/λ is plotted too."),
+            ],
+            outputs=[LambdaType.Output(display_name="λ schedule", tooltip="For Realign Sampler.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        shape: str,
+        start: float,
+        end: float,
+        begin: float,
+        stop: float,
+        scale: float,
+        offset: float,
+        over: str,
+        sigma_max: float,
+        sigma_min: float,
+        steps: int,
+        curve: Any = None,
+        anchor: Anchor | None = None,
+    ) -> io.NodeOutput:
+        schedule = Schedule(
+            shape=shape,
+            start=start,
+            end=end,
+            begin=begin,
+            stop=stop,
+            points=curve_points(curve) if shape == "curve" else (),
+            scale=scale,
+            offset=offset,
+            domain=DOMAINS[over],
+            sigma_max=sigma_max or None,
+            sigma_min=sigma_min or None,
+        )
+        lambdas = [schedule.at(i / max(steps - 1, 1)) for i in range(steps)]
+        axis = f"step 1 … {steps}" if over == "steps" else "log σ, from the first to the last noise level"
+        plot = schedule_plot(lambdas, anchor.beta if anchor else None, axis)
+        return io.NodeOutput(schedule, ui=ui.PreviewImage(plot, cls=cls))
+
+
+def curve_points(curve: Any) -> tuple[tuple[float, float], ...]:
+    """The host's CURVE, in its own interpolation, as points joined by lines. Raises ValueError where there is none."""
+    if curve is None:
+        raise ValueError("Shape “curve” needs a curve: draw one on the node, or choose another shape.")
+    drawn = CurveInput.from_raw(curve)
+    if not drawn.points:
+        raise ValueError("The λ curve has no points: draw at least one.")
+    xs = [i / (CURVE_SAMPLES - 1) for i in range(CURVE_SAMPLES)]
+    return tuple((x, float(drawn.interp(x))) for x in xs)
+
+
+def _lambda(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, round=0.001, tooltip=tooltip)
+
+
+def _point(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip)
+
+
+def _sigma(name: str, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(
+        name, default=0.0, min=0.0, max=100000.0, step=0.01, advanced=True, tooltip=f"{tooltip} (0–100000)"
+    )

@@ -1,0 +1,110 @@
+"""LoadAnchorModel: an aligned model from any file an artist would have."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from .anchor import BETA_TOOLTIP, NO_BETA, Anchor, typed_beta
+from .beta import beta_from_metadata
+from .lora import StateDict, is_lora, match_lora, normalise
+from .model_file import find_file, list_files, load_model, read_file
+from .model_pair import check_pair
+from .node_text import show_text
+from .types import CATEGORY, AnchorType
+
+FROM_FILE = "from file"
+
+
+class LoadAnchorModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadAnchorModel",
+            display_name="Load Anchor Model",
+            category=CATEGORY,
+            description=(
+                "Loads the aligned model (the anchor) that belongs to a reference: a full checkpoint, a diffusion "
+                "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers or PEFT)."
+            ),
+            search_aliases=["deradiff", "rlg", "anchor", "alignment", "dpo", "spo", "flow-grpo", "kl"],
+            inputs=[
+                io.Model.Input("model", tooltip="The reference: the model that was aligned, before alignment."),
+                io.Combo.Input(
+                    "anchor_name",
+                    options=list_files(),
+                    tooltip="The anchor's file, from the checkpoints, diffusion_models and loras folders.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Strength of a LoRA (-10 to 10; 1 as trained). Without effect on a full model: use λ.",
+                ),
+                io.Combo.Input(
+                    "beta_source",
+                    options=[FROM_FILE, "typed", NO_BETA],
+                    tooltip=(
+                        "Where β comes from: the file's metadata where its trainer wrote it, the value typed below, or "
+                        "none. Without β, λ is only called “strength”."
+                    ),
+                ),
+                io.Float.Input("beta", default=5000.0, min=0.0, max=1e9, step=0.01, tooltip=BETA_TOOLTIP),
+            ],
+            outputs=[
+                AnchorType.Output(display_name="anchor", tooltip="The anchor, for Realign Sampler."),
+                io.Model.Output(display_name="model", tooltip="The anchor as a MODEL, for any other node."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: ModelPatcher, anchor_name: str, strength: float, beta_source: str, beta: float
+    ) -> io.NodeOutput:
+        path = find_file(anchor_name)
+        known = None if beta_source == FROM_FILE else typed_beta(beta_source, beta)
+        state_dict, metadata = read_file(path)
+        if beta_source == FROM_FILE:
+            known = beta_from_metadata(metadata)
+        label = f"β = {known:g}" if known else "β unknown: λ is strength"
+
+        if is_lora(state_dict):
+            state_dict, scale_known = normalise(state_dict, path, metadata)
+            patcher, note = lora_clone(model, state_dict, strength, path.name)
+            label += f"\n{note}"
+            if not scale_known:
+                label += "\nno lora_alpha found (adapter_config.json): alpha = rank is assumed"
+        else:
+            patcher = load_model(path, state_dict, metadata)
+            check_pair(model, patcher, path.name)
+        logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
+        show_text(getattr(cls.hidden, "unique_id", None), label)
+        return io.NodeOutput(Anchor(patcher, path.name, known), patcher)
+
+
+def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name: str) -> tuple[ModelPatcher, str]:
+    """A clone of the reference with the LoRA on it, and how much of the file it uses. Shares the reference's weights.
+
+    Raises ValueError for a LoRA that fits no layer of the reference, or that holds NaN or infinity.
+    """
+    if not all(bool(torch.isfinite(weight).all()) for weight in state_dict.values() if weight.is_floating_point()):
+        raise ValueError(f"The LoRA “{name}” holds values that are not finite numbers (NaN or infinity): it is broken.")
+    patches, share, missed = match_lora(model, state_dict)
+    if not patches:
+        raise ValueError(
+            f"The LoRA “{name}” fits no layer of the reference ({type(model.model.model_config).__name__}): it was "
+            "made for another architecture. Choose a LoRA for this model, or the model this LoRA is for."
+        )
+    clone = model.clone()
+    clone.add_patches(patches, strength)
+    note = f"{share:.0%} of the LoRA's layers matched"
+    if share < 1:
+        logging.warning("Realign anchor %s: only %s, e.g. not %s", name, note, missed)
+        note = f"only {note}"
+    return clone, note

@@ -1,0 +1,104 @@
+"""Anchor files: listed over the host's folders, and read so that what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import comfy.model_detection
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from .lora import StateDict
+
+FOLDERS = ("checkpoints", "diffusion_models", "loras")
+
+
+def list_files() -> list[str]:
+    """Every file an anchor can come from, as "folder/name", in the host's model folders."""
+    return [f"{folder}/{name}" for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
+
+
+def find_file(choice: str) -> Path:
+    """The path behind "folder/name". Raises ValueError where there is no such file."""
+    folder, _, name = choice.partition("/")
+    path = folder_paths.get_full_path(folder, name) if folder in FOLDERS else None
+    if path is None:
+        raise ValueError(
+            f"There is no anchor file “{choice}”. Put it into ComfyUI's models/{FOLDERS[0]}, models/{FOLDERS[1]} or "
+            f"models/{FOLDERS[2]} folder, press R to refresh, and choose it again."
+        )
+    return Path(path)
+
+
+def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
+    """Tensors and metadata of a safetensors file or a plain-weights pickle, by the host's safe loading.
+
+    Raises ValueError, in one sentence, for a file that is truncated, corrupt, or holds more than weights.
+    """
+    try:
+        loaded, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
+            raise ValueError(
+                f"“{path.name}” holds Python objects besides weights, which could run code when opened, so it was not "
+                "opened. Use a .safetensors version of it."
+            ) from error
+        raise _unreadable(path, error) from error
+    except Exception as error:  # every reader has its own errors for the same broken file
+        raise _unreadable(path, error) from error
+    weights = {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not weights:
+        raise ValueError(f"“{path.name}” holds no weights. Choose a model or LoRA file.")
+    return weights, metadata or {}
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ValueError(f"“{path.name}” cannot be read: it is truncated or corrupt ({reason}). Download it again.")
+
+
+def load_model(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> ModelPatcher:
+    """A full model in any layout the host detects: checkpoint, diffusion model, diffusers UNet or transformer.
+
+    Raises ValueError for a file that is no diffusion model, or that lacks weights: the host would only warn, and
+    sample with what happened to lie in memory.
+    """
+    missing = _MissingWeights()
+    logging.getLogger().addHandler(missing)
+    try:
+        reload: tuple[Any, ...]
+        if any(key.startswith("model.diffusion_model.") for key in state_dict):
+            patcher = comfy.sd.load_state_dict_guess_config(
+                state_dict, output_vae=False, output_clip=False, metadata=metadata
+            )[0]
+            reload = (comfy.sd.load_checkpoint_guess_config, (str(path), False, False), 0)
+        else:
+            patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, metadata=metadata)
+            reload = (comfy.sd.load_diffusion_model, (str(path), {}))
+    except Exception as error:
+        raise ValueError(f"“{path.name}” is no diffusion model that this ComfyUI can load ({error}).") from error
+    finally:
+        logging.getLogger().removeHandler(missing)
+    if patcher is None:
+        raise ValueError(f"“{path.name}” is neither a diffusion model that this ComfyUI knows nor a LoRA.")
+    if missing.message:
+        raise ValueError(f"“{path.name}” is incomplete: weights are missing ({missing.message}). Download it again.")
+    patcher.cached_patcher_init = reload
+    return patcher
+
+
+class _MissingWeights(logging.Handler):
+    """Hears the host's warning about weights that a file lacks (comfy/model_base.py, `load_model_weights`)."""
+
+    message = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith("unet missing"):
+            self.message = text[:200]

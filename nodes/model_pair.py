@@ -1,0 +1,113 @@
+"""Reference and anchor as the host's model objects: do they fit each other, and can both be loaded at once?"""
+
+from __future__ import annotations
+
+import copy
+
+import comfy.model_management
+import comfy.model_sampling
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..realign_core import NoiseLevel
+
+VARIANCE_EXPLODING = (comfy.model_sampling.EPS, comfy.model_sampling.V_PREDICTION, comfy.model_sampling.EDM)
+FLOW = (comfy.model_sampling.CONST,)
+# They derive from EPS or CONST, but their samples do not follow x_t = α x_0 + σ ε.
+NOT_DIFFUSION = tuple(
+    getattr(comfy.model_sampling, name)
+    for name in ("X0", "IMG_TO_IMG", "IMG_TO_IMG_FLOW")
+    if hasattr(comfy.model_sampling, name)
+)
+
+
+def prediction_type(patcher: ModelPatcher) -> str:
+    """What the model predicts, as the host names it: EPS, V_PREDICTION, CONST (flow matching) …"""
+    for cls in type(patcher.get_model_object("model_sampling")).__mro__:
+        if not issubclass(cls, torch.nn.Module):
+            return cls.__name__
+    return "unknown"
+
+
+def noise_levels(patcher: ModelPatcher, sigmas: torch.Tensor) -> list[NoiseLevel]:
+    """α and σ of each of the host's sigmas (T + 1,). Raises ValueError for a model that is neither VE nor flow.
+
+    The host samples EPS, V_PREDICTION and EDM models in the VE scaling, α = 1, and flow models with α = 1 - σ
+    (comfy/model_sampling.py, `noise_scaling`).
+    """
+    sampling = patcher.get_model_object("model_sampling")
+    values = [float(s) for s in sigmas]
+    if isinstance(sampling, FLOW) and not isinstance(sampling, NOT_DIFFUSION):
+        noise_scale = float(getattr(sampling, "noise_scale", 1.0))
+        return [NoiseLevel(1.0 - s, s * noise_scale) for s in values]
+    if isinstance(sampling, VARIANCE_EXPLODING) and not isinstance(sampling, NOT_DIFFUSION):
+        return [NoiseLevel(1.0, s) for s in values]
+    raise ValueError(
+        f"Realign cannot sample a {prediction_type(patcher)} model ({architecture(patcher)}): its noise is neither "
+        "of the EPS, V_PREDICTION or EDM kind nor flow matching (CONST). Use another reference model."
+    )
+
+
+def architecture(patcher: ModelPatcher) -> str:
+    """The host's name of the model's family, e.g. SD15, SDXL, SD3."""
+    return type(patcher.model.model_config).__name__
+
+
+def check_pair(reference: ModelPatcher, anchor: ModelPatcher, name: str) -> None:
+    """Raise ValueError, in one sentence an artist can act on, unless the anchor can be mixed with the reference."""
+    ours, theirs = architecture(reference), architecture(anchor)
+    advice = "An anchor must be the reference model itself, trained further (DPO, SPO …), or a LoRA for it."
+    if type(reference.model.diffusion_model) is not type(anchor.model.diffusion_model) or ours != theirs:
+        raise ValueError(f"The anchor “{name}” is {theirs}, but the reference model is {ours}. {advice}")
+    difference = _layer_difference(reference, anchor)
+    if difference:
+        raise ValueError(
+            f"The anchor “{name}” is a different kind of {ours} than the reference: {difference}. {advice}"
+        )
+    ours, theirs = prediction_type(reference), prediction_type(anchor)
+    if ours != theirs:
+        raise ValueError(
+            f"The anchor “{name}” predicts {theirs}, but the reference model predicts {ours}. If they are trained "
+            "alike, load the anchor with a model loader, apply the same ModelSampling node to it as to the "
+            "reference, and use “Anchor from MODEL”."
+        )
+
+
+def _layer_difference(reference: ModelPatcher, anchor: ModelPatcher) -> str:
+    """The first layer whose weight differs in shape or that only one has; empty where all agree."""
+    ours, theirs = _weight_shapes(reference), _weight_shapes(anchor)
+    if not ours or not theirs:  # quantised models keep packed tensors, whose shapes say nothing
+        return ""
+    for layer, shape in ours.items():
+        if layer not in theirs:
+            return f"it has no layer {layer}"
+        if theirs[layer] != shape:
+            return f"its layer {layer} is {_times(theirs[layer])}, where the reference has {_times(shape)}"
+    extra = next((layer for layer in theirs if layer not in ours), None)
+    return f"it has a layer {extra} that the reference lacks" if extra else ""
+
+
+def _weight_shapes(patcher: ModelPatcher) -> dict[str, tuple[int, ...]]:
+    weights = {k: v for k, v in patcher.model.diffusion_model.state_dict().items() if k.endswith(".weight")}
+    if any(not v.is_floating_point() or v.dtype.itemsize < 2 for v in weights.values()):
+        return {}
+    return {k.removesuffix(".weight"): tuple(v.shape) for k, v in weights.items()}
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def with_own_weights(patcher: ModelPatcher) -> ModelPatcher:
+    """The same model with the same patches, on a weight copy of its own.
+
+    A MODEL and its LoRA clone share one module; loading both for one run patches that module twice over, and both
+    passes then silently use the same weights. The host can read a loader's model again (`deepclone_multigpu`); a
+    model that came from elsewhere is copied, once the host has taken its patches off the shared weights.
+    """
+    if getattr(patcher, "cached_patcher_init", None) is not None:
+        return patcher.deepclone_multigpu()
+    comfy.model_management.unload_model_and_clones(patcher)
+    clone = patcher.clone(model_override=(copy.deepcopy(patcher.model), ({}, {}, {}, set())))
+    clone.hook_backup = {}
+    return clone

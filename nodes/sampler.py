@@ -1,0 +1,212 @@
+"""RealignSampler: KSampler for a reference and its anchors, drawing each step from their mixed posteriors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.k_diffusion.sampling import default_noise_sampler, trange
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
+
+from ..realign_core import LambdaSchedule, NoiseLevel, Sample, TraceStep, check_run, realigned_sample
+from .anchor import Anchor
+from .conditioning import Conditioning
+from .guider import RealignGuider
+from .model_pair import check_pair, noise_levels
+from .sampler_inputs import sampler_schema
+
+ETA = {"ddpm": 1.0, "ddim": 0.0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, settled before any model is loaded. levels: T + 1. lambdas: T rows, a λ per anchor. etas: per model."""
+
+    sigmas: torch.Tensor
+    levels: list[NoiseLevel]
+    lambdas: list[list[float]]
+    etas: list[float]
+    inpaint_options: dict[str, Any]
+
+    def uses(self, anchor: int) -> bool:
+        return any(row[anchor] != 0 for row in self.lambdas)
+
+
+def plan_run(
+    model: ModelPatcher,
+    shares: list[float],
+    schedule: LambdaSchedule,
+    *,
+    steps: int,
+    sampler_name: str,
+    scheduler: str,
+    denoise: float,
+    eta: float,
+    anchor_eta: float,
+    start_at_step: int,
+    end_at_step: int,
+    return_with_leftover_noise: bool,
+) -> Plan:
+    """σ, λ and η of every step. Raises ValueError for a run that cannot be done, before any model call.
+
+    The slicing is KSampler.sample's (comfy/samplers.py). λ's progress is that of the whole schedule, so that a run
+    split in two over start and end steps has the λ of the undivided one.
+    """
+    sampler = comfy.samplers.KSampler(
+        model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options
+    )
+    sigmas = sampler.sigmas.cpu()
+    whole = [float(s) for s in sigmas]
+    last = min(end_at_step, len(whole) - 1)
+    if start_at_step >= last:
+        raise ValueError(
+            f"There is no step to sample: with {steps} steps and denoise {denoise:g} the steps run from 0 to "
+            f"{max(len(whole) - 1, 0)}, and start_at_step {start_at_step} and end_at_step {end_at_step} leave none. "
+            "Raise denoise above 0, lower start_at_step or raise end_at_step."
+        )
+    row = schedule.over(whole)[start_at_step:last]
+    sigmas = sigmas[start_at_step : last + 1].clone()
+    if not return_with_leftover_noise:
+        sigmas[-1] = 0
+
+    reference_eta = ETA[sampler_name] if eta < 0 else eta
+    plan = Plan(
+        sigmas=sigmas,
+        levels=noise_levels(model, sigmas),
+        lambdas=[[value * share for share in shares] for value in row],
+        etas=[reference_eta] + [reference_eta if anchor_eta < 0 else anchor_eta] * len(shares),
+        inpaint_options=comfy.samplers.sampler_object(sampler_name).inpaint_options,
+    )
+    check_run(plan.levels, plan.lambdas, plan.etas)
+    return plan
+
+
+def posterior_sampler(guider: RealignGuider, plan: Plan, finished: list[Sample]) -> comfy.samplers.KSAMPLER:
+    """The host's sampler object around `realigned_sample`. The result is appended to `finished`."""
+    sigma_of = dict(zip(plan.levels, plan.sigmas))
+
+    def sample_realigned(
+        model: Any,
+        x: torch.Tensor,
+        sigmas: torch.Tensor,
+        extra_args: dict[str, Any],
+        callback: Any = None,
+        disable: bool | None = None,
+    ) -> torch.Tensor:
+        s_in = x.new_ones([x.shape[0]])
+        prepared = iter(guider.anchor_predictions)
+
+        def reference(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+            return model(x, sigma_of[level].to(x) * s_in, **extra_args)
+
+        def anchor(predict: Any) -> Any:
+            return lambda x, level: predict(x, sigma_of[level].to(x) * s_in)
+
+        def report(step: int, x: torch.Tensor, denoised: torch.Tensor, record: TraceStep) -> None:
+            if callback is not None:
+                sigma = sigmas[step]
+                callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+
+        anchors = [anchor(next(prepared)) if plan.uses(k) else _unused for k in range(len(plan.etas) - 1)]
+        finished.append(
+            realigned_sample(
+                [reference, *anchors],
+                x,
+                plan.levels,
+                plan.lambdas,
+                noise=default_noise_sampler(x, seed=extra_args.get("seed")),
+                eta=plan.etas,
+                callback=report,
+                steps=trange(len(plan.levels) - 1, disable=disable),
+            )
+        )
+        return finished[-1].x
+
+    return comfy.samplers.KSAMPLER(sample_realigned, inpaint_options=plan.inpaint_options)
+
+
+def _unused(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+    raise AssertionError("an anchor whose λ is 0 in every step was called")
+
+
+class RealignSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return sampler_schema(list(ETA))
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        anchor: Anchor,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        denoise: float,
+        lambda_: float,
+        eta: float = -1.0,
+        anchor_eta: float = -1.0,
+        anchor_cfg: float = -1.0,
+        add_noise: bool = True,
+        start_at_step: int = 0,
+        end_at_step: int = 10000,
+        return_with_leftover_noise: bool = False,
+        lambda_schedule: LambdaSchedule | None = None,
+        anchor_positive: Conditioning | None = None,
+        anchor_negative: Conditioning | None = None,
+    ) -> io.NodeOutput:
+        anchors = anchor.all()
+        for one in anchors:
+            check_pair(model, one.patcher, one.name)
+        plan = plan_run(
+            model,
+            [one.share for one in anchors],
+            lambda_schedule or LambdaSchedule(start=lambda_),
+            steps=steps,
+            sampler_name=sampler_name,
+            scheduler=scheduler,
+            denoise=denoise,
+            eta=eta,
+            anchor_eta=anchor_eta,
+            start_at_step=start_at_step,
+            end_at_step=end_at_step,
+            return_with_leftover_noise=return_with_leftover_noise,
+        )
+        patchers: list[ModelPatcher] = [model]
+        for k, one in enumerate(anchors):
+            if plan.uses(k):
+                patchers.append(one.beside(patchers))
+        guider = RealignGuider(model, patchers[1:])
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+        guider.set_anchor_conds(anchor_positive or positive, anchor_negative or negative)
+        guider.set_anchor_cfg(cfg if anchor_cfg < 0 else anchor_cfg)
+
+        noise = Noise_RandomNoise(seed) if add_noise else Noise_EmptyNoise()
+        noise.seed = seed  # also seeds the noise of the steps
+        finished: list[Sample] = []
+        sampler = posterior_sampler(guider, plan, finished)
+        sampled = SamplerCustomAdvanced.execute(noise, guider, sampler, plan.sigmas, latent_image)
+        latent, denoised = sampled.args
+
+        trace = finished[-1].trace
+        trace.info = {
+            "anchors": [{"name": one.name, "beta": one.beta, "share": one.share} for one in anchors],
+            "seed": seed,
+            "steps": steps,
+            "cfg": cfg,
+            "sampler": sampler_name,
+            "scheduler": scheduler,
+            "denoise": denoise,
+            "etas": plan.etas,
+        }
+        return io.NodeOutput(latent, denoised, trace.to_json())

@@ -1,0 +1,10 @@
+"""The socket types that the nodes share."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+AnchorType = io.Custom("REALIGN_ANCHOR")
+LambdaType = io.Custom("REALIGN_LAMBDA")
+
+CATEGORY = "realign"

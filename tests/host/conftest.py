@@ -1,0 +1,61 @@
+"""The real host in this process: its folder from REALIGN_HOST (or COMFYUI_PATH), and the pack as `realign`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PACK = Path(__file__).parents[2]
+
+
+def _enter_host() -> None:
+    host = os.environ.get("REALIGN_HOST") or os.environ.get("COMFYUI_PATH")
+    if not host or not (Path(host) / "main.py").is_file():
+        raise pytest.UsageError("tests/host need a ComfyUI: run `make test`, or set REALIGN_HOST to its folder")
+    sys.path.insert(0, host)
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available()
+    args.use_pytorch_cross_attention = True  # the default picks slow kernels for tiny CPU models
+    spec = importlib.util.spec_from_file_location(
+        "realign", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["realign"] = module
+    spec.loader.exec_module(module)
+
+
+_enter_host()
+
+
+@pytest.fixture(autouse=True)
+def inference_mode():
+    """Nodes run under inference mode in the host."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory):
+    """The host's model folders, empty, in a temporary place: <dir>/checkpoints, diffusion_models, loras, controlnet."""
+    import folder_paths
+
+    base = tmp_path_factory.mktemp("models")
+    for kind in ("checkpoints", "diffusion_models", "loras", "controlnet"):
+        (base / kind).mkdir()
+        _, extensions = folder_paths.folder_names_and_paths[kind]
+        folder_paths.folder_names_and_paths[kind] = ([str(base / kind)], extensions)
+    return base
+
+
+@pytest.fixture(scope="session")
+def tiny(models_dir):
+    """Small random checkpoints of real architectures, by name; see tiny_models.py."""
+    import tiny_models
+
+    return tiny_models.TinyModels(models_dir)
