@@ -59,3 +59,16 @@ def tiny(models_dir):
     import tiny_models
 
     return tiny_models.TinyModels(models_dir)
+
+
+@pytest.fixture(scope="session")
+def models(tiny):
+    """(reference, anchor) of an architecture, by the stock loader, loaded once."""
+    loaded = {}
+
+    def load(kind):
+        if kind not in loaded:
+            loaded[kind] = (tiny.load(tiny.reference(kind)), tiny.load(tiny.anchor(kind)))
+        return loaded[kind]
+
+    return load

@@ -64,7 +64,9 @@ def fill(module: torch.nn.Module, generator: torch.Generator, scale: float = 1.0
 def perturbed(weights: dict[str, torch.Tensor], seed: int, amount: float = 0.3) -> dict[str, torch.Tensor]:
     """Every weight moved by `amount` of its own spread: an anchor that differs from its reference everywhere."""
     generator = torch.Generator().manual_seed(seed)
-    return {k: v + amount * v.std().nan_to_num(0.1) * torch.randn(v.shape, generator=generator) for k, v in weights.items()}
+    return {
+        k: v + amount * v.std().nan_to_num(0.1) * torch.randn(v.shape, generator=generator) for k, v in weights.items()
+    }
 
 
 class TinyModels:
@@ -92,12 +94,21 @@ class TinyModels:
                 depth=1,
                 patch_size=2,
                 adm_in_channels=2048,
-                context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 64}},
+                context_embedder_config={
+                    "target": "torch.nn.Linear",
+                    "params": {"in_features": 4096, "out_features": 64},
+                },
                 num_patches=1024,
                 **common,
             )
         return UNetModel(
-            image_size=32, in_channels=4, out_channels=4, use_spatial_transformer=True, legacy=False, **UNET[kind], **common
+            image_size=32,
+            in_channels=4,
+            out_channels=4,
+            use_spatial_transformer=True,
+            legacy=False,
+            **UNET[kind],
+            **common,
         )
 
     def checkpoint(self, name: str, weights: dict[str, torch.Tensor]) -> Path:
