@@ -7,7 +7,7 @@ import comfy.hooks
 import pytest
 import tiny_models
 import torch
-from runs import TOLERANCE, assert_parity, conds_of, distance, realign, stock
+from host_runs import TOLERANCE, assert_parity, conds_of, distance, realign, stock
 
 import nodes as host
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from runs import conds_of, realign, stock
+from host_runs import conds_of, realign, stock
 
 
 @pytest.fixture

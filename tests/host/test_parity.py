@@ -6,7 +6,7 @@ import pytest
 import tiny_models
 import torch
 from comfy.samplers import KSampler
-from runs import TOLERANCE, assert_parity, conds_of, distance, realign, stock
+from host_runs import TOLERANCE, assert_parity, conds_of, distance, realign, stock
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])

@@ -158,6 +158,29 @@ class TinyModels:
         return out
 
 
+def full_sd15() -> torch.nn.Module:
+    """SD 1.5's UNet at its real size, without memory for its weights."""
+    return UNetModel(
+        image_size=32,
+        in_channels=4,
+        out_channels=4,
+        use_spatial_transformer=True,
+        legacy=False,
+        model_channels=320,
+        num_res_blocks=[2, 2, 2, 2],
+        channel_mult=[1, 2, 4, 4],
+        transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],
+        transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        transformer_depth_middle=1,
+        context_dim=768,
+        num_heads=8,
+        use_linear_in_transformer=False,
+        dtype=torch.float32,
+        device="meta",
+        operations=comfy.ops.disable_weight_init,
+    )
+
+
 def conditioning(kind: str, seed: int, batch: int = 1) -> list:
     """[[context (B, 77, dim), {...}]] as the host's text encoders give it."""
     generator = torch.Generator().manual_seed(seed)
