@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .anchor import RealignAddAnchor, RealignAnchorFromModel
+from .demo import RealignDemoModels
 from .lambda_schedule import LambdaSchedule
 from .load_anchor import LoadAnchorModel
 from .sampler import RealignSampler
@@ -15,6 +16,7 @@ NODES: list[type[io.ComfyNode]] = [
     RealignAddAnchor,
     LambdaSchedule,
     RealignSampler,
+    RealignDemoModels,
 ]
 
 

@@ -133,6 +133,17 @@ def _unused(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
     raise AssertionError("an anchor whose λ is 0 in every step was called")
 
 
+def check_latent(latent: dict[str, Any]) -> None:
+    """Raise ValueError for a latent with NaN or infinity: the run would end in a black picture."""
+    samples = latent["samples"]
+    parts = samples.unbind() if samples.is_nested else [samples]
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
+        raise ValueError(
+            "The latent image holds values that are not finite numbers (NaN or infinity), so the node that made it "
+            "failed: look at its picture, and if it is black, use a VAE or model that does not overflow in fp16."
+        )
+
+
 class RealignSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -164,6 +175,7 @@ class RealignSampler(io.ComfyNode):
         anchor_positive: Conditioning | None = None,
         anchor_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
+        check_latent(latent_image)
         anchors = anchor.all()
         for one in anchors:
             check_pair(model, one.patcher, one.name)

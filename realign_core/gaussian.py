@@ -78,10 +78,10 @@ def effective_weights(variances: Sequence[Tensor], weights: Tensor) -> tuple[Ten
     precision = shares.sum(0)
     if not bool((precision > 0).all()):
         worst = precision.argmin()
-        w_worst, v_worst = (t.reshape(t.shape[0], -1)[:, worst].tolist() for t in (w, v))
+        w_worst, v_worst = (", ".join(f"{n:.6g}" for n in t.reshape(len(t), -1)[:, worst].tolist()) for t in (w, v))
         raise ImproperMixtureError(
             "these weights and variances have no Gaussian: the mixture's precision Σ w_k / v_k is not positive "
-            f"(weights {w_worst}, variances {v_worst}). "
+            f"(weights {w_worst}; variances {v_worst}). "
             "Bring λ closer to [0, 1], or use the same η for every model."
         )
     return shares / precision, smallest / precision

@@ -5,6 +5,7 @@ DeRaDiff, algorithm 1, for any number of anchors, any η and any (α, σ) schedu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -47,16 +48,28 @@ def gaussian_noise(x: Tensor, seed: int) -> NoiseSource:
 
 
 def per_element(value: Scalar, x: Tensor) -> Tensor:
-    """λ as it broadcasts against x (B, C, ...): a number as (), one per batch element (B,) as (B, 1, ...)."""
+    """λ as it broadcasts against x (B, C, ...): a number as (), one per batch element (B,) as (B, 1, ...), a map with
+    as many dimensions as x. Raises ValueError for a λ that does not fit x."""
     tensor = torch.as_tensor(value, dtype=torch.float32, device=x.device)
-    return tensor.reshape(-1, *[1] * (x.ndim - 1)) if tensor.ndim == 1 else tensor
+    if tensor.ndim == 0:
+        return tensor
+    sizes = tensor.shape + (1,) * (x.ndim - 1) if tensor.ndim == 1 else (1,) * (x.ndim - tensor.ndim) + tensor.shape
+    if len(sizes) != x.ndim or any(n not in (1, m) for n, m in zip(sizes, x.shape)):
+        raise ValueError(f"a λ of shape {tuple(tensor.shape)} does not fit a sample of shape {tuple(x.shape)}")
+    return tensor.reshape(sizes)
 
 
-def check_run(levels: Sequence[NoiseLevel], lambdas: Sequence[Sequence[Scalar]], etas: Sequence[float]) -> None:
-    """Refuse, before any model is called, a run that could not be finished. Arguments as `realigned_sample`'s.
+def check_run(
+    levels: Sequence[NoiseLevel],
+    lambdas: Sequence[Sequence[Scalar]],
+    etas: Sequence[float],
+    x: Tensor | None = None,
+) -> None:
+    """Refuse, before any model is called, a run that could not be finished. Arguments as `realigned_sample`'s; without
+    x the shapes of λ are not checked.
 
-    Raises ValueError (empty schedule, lengths that differ, a λ or level that is not finite, an η out of range, noise
-    that does not fall) or ImproperMixtureError, naming the step, the λ and the λ allowed there.
+    Raises ValueError (empty schedule, lengths that differ, a λ or level that is not finite, a λ that does not fit x, an
+    η out of range, noise that does not fall) or ImproperMixtureError, naming the step, the λ and the λ allowed there.
     """
     steps = len(levels) - 1
     if steps < 1:
@@ -68,12 +81,14 @@ def check_run(levels: Sequence[NoiseLevel], lambdas: Sequence[Sequence[Scalar]],
         if len(lam) != len(etas) - 1:
             raise ValueError(f"{where}: {len(etas) - 1} anchors need as many λ, but there are {len(lam)}")
         if not all(bool(torch.isfinite(torch.as_tensor(v)).all()) for v in (*now, *then, *lam)):
-            raise ValueError(f"{where}: a λ or noise level is not a finite number")
+            raise ValueError(f"{where}: a λ or noise level is not a finite number.")
         try:
             variances = [posterior_variance(now, then, eta) for eta in etas]
+            shaped = lam if x is None else [per_element(v, x) for v in lam]
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        weights = realignment_weights([torch.as_tensor(v).detach().cpu().double() for v in lam])
+        # In the run's own precision: a λ so near the bound that only fp64 sees P > 0 must not fail halfway.
+        weights = realignment_weights([torch.as_tensor(v).detach().cpu().float() for v in shaped])
         try:
             effective_weights(variances, weights)
         except ImproperMixtureError as error:
@@ -81,11 +96,13 @@ def check_run(levels: Sequence[NoiseLevel], lambdas: Sequence[Sequence[Scalar]],
 
 
 def _improper_message(where: str, lambdas: Sequence[Scalar], variances: Sequence[Tensor]) -> str:
-    values = ", ".join(f"{torch.as_tensor(v).double().abs().max().item():g}" for v in lambdas)
+    flat = [torch.as_tensor(v).double().flatten() for v in lambdas]
+    values = ", ".join(f"{v[v.abs().argmax()].item():g}" for v in flat)
     text = f"{where}: λ = {values} has no valid Gaussian, because the models' step variances differ"
-    if len(variances) == 2:
-        text += f". The largest λ allowed there is below {max_lambda(*variances):.4g}"
-    return text + ". Lower λ, or set the anchor's eta to the reference's."
+    bound = max_lambda(*variances) if len(variances) == 2 else math.inf
+    if math.isfinite(bound):
+        text += f". The largest λ allowed there is below {bound:.4g}"
+    return text + ". Bring λ closer to [0, 1], or set the anchor's eta to the reference's."
 
 
 def realigned_sample(
@@ -113,9 +130,9 @@ def realigned_sample(
     etas = list(eta) if isinstance(eta, Sequence) else [eta] * len(denoisers)
     if len(etas) != len(denoisers):
         raise ValueError(f"{len(denoisers)} models need one eta or one each, but there are {len(etas)}")
-    check_run(levels, lambdas, etas)
+    check_run(levels, lambdas, etas, x)
     if not bool(torch.isfinite(x).all()):
-        raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity)")
+        raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity).")
 
     trace = Trace()
     combined = x

@@ -65,7 +65,7 @@ class LambdaSchedule:
         numbers = [self.start, self.end, self.begin, self.stop, self.scale, self.offset]
         numbers += [v for point in self.points for v in point]
         if not all(math.isfinite(v) for v in numbers):
-            raise ValueError("a λ schedule holds a value that is not a finite number")
+            raise ValueError("a λ schedule holds a value that is not a finite number: every λ must be one.")
         if self.begin > self.stop:
             raise ValueError(f"a λ schedule must begin before it stops, but begin {self.begin} > stop {self.stop}")
         if self.shape == "curve" and not self.points:

@@ -22,6 +22,13 @@ def _enter_host() -> None:
 
     args.cpu = not torch.cuda.is_available()
     args.use_pytorch_cross_attention = True  # the default picks slow kernels for tiny CPU models
+    import_pack()
+
+
+def import_pack() -> None:
+    """The pack as the host imports it: a package of its own name, made of its folder."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "realign"]:
+        del sys.modules[name]
     spec = importlib.util.spec_from_file_location(
         "realign", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
     )

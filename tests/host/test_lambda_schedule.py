@@ -1,0 +1,107 @@
+"""The λ schedule node: what it makes, its plot, the host's curve, and what the sampler does with it."""
+
+from __future__ import annotations
+
+import json
+
+import folder_paths
+import numpy as np
+import pytest
+import tiny_models
+from comfy_api.input import CurveInput
+from host_runs import TOLERANCE, conds_of, distance, realign, stock
+from PIL import Image
+from realign.nodes.anchor import Anchor
+from realign.nodes.lambda_schedule import SHAPES, LambdaSchedule
+from realign.nodes.plot import schedule_plot
+from realign.realign_core.schedule import SHAPES as CORE_SHAPES
+
+DEFAULTS = {i.id: i.default for i in LambdaSchedule.define_schema().inputs if getattr(i, "default", None) is not None}
+DEFAULTS |= {"over": "steps", "curve": None}
+
+
+def schedule(**inputs):
+    return LambdaSchedule.execute(**{**DEFAULTS, **inputs})
+
+
+def test_the_node_offers_every_shape():
+    assert sorted(SHAPES) == sorted(CORE_SHAPES)
+
+
+@pytest.mark.parametrize("interpolation", ["monotone_cubic", "linear"])
+def test_curve_is_the_host_editors(interpolation):
+    raw = {"points": [[0, 0.1], [0.3, 0.9], [0.55, 0.2], [1, 1]], "interpolation": interpolation}
+    ours = schedule(shape="curve", curve=raw, scale=1.5, offset=0.25).args[0]
+    theirs = CurveInput.from_raw(raw)
+    for p in np.linspace(0, 1, 301):
+        assert abs(ours.at(float(p)) - (0.25 + 1.5 * theirs.interp(float(p)))) < 0.02
+
+
+@pytest.mark.parametrize("curve", [None, {"points": []}])
+def test_a_missing_curve_is_said(curve):
+    with pytest.raises(ValueError, match="curve"):
+        schedule(shape="curve", curve=curve)
+
+
+@pytest.mark.parametrize("beta", [None, 5000.0])
+def test_plot_is_shown_on_the_node(models, beta):
+    shown = schedule(anchor=Anchor(models("sd15")[1], "a", beta)).ui.as_dict()["images"]
+    path = f"{folder_paths.get_temp_directory()}/{shown[0]['filename']}"
+    picture = np.asarray(Image.open(path).convert("RGB"), dtype=int)
+    assert picture.shape == (520 if beta else 260, 640, 3)
+    blue = (np.abs(picture - [96, 165, 250]).sum(-1) < 30).nonzero()
+    assert blue[0].max() - blue[0].min() > 150  # the linear schedule climbs the panel
+
+
+@pytest.mark.parametrize(
+    "lambdas", [[0.0], [0.0] * 5, [1.0] * 5, [-2.0, 3.0], [1e-9] * 3, [0.5] * 2000, list(np.linspace(0, 1.5, 7))]
+)
+@pytest.mark.parametrize("beta", [None, 0.04, 5000.0])
+def test_any_schedule_can_be_plotted(lambdas, beta):
+    image = schedule_plot(lambdas, beta, "steps")
+    assert image.ndim == 4
+    assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_a_constant_schedule_is_the_slider(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    by_schedule = realign(pair, *conds, latent, 0.0, lambda_schedule=schedule(shape="constant", start=0.7).args[0])
+    assert distance(by_schedule[0], realign(pair, *conds, latent, 0.7)[0]) == 0
+
+
+def test_interval_calls_the_anchor_only_inside(models):
+    pair, latent = models("sd15"), tiny_models.latent("sd15")
+    inside = schedule(shape="interval", start=0.5, begin=0.3, stop=0.7, offset=0.2).args[0]
+    trace = json.loads(realign(pair, *conds_of("sd15"), latent, 0.0, steps=11, lambda_schedule=inside)[2])
+    assert [s["model_calls"] for s in trace["steps"]] == [1] * 3 + [2] * 5 + [1] * 3
+    assert [s["lambdas"][0][0] for s in trace["steps"]] == pytest.approx([0] * 3 + [0.7] * 5 + [0] * 3)
+
+
+def test_step_from_reference_to_anchor_is_two_stock_runs(models):
+    """λ 0 for the first half and 1 for the second: the stock reference hands over to the stock anchor."""
+    (reference, anchor), conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    switch = schedule(shape="step", start=0.0, end=1.0, begin=0.5).args[0]
+    got = realign((reference, anchor), *conds, latent, 0.0, "ddim", steps=8, lambda_schedule=switch)[0]
+    half = stock(reference, *conds, latent, "ddim", steps=8, last_step=4)
+    want = stock(anchor, *conds, half, "ddim", steps=8, start_step=4, disable_noise=True, force_full_denoise=True)
+    assert distance(got, want) <= TOLERANCE
+
+
+def test_split_run_has_the_undivided_runs_lambda(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    options = dict(sampler="ddim", steps=8, lambda_schedule=schedule(start=0.0, end=1.5).args[0])
+    whole = realign(pair, *conds, latent, 0.0, **options)[0]
+    half = realign(pair, *conds, latent, 0.0, end_at_step=3, return_with_leftover_noise=True, **options)[0]
+    joined = realign(pair, *conds, half, 0.0, start_at_step=3, add_noise=False, **options)[0]
+    assert distance(joined, whole) <= TOLERANCE
+
+
+def test_noise_level_schedule_does_not_depend_on_the_scheduler(models):
+    pair, latent = models("sd15"), tiny_models.latent("sd15")
+    by_sigma = schedule(over="noise level", sigma_max=10.0, sigma_min=0.1).args[0]
+    pairs = []
+    for scheduler in ("karras", "normal"):
+        out = realign(pair, *conds_of("sd15"), latent, 0.0, scheduler=scheduler, steps=9, lambda_schedule=by_sigma)
+        pairs += [(s["sigma"], s["lambdas"][0][0]) for s in json.loads(out[2])["steps"]]
+    for sigma, lam in pairs:
+        assert lam == pytest.approx(min(max(np.log(10 / sigma) / np.log(100), 0), 1), abs=1e-5)
