@@ -1,0 +1,39 @@
+# `make demo` and `make test` set up what they need, into a cache outside the clone. See tools/bootstrap.py.
+#   COMFYUI_PATH  use this ComfyUI     COMFYUI_PYTHON  and this interpreter     PYTHON  make the environment from this one
+SHELL := /bin/sh
+# An interpreter to start with, of any age from 3.8: the environment's own is chosen by tools/environment.py.
+START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
+BOOT := $(START) tools/bootstrap.py
+OUT ?= out
+
+.PHONY: help demo serve test format python host clean-cache
+
+help:
+	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
+	@echo "make serve   ComfyUI with this pack, open for the browser"
+	@echo "make test    format, lint, types, and the core, host and browser tests"
+	@echo "make format  put the code into shape"
+	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
+	@echo "make clean-cache   remove what was set up"
+
+python:
+	@$(BOOT) python
+
+host:
+	@$(BOOT) host
+
+demo:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && "$$python" tools/run_demo.py --host "$$host" --out "$(OUT)"
+
+serve:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && "$$python" tools/serve.py --host "$$host"
+
+test:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && browser="$$($(BOOT) browser)" && \
+	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" tools/run_tests.py
+
+format:
+	@python="$$($(BOOT) python)" && "$$python" -m ruff format . && "$$python" -m ruff check --fix .
+
+clean-cache:
+	@$(BOOT) clean

@@ -1,0 +1,60 @@
+"""A workflow as the page saves it (UI format) → the graph its Run button would send (API format).
+
+The page does this in the browser. For headless runs the same is done here from the node descriptions that the host
+gives under /object_info: links become [node id, output], widgets take the saved values in the order of their inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "CURVE"}
+ONLY_SHOWN = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
+NEVER, BYPASS = 2, 4  # node modes
+
+
+def to_api(workflow: dict[str, Any], descriptions: dict[str, Any]) -> dict[str, Any]:
+    """The graph in API format, keyed by the workflow's node ids.
+
+    workflow: UI format 0.4. descriptions: the host's /object_info. Raises ValueError for a node that the host does not
+    have, and for what this conversion does not cover (reroutes, muted and bypassed nodes, subgraphs).
+    """
+    links = {link[0]: link for link in workflow["links"]}
+    graph: dict[str, Any] = {}
+    for node in workflow["nodes"]:
+        kind = node["type"]
+        if kind in ("Note", "MarkdownNote"):
+            continue
+        if kind in ONLY_SHOWN or node.get("mode", 0) in (NEVER, BYPASS):
+            raise ValueError(f"node {node['id']} ({kind}): only plain, active nodes can be run without the page")
+        if kind not in descriptions:
+            raise ValueError(f"node {node['id']}: this ComfyUI has no node {kind}")
+        inputs = _widget_values(node, descriptions[kind])
+        for slot in node.get("inputs", []):
+            if slot.get("link") is not None:
+                _, source, output, *_ = links[slot["link"]]
+                inputs[slot["name"]] = [str(source), output]
+        graph[str(node["id"])] = {"class_type": kind, "inputs": inputs}
+    return graph
+
+
+def _widget_values(node: dict[str, Any], description: dict[str, Any]) -> dict[str, Any]:
+    """{input: saved value}. The page saves one value per widget, and one more after a seed: what to do with it next."""
+    saved = node.get("widgets_values") or []
+    if isinstance(saved, dict):
+        return dict(saved)
+    values = iter(saved)
+    out: dict[str, Any] = {}
+    for group in ("required", "optional"):
+        for name in description["input_order"].get(group, []):
+            kind, *options = description["input"][group][name]
+            settings = options[0] if options else {}
+            if not (isinstance(kind, list) or kind in WIDGETS) or settings.get("forceInput"):
+                continue
+            try:
+                out[name] = next(values)
+            except StopIteration:
+                return out  # saved before this input existed: the host takes the default
+            if settings.get("control_after_generate"):
+                next(values, None)
+    return out
