@@ -1,0 +1,152 @@
+"""A host of its own, over HTTP and websocket: what the page and scripts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import struct
+import sys
+
+import aiohttp
+import pytest
+from conftest import PACK
+
+sys.path.insert(0, str(PACK / "tools"))
+from host_process import Host, HostError
+from workflow_api import to_api
+
+STEPS = 4
+PREVIEW_WITH_METADATA = 4  # server.py, BinaryEventTypes
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Host(sys.executable, os.environ["REALIGN_HOST"], ["--preview-method", "latent2rgb"]) as host:
+        yield host
+
+
+@pytest.fixture
+def graph(server):
+    workflow = json.loads((PACK / "workflows" / "realign_demo.json").read_text(encoding="utf-8"))
+    graph = to_api(workflow, server.get("/object_info"))
+    sampler = next(node["inputs"] for node in graph.values() if node["class_type"] == "RealignSampler")
+    sampler["steps"] = STEPS
+    return graph
+
+
+def inputs_of(graph, kind):
+    return next(node["inputs"] for node in graph.values() if node["class_type"] == kind)
+
+
+def id_of(graph, kind):
+    return next(node_id for node_id, node in graph.items() if node["class_type"] == kind)
+
+
+def test_every_node_is_registered(server):
+    import realign.nodes
+
+    known = server.get("/object_info")
+    assert all(node.define_schema().node_id in known for node in realign.nodes.NODES)
+
+
+def test_templates_list_the_workflows(server):
+    listed = set(server.get("/api/workflow_templates")["realign"])
+    assert listed == {path.stem for path in (PACK / "workflows").glob("*.json")}
+
+
+def test_demo_graph_runs_and_gives_a_trace(server, graph):
+    outputs = server.run(graph)
+    assert len(outputs[id_of(graph, "SaveImage")]["images"]) >= 1
+    trace = json.loads(outputs[id_of(graph, "PreviewAny")]["text"][0])
+    assert len(trace["steps"]) == STEPS
+    assert trace["model_calls"] == 2 * STEPS
+    assert trace["anchors"][0]["beta"] > 0
+    assert all(value > 0 for value in trace["kl_reference"])
+
+
+def test_one_progress_tick_and_one_preview_per_step(server, graph):
+    inputs_of(graph, "RealignSampler")["seed"] = 12345  # not from the cache of another test
+    ticks, previews = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler")))
+    assert ticks == [(i, STEPS) for i in range(1, STEPS + 1)]
+    assert previews == STEPS
+
+
+async def watch(server, graph, node_id):
+    """Progress of one node as (done, total), and the number of preview pictures, until the graph has run."""
+    ticks, previews = [], 0
+    url = server.url.replace("http", "ws") + "/ws?clientId=watcher"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
+        await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+        await asyncio.to_thread(server.queue, graph, "watcher")
+        async for message in socket:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                (kind,) = struct.unpack(">I", message.data[:4])
+                if kind == PREVIEW_WITH_METADATA:
+                    (length,) = struct.unpack(">I", message.data[4:8])
+                    previews += json.loads(message.data[8 : 8 + length])["node_id"] == node_id
+                continue
+            event = json.loads(message.data)
+            data = event["data"]
+            if event["type"] == "progress" and data["node"] == node_id:
+                ticks.append((data["value"], data["max"]))
+            if event["type"] == "execution_error":
+                raise AssertionError(data["exception_message"])
+            if event["type"] == "executing" and data["node"] is None:
+                return ticks, previews
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"denoise": 0.0}, "There is no step to sample"), ({"lambda_": 1.9, "eta": 0.2, "anchor_eta": 0.9}, "largest λ")],
+)
+def test_a_wrong_input_is_one_sentence_in_the_red_box(server, graph, wrong, message):
+    inputs_of(graph, "RealignSampler").update(wrong)
+    with pytest.raises(HostError, match=message) as error:
+        server.run(graph)
+    assert "\n" not in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_a_stock_ksampler_gives_the_same_picture_after_a_failure(server, graph):
+    """The host goes on as if nothing had been."""
+    sampler = inputs_of(graph, "RealignSampler")
+    names = (
+        "model",
+        "seed",
+        "steps",
+        "cfg",
+        "sampler_name",
+        "scheduler",
+        "positive",
+        "negative",
+        "latent_image",
+        "denoise",
+    )
+    stock = {name: sampler[name] for name in names} | {"seed": 777, "denoise": 1.0}
+    graph["stock"] = {"class_type": "KSampler", "inputs": stock}
+    decode = inputs_of(graph, "VAEDecode")
+    before = picture(server, {**graph, id_of(graph, "VAEDecode"): decoded(decode)})
+    sampler.update(denoise=0.0)
+    failing = {k: v for k, v in graph.items() if k != "stock"}
+    with pytest.raises(HostError):
+        server.run(failing)
+    graph["stock"]["inputs"] = {**stock, "steps": stock["steps"]}
+    server.post("/free", {"free_memory": True})  # nothing from the cache
+    assert picture(server, {**graph, id_of(graph, "VAEDecode"): decoded(decode)}) == before
+
+
+def decoded(decode):
+    return {"class_type": "VAEDecode", "inputs": {**decode, "samples": ["stock", 0]}}
+
+
+def picture(server, graph):
+    """The bytes of the first picture's pixels."""
+    import io
+
+    from PIL import Image
+
+    graph = {k: v for k, v in graph.items() if v["class_type"] not in ("RealignSampler", "PreviewAny")}
+    name = server.run(graph)[id_of(graph, "SaveImage")]["images"][0]
+    data = server.get_bytes(f"/view?filename={name['filename']}&subfolder={name['subfolder']}&type={name['type']}")
+    return Image.open(io.BytesIO(data)).convert("RGB").tobytes()
