@@ -62,11 +62,12 @@ def plan_run(
     sigmas = sampler.sigmas.cpu()
     whole = [float(s) for s in sigmas]
     last = min(end_at_step, len(whole) - 1)
+    if len(whole) < 2:
+        raise ValueError(f"There is no step to sample: denoise is {denoise:g}. Raise it above 0.")
     if start_at_step >= last:
         raise ValueError(
-            f"There is no step to sample: with {steps} steps and denoise {denoise:g} the steps run from 0 to "
-            f"{max(len(whole) - 1, 0)}, and start_at_step {start_at_step} and end_at_step {end_at_step} leave none. "
-            "Raise denoise above 0, lower start_at_step or raise end_at_step."
+            f"There is no step to sample: the steps run from 0 to {len(whole) - 1}, but start_at_step is "
+            f"{start_at_step} and end_at_step {end_at_step}. Lower start_at_step, raise end_at_step, or add steps."
         )
     row = schedule.over(whole)[start_at_step:last]
     sigmas = sigmas[start_at_step : last + 1].clone()
@@ -213,12 +214,14 @@ class RealignSampler(io.ComfyNode):
         trace = finished[-1].trace
         trace.info = {
             "anchors": [{"name": one.name, "beta": one.beta, "share": one.share} for one in anchors],
-            "seed": seed,
-            "steps": steps,
-            "cfg": cfg,
-            "sampler": sampler_name,
-            "scheduler": scheduler,
-            "denoise": denoise,
             "etas": plan.etas,
+            "settings": {
+                "seed": seed,
+                "steps": steps,
+                "cfg": cfg,
+                "sampler_name": sampler_name,
+                "scheduler": scheduler,
+                "denoise": denoise,
+            },
         }
         return io.NodeOutput(latent, denoised, trace.to_json())

@@ -1,6 +1,6 @@
 """Realigned sampling: at each step, draw from the geometric mixture of the models' reverse posteriors.
 
-DeRaDiff, algorithm 1, for any number of anchors, any η and any (α, σ) schedule. Nothing here knows a host.
+DeRaDiff (arXiv 2601.20198), algorithm 1, for any number of anchors, any η and any (α, σ) schedule. Nothing here knows a host.
 """
 
 from __future__ import annotations

@@ -103,9 +103,11 @@ class LambdaSchedule:
             return [i / max(steps - 1, 1) for i in range(steps)]
         used = [s for s in sigmas[:-1] if s > 0] or [1.0]
         hi, lo = math.log(self.sigma_max or used[0]), math.log(self.sigma_min or used[-1])
-        if hi <= lo:
-            return [0.0] * steps
-        return [min(max((hi - math.log(s)) / (hi - lo), 0.0), 1.0) if s > 0 else 1.0 for s in sigmas[:-1]]
+        if hi <= lo:  # one level only, or a run that lies wholly on one side of the one given
+            return [float(self.sigma_min is not None and s <= self.sigma_min) for s in sigmas[:-1]]
+        # Rounded, so that a level at begin or stop is not missed by the last bit of a logarithm.
+        falls = [round((hi - math.log(s)) / (hi - lo), 9) if s > 0 else 1.0 for s in sigmas[:-1]]
+        return [min(max(p, 0.0), 1.0) for p in falls]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -122,9 +124,12 @@ class LambdaSchedule:
             extra = sorted(data.keys() - known) if isinstance(data, dict) else type(data).__name__
             raise ValueError(f"a λ schedule has the fields {', '.join(sorted(known))}; found {extra}")
         try:
-            data["points"] = tuple((float(x), float(y)) for x, y in data.get("points", ()))
-            return cls(**data)
-        except TypeError as error:
+            points = tuple((float(x), float(y)) for x, y in data.get("points", ()))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"the points of a λ schedule must be pairs of numbers (position, λ): {error}") from error
+        try:
+            return cls(**{**data, "points": points})
+        except (TypeError, OverflowError) as error:
             raise ValueError(f"a λ schedule holds a value of the wrong kind: {error}") from error
 
 
