@@ -93,7 +93,7 @@ class RealignAddAnchor(io.ComfyNode):
                     min=-4.0,
                     max=4.0,
                     step=0.01,
-                    tooltip="The part of the sampler's λ that the first input gets (-4 to 4; its own shares are multiplied).",
+                    tooltip="The first input's part of the sampler's λ (-4 to 4); its own shares are multiplied.",
                 ),
                 io.Float.Input(
                     "add_share",

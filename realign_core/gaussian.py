@@ -1,7 +1,8 @@
 """Geometric mixtures of Gaussians: the one formula DeRaDiff rests on.
 
-DeRaDiff (arXiv 2601.20198), theorem 1: the realigned reverse step is p_ref^{1-λ} · p_anchor^λ, normalised. For Gaussians that is
-again a Gaussian, and for any number of anchors its precision is the weighted sum of the components' precisions.
+DeRaDiff (arXiv 2601.20198), theorem 1: the realigned reverse step is p_ref^{1-λ} · p_anchor^λ, normalised. For
+Gaussians that is again a Gaussian, and for any number of anchors its precision is the weighted sum of the components'
+precisions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Realigned sampling: at each step, draw from the geometric mixture of the models' reverse posteriors.
 
-DeRaDiff (arXiv 2601.20198), algorithm 1, for any number of anchors, any η and any (α, σ) schedule. Nothing here knows a host.
+DeRaDiff (arXiv 2601.20198), algorithm 1, for any number of anchors, any η and any (α, σ) schedule. Nothing here knows
+a host.
 """
 
 from __future__ import annotations
