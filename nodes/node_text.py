@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from server import PromptServer
+import sys
 
 
 def show_text(node_id: str | None, text: str) -> None:
-    """Show `text` on the node. Without a page (tests, scripts) nothing happens."""
-    server = getattr(PromptServer, "instance", None)
-    if node_id is not None and server is not None:
-        server.send_progress_text(text, node_id)
+    """Show `text` on the node. Where nodes run without the host's server (tests, scripts) nothing happens."""
+    server = sys.modules.get("server")
+    instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if node_id is not None and instance is not None:
+        instance.send_progress_text(text, node_id)
