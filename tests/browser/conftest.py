@@ -1,0 +1,91 @@
+"""The real page of a real host in a real browser, with nothing reachable but this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+PACK = Path(__file__).parents[2]
+SHOTS = Path(__file__).parent / "shots"
+sys.path.insert(0, str(PACK / "tools"))
+from host_process import Host  # noqa: E402
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
+READY = "() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
+
+
+@pytest.fixture(scope="session")
+def host():
+    folder = os.environ.get("REALIGN_HOST") or os.environ.get("COMFYUI_PATH")
+    if not folder:
+        raise pytest.UsageError("tests/browser need a ComfyUI: run `make test`, or set REALIGN_HOST to its folder")
+    with Host(sys.executable, folder) as host:
+        stand_in_files(host.base / "models")
+        host.post("/settings", {"Comfy.TutorialCompleted": True})  # no templates dialog over the first page
+        yield host
+
+
+def stand_in_files(models):
+    """Empty files under the names that the workflows load: the page marks loaders of absent files red."""
+    folders = {"CheckpointLoaderSimple": "checkpoints", "TripleCLIPLoader": "text_encoders", "LoadAnchorModel": ""}
+    for path in (PACK / "workflows").glob("*.json"):
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            for value in node.get("widgets_values", []):
+                if node["type"] in folders and str(value).endswith(".safetensors"):
+                    file = models / folders[node["type"]] / value
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.touch()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        path = os.environ.get("REALIGN_CHROMIUM") or playwright.chromium.executable_path
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Page:
+    """One tab: `page` is Playwright's, `errors` the console errors that name this pack."""
+
+    def __init__(self, browser, host, new_renderer):
+        self.page = browser.new_page(viewport={"width": 1680, "height": 1050})
+        self.new_renderer = new_renderer
+        self.errors = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)) if "realign" in str(error) else None)
+        self.page.route("**/*", lambda route: self._only_local(route, host.url))
+        self.page.goto(host.url)
+        self.page.wait_for_function(READY, timeout=120_000)
+        setting = "(on) => window.app.ui.settings.setSettingValueAsync('Comfy.VueNodes.Enabled', on)"
+        self.page.evaluate(setting, new_renderer)
+
+    def _heard(self, message):
+        where = (message.location or {}).get("url", "")
+        if message.type == "error" and ("realign" in where.lower() or "realign" in message.text.lower()):
+            self.errors.append(f"{message.text} ({where})")
+
+    @staticmethod
+    def _only_local(route, url):
+        if route.request.url.startswith((url, "data:", "blob:")):
+            route.continue_()
+        else:
+            route.abort()
+
+    def shot(self, name):
+        SHOTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}{'_new' if self.new_renderer else ''}.png")
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["classic", "new-renderer"])
+def tab(request, browser, host):
+    tab = Page(browser, host, request.param)
+    yield tab
+    tab.page.close()
