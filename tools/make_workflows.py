@@ -17,7 +17,7 @@ from host_process import PACK, Host, say
 from workflow_api import WIDGETS
 
 HUGGING_FACE = "https://huggingface.co"
-NODE_BLUE, NOTE_GREEN = ("#223", "#335"), ("#232", "#353")
+NODE_BLUE = ("#223", "#335")
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Graph:
     def note(self, at: tuple[int, int], size: tuple[int, int], text: str) -> None:
         node = {"id": len(self.nodes) + 1, "type": "MarkdownNote", "pos": list(at), "size": list(size), "flags": {}}
         node |= {"order": len(self.nodes), "mode": 0, "inputs": [], "outputs": [], "title": "Read me", "properties": {}}
-        node |= {"widgets_values": [text], "color": NOTE_GREEN[0], "bgcolor": NOTE_GREEN[1]}
+        node |= {"widgets_values": [text]}
         self.nodes.append(node)
 
     def group(self, title: str, box: tuple[int, int, int, int]) -> None:
@@ -145,8 +145,8 @@ def demo(known: dict[str, Any]) -> None:
     graph.group("Turn λ here", (380, 10, 380, 620))
     finish(graph, sampler, (models, 4), 800, "realign_demo", view=256)
     graph.note(
-        (40, 660),
-        (700, 250),
+        (40, 700),
+        (700, 290),
         "## Try λ, no download needed\n\n"
         "1. Press **Run**.\n2. Move **λ** on *Realign Sampler* and run again. The seed is fixed, so only λ changes.\n\n"
         "| λ | picture |\n|---|---|\n| 0 | the reference: muted, varied |\n| 0.5 | a safe blend (β doubled) |\n"
@@ -211,17 +211,17 @@ def pair(known: dict[str, Any], recipe: Recipe) -> None:
     graph.group("Prompt", (480, 10, 420, 640))
     graph.group("Turn λ here", (920, 10, 380, 640))
     finish(graph, sampler, (base, 2), 1340, f"realign_{recipe.name}")
-    graph.note((40, 680), (840, 280), recipe.note)
+    graph.note((40, 720), (840, 290), recipe.note)
     graph.write(recipe.name)
 
 
 def files(*rows: tuple[str, str, str]) -> str:
     table = "| file | from | goes into |\n|---|---|---|\n"
-    return table + "\n".join(f"| {name} | [{page}]({HUGGING_FACE}/{page}) | `{where}` |" for name, page, where in rows)
+    return table + "\n".join(f"| {name} | [{page}]({HUGGING_FACE}/{page}) | {where} |" for name, page, where in rows)
 
 
 HOW = "\n\nStart at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates."
-UNET = "`unet/diffusion_pytorch_model.safetensors`"
+UNET = "unet/diffusion_pytorch_model.safetensors"
 
 RECIPES = (
     Recipe(
@@ -233,9 +233,9 @@ RECIPES = (
         settings=dict(steps=30, cfg=6.0, sampler_name="ddpm", scheduler="karras"),
         note="## SDXL, from base to Diffusion-DPO\n\n"
         + files(
-            ("`sd_xl_base_1.0.safetensors`", "stabilityai/stable-diffusion-xl-base-1.0", "models/checkpoints"),
+            ("sd_xl_base_1.0.safetensors", "stabilityai/stable-diffusion-xl-base-1.0", "models/checkpoints"),
             (
-                f"{UNET}, renamed to `dpo-sdxl-text2image-v1.safetensors`",
+                f"{UNET}, renamed to dpo-sdxl-text2image-v1.safetensors",
                 "mhdang/dpo-sdxl-text2image-v1",
                 "models/diffusion_models",
             ),
@@ -252,12 +252,12 @@ RECIPES = (
         note="## SD 1.5, from base to Diffusion-DPO\n\n"
         + files(
             (
-                "`v1-5-pruned-emaonly-fp16.safetensors`",
+                "v1-5-pruned-emaonly-fp16.safetensors",
                 "Comfy-Org/stable-diffusion-v1-5-archive",
                 "models/checkpoints",
             ),
             (
-                f"{UNET}, renamed to `dpo-sd1.5-text2image-v1.safetensors`",
+                f"{UNET}, renamed to dpo-sd1.5-text2image-v1.safetensors",
                 "mhdang/dpo-sd1.5-text2image-v1",
                 "models/diffusion_models",
             ),
@@ -275,15 +275,15 @@ RECIPES = (
         latent="EmptySD3LatentImage",
         note="## SD 3.5 medium, from base to Flow-GRPO (a LoRA anchor, flow matching)\n\n"
         + files(
-            ("`sd3.5_medium.safetensors`", "stabilityai/stable-diffusion-3.5-medium", "models/checkpoints"),
+            ("sd3.5_medium.safetensors", "stabilityai/stable-diffusion-3.5-medium", "models/checkpoints"),
             ("clip_l, clip_g, t5xxl", "Comfy-Org/stable-diffusion-3.5-fp8", "models/text_encoders"),
             (
-                "`adapter_model.safetensors`, renamed to `sd3.5m-flowgrpo-pickscore.safetensors`",
+                "adapter_model.safetensors, renamed to sd3.5m-flowgrpo-pickscore.safetensors",
                 "jieliu/SD3.5M-FlowGRPO-PickScore",
                 "models/loras",
             ),
         )
-        + "\n\nKeep the LoRA's `adapter_config.json` beside it: it holds the LoRA's scale."
+        + "\n\nKeep the LoRA's adapter_config.json beside it: it holds the LoRA's scale."
         + HOW,
     ),
 )
