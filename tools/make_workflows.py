@@ -276,7 +276,12 @@ RECIPES = (
         note="## SD 3.5 medium, from base to Flow-GRPO (a LoRA anchor, flow matching)\n\n"
         + files(
             ("sd3.5_medium.safetensors", "stabilityai/stable-diffusion-3.5-medium", "models/checkpoints"),
-            ("clip_l, clip_g, t5xxl", "Comfy-Org/stable-diffusion-3.5-fp8", "models/text_encoders"),
+            ("clip_g.safetensors", "Comfy-Org/stable-diffusion-3.5-fp8", "models/text_encoders"),
+            (
+                "clip_l.safetensors, t5xxl_fp8_e4m3fn_scaled.safetensors",
+                "comfyanonymous/flux_text_encoders",
+                "models/text_encoders",
+            ),
             (
                 "adapter_model.safetensors, renamed to sd3.5m-flowgrpo-pickscore.safetensors",
                 "jieliu/SD3.5M-FlowGRPO-PickScore",
