@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -79,6 +80,8 @@ class Host:
                 stdin=subprocess.DEVNULL,
             )
         atexit.register(self.stop)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a killed script still stops its host
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
