@@ -2,13 +2,13 @@
 
     python tools/contact_sheet.py --host PATH_TO_COMFYUI
 
-Sampled with the host's models in a plain DDIM loop of its own, so that it does not depend on the pack's nodes.
+Sampled by `realign_core` from the models themselves: no ComfyUI has to be started.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from demo_host import REPOSITORY, default_host, demo_model, import_host
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file
 from torch import Tensor
+
+sys.path.append(str(REPOSITORY))  # behind the host, whose own `nodes` the pack's must not hide
+from realign_core import NoiseLevel, gaussian_noise, realigned_sample
 
 COLUMNS, ROWS = 8, 2
 LAMBDAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -49,19 +52,21 @@ def denoise(model: Any, x: Tensor, sigma: Tensor, context: Tensor, empty: Tensor
     return unconditional + cfg * (conditional - unconditional)
 
 
-def sample(models: tuple[Any, Any], context: Tensor, empty: Tensor, noise: Tensor, lam: float, cfg: float, steps: int):
-    """DDIM (η = 0) with D = D_ref + λ (D_anchor − D_ref): pictures (B, 3, H, W) in [-1, 1]."""
-    reference, anchor = models
-    schedule = reference.model_sampling.sigmas
+def sample(
+    models: tuple[Any, Any], context: Tensor, empty: Tensor, noise: Tensor, lam: float, cfg: float, steps: int
+) -> Tensor:
+    """DDIM (η = 0) at λ: pictures (B, 3, H, W) in [-1, 1]. noise: (B, 3, H, W), standard normal."""
+    schedule = models[0].model_sampling.sigmas
     picked = torch.linspace(len(schedule) - 1, 0, steps + 1)[:-1].round().long()
-    sigmas = torch.cat([schedule[picked], torch.zeros(1)]).to(noise.device)
-    x = noise * (1 + sigmas[0] ** 2).sqrt()
-    for now, then in itertools.pairwise(sigmas):
-        denoised = denoise(reference, x, now, context, empty, cfg) if lam != 1 else torch.zeros_like(x)
-        if lam != 0:
-            denoised = (1 - lam) * denoised + lam * denoise(anchor, x, now, context, empty, cfg)
-        x = denoised + (x - denoised) * (then / now)
-    return x.clamp(-1, 1)
+    levels = [NoiseLevel(1.0, sigma) for sigma in [*schedule[picked].tolist(), 0.0]]
+
+    def denoiser(model: Any) -> Any:
+        return lambda x, level: denoise(model, x, torch.tensor(level.sigma, device=x.device), context, empty, cfg)
+
+    x = noise * (1 + levels[0].sigma ** 2) ** 0.5
+    denoisers = [denoiser(model) for model in models]
+    step_noise = gaussian_noise(x, seed=0)  # asked for by the loop, not used at η = 0
+    return realigned_sample(denoisers, x, levels, [[lam]] * steps, noise=step_noise, eta=0.0).x.clamp(-1, 1)
 
 
 def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
@@ -69,7 +74,7 @@ def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
     width, height = MARGIN + COLUMNS * (CELL + GAP), len(rows) * (CELL + GAP)
     image = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(image)
-    font = label_font()
+    font = ImageFont.truetype(REPOSITORY / "assets" / "RealignSans.ttf", 14)
     for row, (label, pictures) in enumerate(rows):
         top = row * (CELL + GAP)
         pen.text((6, top + CELL / 2), label, fill="black", font=font, anchor="lm")
@@ -78,14 +83,6 @@ def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
             cell = Image.fromarray(pixels).resize((CELL, CELL), Image.Resampling.BICUBIC)
             image.paste(cell, (MARGIN + column * (CELL + GAP), top))
     return image
-
-
-def label_font() -> Any:
-    """A font that has λ, where the system has one."""
-    try:
-        return ImageFont.truetype("DejaVuSans.ttf", 14)
-    except OSError:
-        return ImageFont.load_default(14)
 
 
 def arguments() -> argparse.Namespace:

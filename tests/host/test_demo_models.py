@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import shutil
-import time
 
 import comfy.lora
 import pytest
@@ -118,9 +117,3 @@ def test_unusable_file_is_one_sentence(tmp_path, monkeypatch, damage):
         ValueError, match=r"^The demo model .*reference\.safetensors cannot be used: .*train_demo\.py\.$"
     ):
         demo.RealignDemoModels.execute("any", "any", "any")
-
-
-def test_loading_is_quick(loaded):
-    start = time.perf_counter()
-    loaded()
-    assert time.perf_counter() - start < 5
