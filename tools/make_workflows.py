@@ -122,7 +122,7 @@ def finish(graph: Graph, sampler: int, vae: tuple[int, int], x: int, prefix: str
 
 def demo(known: dict[str, Any]) -> None:
     graph = Graph(known)
-    models = graph.add("RealignDemoModels", (40, 90), (300, 200), shape="any", colour="any", background="any")
+    models = graph.add("RealignDemoModels", (40, 90), (300, 200), shape="heart", colour="any", background="any")
     latent = graph.add("EmptyLatentImage", (40, 340), (300, 110), width=64, height=64, batch_size=4)
     sampler = graph.add(
         "RealignSampler",
@@ -136,7 +136,7 @@ def demo(known: dict[str, Any]) -> None:
         latent_image=(latent, 0),
         seed=7,
         steps=30,
-        cfg=2.5,
+        cfg=1.5,
         sampler_name="ddpm",
         scheduler="normal",
         lambda_=0.5,
