@@ -25,21 +25,10 @@ def import_host(path: str | None) -> None:
     if not path or not (Path(path) / "comfy").is_dir():
         sys.exit(f"No ComfyUI at {path!r}: give its folder with --host, or set COMFYUI_PATH.")
     sys.path.insert(0, str(Path(path).resolve()))
-    _let_torchvision_import()
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
     args.use_pytorch_cross_attention = True
-
-
-def _let_torchvision_import() -> None:
-    """A CUDA build of torchvision beside a CPU build of torch lacks two operators that it only declares."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        sys.modules.pop("torchvision", None)
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
 
 
 def demo_model() -> ModuleType:

@@ -17,7 +17,9 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the post's quintic: singular values
 class Muon(torch.optim.Optimizer):
     """For weights of linear and convolutional layers, taken as (out, in · kernel) matrices."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.01
+    ):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -5,7 +5,7 @@
 2. The anchor: the reference fine-tuned by Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908) on pairs of drawn
    pictures of one caption, whose winner is drawn by Bradley–Terry from the reward "colourful".
 
-Two CPU cores need about an hour and a half; a GPU is used where there is one.
+Two CPU cores need about three quarters of an hour; a GPU is used where there is one.
 """
 
 from __future__ import annotations
@@ -83,10 +83,18 @@ class Denoiser(nn.Module):
 class Run:
     """One training stage: optimiser, moving average of the weights, progress lines, checkpoints."""
 
-    def __init__(self, name: str, model: Denoiser, steps: int, rate: float, options: argparse.Namespace):
+    def __init__(
+        self,
+        name: str,
+        model: Denoiser,
+        steps: int,
+        rate: float,
+        optimisers: list[torch.optim.Optimizer],
+        options: argparse.Namespace,
+    ):
         self.name, self.model, self.steps, self.rate = name, model, steps, rate
         self.average = copy.deepcopy(model.state_dict())
-        self.optimisers = optimisers(model, rate)
+        self.optimisers = optimisers
         self.random = torch.Generator(model.sigmas.device).manual_seed(options.seed)
         self.painter = Painter(model.size, options.seed + 1, model.sigmas.device)
         self.checkpoint = options.out / f"{name}.checkpoint"
@@ -162,20 +170,22 @@ class Run:
         print(f"{self.name}: going on from step {self.step}", flush=True)
 
 
-def optimisers(model: Denoiser, rate: float) -> list[torch.optim.Optimizer]:
+def adam(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+
+
+def muon_and_adam(model: Denoiser) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the UNet, AdamW for its ends, the embeddings, biases and norms."""
     inside, rest = [], []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            block = name.startswith(BLOCKS) and not name.startswith("unet.input_blocks.0.")
-            (inside if block and parameter.ndim > 1 else rest).append(parameter)
-    adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    return [Muon(inside, rate), adam] if inside else [adam]
+        block = name.startswith(BLOCKS) and not name.startswith("unet.input_blocks.0.")
+        (inside if block and parameter.ndim > 1 else rest).append(parameter)
+    return [Muon(inside), adam(rest)]
 
 
 def train_reference(model: Denoiser, options: argparse.Namespace) -> Run:
     """Denoising score matching on freshly drawn pictures."""
-    run = Run("reference", model, options.steps, options.rate, options)
+    run = Run("reference", model, options.steps, options.rate, muon_and_adam(model), options)
     while run.step < run.steps:
         captions = run.painter.captions(options.batch)
         pictures = run.painter.draw(captions)
@@ -188,22 +198,27 @@ def train_reference(model: Denoiser, options: argparse.Namespace) -> Run:
 def train_anchor(model: Denoiser, options: argparse.Namespace) -> Run:
     """Diffusion-DPO from the reference, which stays frozen; so do the tokens, as both share one conditioning.
 
-    Loss: -log σ(-β/2 · ((e_w - e_w_ref) - (e_l - e_l_ref))), e the mean squared errors of winner and loser at the
-    same noise; their constant factor T ω(λ_t) is inside β, as in the paper's code.
+    Loss: -log σ(-β/2 · ω ((e_w - e_w_ref) - (e_l - e_l_ref))), e the mean squared errors of winner and loser at the
+    same noise, t uniform; the constant factor T is inside β, as in the paper's code. ω(λ_t) is free: σ² (of
+    α² + σ² = 1) makes e the error of x_0. Weighing all noise alike, the model learned to spoil the losers' last
+    steps with a pixel pattern instead of colouring the winners.
     """
     reference = copy.deepcopy(model).requires_grad_(False)
-    model.tokens.requires_grad_(False)
-    run = Run("anchor", model, options.anchor_steps, options.anchor_rate, options)
+    for frozen in (model.tokens, model.unet.input_blocks[0], model.unet.out):
+        frozen.requires_grad_(False)
+    gentle = [adam([parameter for parameter in model.parameters() if parameter.requires_grad])]
+    run = Run("anchor", model, options.anchor_steps, options.anchor_rate, gentle, options)
     pairs = options.batch // 2
     while run.step < run.steps:
         captions = run.painter.captions(pairs).repeat(2, 1)
         pictures = order_by_reward(run.painter.draw(captions), run.random)
         noise = torch.randn(pairs, *pictures.shape[1:], generator=run.random, device=pictures.device).repeat(2, 1, 1, 1)
-        timestep = model.noise_levels(pairs, run.random).repeat(2)
+        timestep = torch.randint(len(model.sigmas), (pairs,), generator=run.random, device=pictures.device).repeat(2)
         context = model.context(captions[:pairs], run.random).repeat(2, 1, 1)
         with torch.no_grad():
             baseline = reference.errors(pictures, noise, timestep, context)
-        winners, losers = (model.errors(pictures, noise, timestep, context) - baseline).chunk(2)
+        weight = model.sigmas[timestep] ** 2 / (1 + model.sigmas[timestep] ** 2)
+        winners, losers = (weight * (model.errors(pictures, noise, timestep, context) - baseline)).chunk(2)
         run.update(-functional.logsigmoid(-0.5 * options.beta * (winners - losers)).mean())
     return run
 
@@ -242,9 +257,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32, help="pictures per step")
     parser.add_argument("--steps", type=int, default=4000, help="of the reference")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of the reference")
-    parser.add_argument("--anchor-steps", type=int, default=1000)
+    parser.add_argument("--anchor-steps", type=int, default=400)
     parser.add_argument("--anchor-rate", type=float, default=1e-4)
-    parser.add_argument("--beta", type=float, default=2000.0, help="KL strength β of Diffusion-DPO")
+    parser.add_argument("--beta", type=float, default=500.0, help="KL strength β of Diffusion-DPO")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in the folder")
     parser.add_argument("--anchor-only", action="store_true", help="keep the reference that is in the folder")
     return parser.parse_args()
