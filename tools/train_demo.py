@@ -5,7 +5,8 @@
 2. The anchor: the reference fine-tuned by Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908) on pairs of drawn
    pictures of one caption, whose winner is drawn by Bradley–Terry from the reward "colourful".
 
-Two CPU cores need about three quarters of an hour; a GPU is used where there is one.
+Two CPU cores need about three quarters of an hour; a GPU is used where there is one. `--resume` goes on from the last
+checkpoint, `--anchor-only` keeps the reference. OMP_WAIT_POLICY=PASSIVE helps where other programs run beside it.
 """
 
 from __future__ import annotations
@@ -196,7 +197,10 @@ def train_reference(model: Denoiser, options: argparse.Namespace) -> Run:
 
 
 def train_anchor(model: Denoiser, options: argparse.Namespace) -> Run:
-    """Diffusion-DPO from the reference, which stays frozen; so do the tokens, as both share one conditioning.
+    """Diffusion-DPO from the reference, which stays frozen.
+
+    So do the tokens, as both models share one conditioning, and the layers next to the pixels, whose drift would show
+    as a pattern of the patches.
 
     Loss: -log σ(-β/2 · ω ((e_w - e_w_ref) - (e_l - e_l_ref))), e the mean squared errors of winner and loser at the
     same noise, t uniform; the constant factor T is inside β, as in the paper's code. ω(λ_t) is free: σ² (of
@@ -257,8 +261,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32, help="pictures per step")
     parser.add_argument("--steps", type=int, default=4000, help="of the reference")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of the reference")
-    parser.add_argument("--anchor-steps", type=int, default=400)
-    parser.add_argument("--anchor-rate", type=float, default=1e-4)
+    parser.add_argument("--anchor-steps", type=int, default=300)
+    parser.add_argument("--anchor-rate", type=float, default=2.5e-5)
     parser.add_argument("--beta", type=float, default=500.0, help="KL strength β of Diffusion-DPO")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in the folder")
     parser.add_argument("--anchor-only", action="store_true", help="keep the reference that is in the folder")
@@ -291,6 +295,8 @@ def main() -> None:
     }
     save(options.out / "anchor.safetensors", run.averaged(), False, trained)
     print(f"anchor: {run.seconds / 60:.1f} minutes", flush=True)
+    for checkpoint in options.out.glob("*.checkpoint"):
+        checkpoint.unlink()
 
 
 if __name__ == "__main__":
