@@ -12,7 +12,16 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 
-from ..realign_core import LambdaSchedule, NoiseLevel, Sample, TraceStep, check_run, realigned_sample
+from ..realign_core import (
+    Exact,
+    LambdaSchedule,
+    NoiseLevel,
+    Sample,
+    TraceStep,
+    check_run,
+    realigned_sample,
+    separate,
+)
 from .anchor import Anchor
 from .conditioning import Conditioning
 from .guider import RealignGuider
@@ -115,7 +124,7 @@ def posterior_sampler(guider: RealignGuider, plan: Plan, finished: list[Sample])
         anchors = [anchor(next(prepared)) if plan.uses(k) else _unused for k in range(len(plan.etas) - 1)]
         finished.append(
             realigned_sample(
-                [reference, *anchors],
+                Exact(separate([reference, *anchors])),
                 x,
                 plan.levels,
                 plan.lambdas,

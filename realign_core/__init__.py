@@ -1,5 +1,6 @@
 """The mathematics of denoising-time realignment, on torch alone. See the modules; each cites its equations."""
 
+from .evaluation import Evaluator, Exact, Models, Prediction, combine, separate
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
 from .sampling import Sample, check_run, gaussian_noise, realigned_sample
@@ -7,14 +8,19 @@ from .schedule import LambdaSchedule
 from .trace import Trace, TraceStep
 
 __all__ = [
+    "Evaluator",
+    "Exact",
     "Gaussian",
     "ImproperMixtureError",
     "LambdaSchedule",
+    "Models",
     "NoiseLevel",
+    "Prediction",
     "Sample",
     "Trace",
     "TraceStep",
     "check_run",
+    "combine",
     "gaussian_noise",
     "geometric_mixture",
     "kl_increment",
@@ -24,4 +30,5 @@ __all__ = [
     "realigned_sample",
     "realignment_weights",
     "reverse_posterior",
+    "separate",
 ]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .evaluation import Evaluator
 from .gaussian import (
     Gaussian,
     ImproperMixtureError,
@@ -25,7 +26,6 @@ from .gaussian import (
 from .posterior import NoiseLevel, kl_increment, posterior_variance, reverse_posterior
 from .trace import Trace, TraceStep
 
-Denoiser = Callable[[Tensor, NoiseLevel], Tensor]  # (x_t, level) -> D, the predicted x_0, both (B, C, ...)
 NoiseSource = Callable[[float, float], Tensor]  # (sigma, sigma_next) -> standard normal, shaped like x
 StepCallback = Callable[[int, Tensor, Tensor, TraceStep], None]  # (step, x_t, denoised, record)
 
@@ -107,7 +107,7 @@ def _improper_message(where: str, lambdas: Sequence[Scalar], variances: Sequence
 
 
 def realigned_sample(
-    denoisers: Sequence[Denoiser],
+    evaluate: Evaluator,
     x: Tensor,
     levels: Sequence[NoiseLevel],
     lambdas: Sequence[Sequence[Scalar]],
@@ -119,39 +119,46 @@ def realigned_sample(
 ) -> Sample:
     """Sample the model that the anchors, weighted by λ, make of the reference.
 
-    denoisers: the reference, then K anchors. x: (B, C, ...) at levels[0]. levels: T + 1 noise levels, falling.
-    lambdas: T rows of K λ, each a number, one per batch element (B,), or a map that broadcasts against x.
-    noise: drawn once per step and shared by all models, as the mixture is one Gaussian; not called where σ_s = 0.
-    eta: 0 (DDIM) to 1 (DDPM), for all models or one each. callback: after the models, before x moves on.
-    steps: yields 0 … T-1; give it a progress bar.
+    evaluate: the models' predictions at x_t, see evaluation.py. x: (B, C, ...) at levels[0]. levels: T + 1 noise
+    levels, falling. lambdas: T rows of K λ, each a number, one per batch element (B,), or a map that broadcasts against
+    x. noise: drawn once per step and shared by all models, as the mixture is one Gaussian; not called where σ_s = 0.
+    eta: 0 (DDIM) to 1 (DDPM), for all models or one each: the reference, then K anchors. callback: after the models,
+    before x moves on. steps: yields 0 … T-1; give it a progress bar.
 
-    A model whose weight is 0 for the whole batch is not called in that step.
-    Raises before the first call what `check_run` raises, and ValueError for an x that is not finite.
+    Raises before the first call what `check_run` raises, and ValueError for an x that is not finite, or for an
+    evaluator that knows only the mixture where the models' η differ.
     """
-    etas = list(eta) if isinstance(eta, Sequence) else [eta] * len(denoisers)
-    if len(etas) != len(denoisers):
-        raise ValueError(f"{len(denoisers)} models need one eta or one each, but there are {len(etas)}")
+    anchors = len(lambdas[0]) if lambdas else 0
+    etas = list(eta) if isinstance(eta, Sequence) else [eta] * (anchors + 1)
+    if len(etas) != anchors + 1:
+        raise ValueError(f"{anchors + 1} models need one eta or one each, but there are {len(etas)}")
     check_run(levels, lambdas, etas, x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity).")
+    one_variance = len(set(etas)) == 1
+    if not one_variance and not evaluate.exact:
+        raise ValueError("models with different eta need every model's own prediction: save no model calls here")
 
     trace = Trace()
     combined = x
     for i in range(len(levels) - 1) if steps is None else steps:
         now, then = levels[i], levels[i + 1]
         lam = [per_element(value, x) for value in lambdas[i]]
-        weights = realignment_weights(lam).to(x.device)
-        called = [bool((w != 0).any()) for w in weights]
-        denoised = [denoise(x, now) if call else None for denoise, call in zip(denoisers, called)]
-
-        posterior, combined = mix_posteriors(x, denoised, weights, now, then, etas)
+        predicted = evaluate(x, now, lam)
+        if one_variance:  # the mixture of the posteriors is the posterior of the mixture
+            combined = predicted.combined
+            posterior = reverse_posterior(x, combined, now, then, etas[0])
+        else:
+            weights = realignment_weights(lam).to(x.device)
+            posterior, combined = mix_posteriors(x, predicted.denoised, weights, now, then, etas)
         record = TraceStep(
             sigma=float(now.sigma),
             sigma_next=float(then.sigma),
             lambdas=[_batch_mean(value, x) for value in lam],
-            kl_reference=_kl(combined, denoised[0], now, then),
-            kl_anchors=[_kl(combined, d, now, then) for d in denoised[1:]],
-            model_calls=sum(called),
+            kl_reference=_kl(combined, predicted.denoised[0], now, then),
+            kl_anchors=[_kl(combined, d, now, then) for d in predicted.denoised[1:]],
+            model_calls=predicted.calls,
+            correction=predicted.correction,
         )
         trace.steps.append(record)
         if callback is not None:

@@ -16,6 +16,7 @@ class TraceStep:
 
     lambdas: one (B,) per anchor (a map's mean over the pixels). kl_reference: KL(realigned ‖ reference) that this step
     adds, in nats. kl_anchors: the same to each anchor. None: that model was not called in this step.
+    model_calls, correction: see `Prediction`.
     """
 
     sigma: float
@@ -23,7 +24,8 @@ class TraceStep:
     lambdas: list[Tensor]
     kl_reference: Tensor | None
     kl_anchors: list[Tensor | None]
-    model_calls: int
+    model_calls: float
+    correction: float | None = None
 
 
 def _numbers(values: Tensor | None) -> list[float | None] | None:
@@ -44,7 +46,7 @@ class Trace:
         return len(self.steps[0].lambdas[0]) if self.steps and self.steps[0].lambdas else 0
 
     @property
-    def model_calls(self) -> int:
+    def model_calls(self) -> float:
         return sum(step.model_calls for step in self.steps)
 
     def kl_reference(self) -> list[float | None]:
@@ -79,6 +81,7 @@ class Trace:
                     "kl_reference": _numbers(step.kl_reference),
                     "kl_anchors": [_numbers(values) for values in step.kl_anchors],
                     "model_calls": step.model_calls,
+                    "correction": step.correction,
                 }
                 for step in self.steps
             ],

@@ -12,7 +12,7 @@ import torch
 from ground_truth import GaussianData, run_levels
 from runs import Model, constant, noise_levels
 
-from realign_core import Trace, TraceStep, gaussian_noise, realigned_sample
+from realign_core import Exact, Trace, TraceStep, gaussian_noise, realigned_sample, separate
 
 STEPS = 6
 MEAN = np.array([0.4, -1.0])
@@ -29,7 +29,9 @@ def run(lambdas, space="ve", eta=1.0, data=DATA, steps=STEPS, batch=3, callback=
     x = torch.randn(batch, 2, dtype=torch.float64) * levels[0][1]
     models = [Model.of(d) for d in data[: 1 + len(lambdas[0])]]
     noise = gaussian_noise(x, 0)
-    return realigned_sample(models, x, noise_levels(levels), lambdas, noise=noise, eta=eta, callback=callback).trace
+    return realigned_sample(
+        Exact(separate(models)), x, noise_levels(levels), lambdas, noise=noise, eta=eta, callback=callback
+    ).trace
 
 
 @pytest.mark.parametrize("space", ["ve", "vp", "flow"])

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from runs import Model, constant, equal, no_noise, noise_levels, pixel_model
 from torch import Tensor
 
-from realign_core import NoiseLevel, Sample, gaussian_noise, geometric_mixture, realigned_sample, reverse_posterior
+from realign_core import (
+    Exact,
+    NoiseLevel,
+    Sample,
+    gaussian_noise,
+    geometric_mixture,
+    realigned_sample,
+    reverse_posterior,
+    separate,
+)
 
 STEPS = 5
 SHAPE = (2, 3, 4, 6)
@@ -38,7 +47,9 @@ def run(models: list[Model], lambdas: list, eta: float | list[float] = 1.0, spac
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)) * run_levels(space, STEPS)[0][1]
     x = options.pop("x", x)
     levels = noise_levels(run_levels(space, STEPS))
-    return realigned_sample(models, x, levels, lambdas, noise=gaussian_noise(x, seed=2), eta=eta, **options)
+    return realigned_sample(
+        Exact(separate(models)), x, levels, lambdas, noise=gaussian_noise(x, seed=2), eta=eta, **options
+    )
 
 
 @few
@@ -183,7 +194,7 @@ def test_one_step_is_a_draw_from_the_geometric_mixture_of_the_posteriors():
     x, z = torch.randn(SHAPE), torch.randn(SHAPE)
     posteriors = [reverse_posterior(x, m(x, now), now, then, eta) for m, eta in zip(models, both)]
     mixed = geometric_mixture(posteriors, [0.7, 0.3])
-    sample = realigned_sample(models, x, [now, then], [[0.3]], noise=lambda *_: z, eta=both)
+    sample = realigned_sample(Exact(separate(models)), x, [now, then], [[0.3]], noise=lambda *_: z, eta=both)
     assert torch.allclose(sample.x, mixed.mean + mixed.variance.sqrt() * z, atol=1e-5)
 
 
@@ -195,10 +206,12 @@ def test_noise_is_drawn_once_per_step_for_the_levels_it_leads_between_and_never_
         asked.append((sigma, sigma_next))
         return torch.zeros(SHAPE)
 
-    realigned_sample([reference(), anchor()], x, noise_levels(levels), constant(4, 0.5), noise=noise)
+    realigned_sample(Exact(separate([reference(), anchor()])), x, noise_levels(levels), constant(4, 0.5), noise=noise)
     sigmas = [sigma for _, sigma in levels]
     assert asked == list(pairwise(sigmas[:-1]))
-    realigned_sample([reference(), anchor()], x, noise_levels(levels), constant(4, 0.5), noise=no_noise, eta=0.0)
+    realigned_sample(
+        Exact(separate([reference(), anchor()])), x, noise_levels(levels), constant(4, 0.5), noise=no_noise, eta=0.0
+    )
 
 
 def test_the_seeded_noise_is_the_same_again_and_standard_normal():
@@ -229,7 +242,7 @@ def test_the_callback_sees_each_step_before_x_moves_on():
     x = torch.randn(SHAPE)
     levels = noise_levels(run_levels("ve", STEPS))
     sample = realigned_sample(
-        models,
+        Exact(separate(models)),
         x,
         levels,
         constant(STEPS, 0.4),
