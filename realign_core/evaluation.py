@@ -33,9 +33,12 @@ class Prediction:
 
 
 class Evaluator(Protocol):
-    """λ: one tensor per anchor that broadcasts against x (see `per_element`). exact: every D that counts is known."""
+    """λ: one tensor per anchor that broadcasts against x (see `per_element`).
 
-    exact: bool
+    knows_each: whether `Prediction.denoised` holds every model that counts, and not only their mixture.
+    """
+
+    knows_each: bool
 
     def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction: ...
 
@@ -43,7 +46,7 @@ class Evaluator(Protocol):
 class Exact:
     """Calls every model whose weight is not 0 for the whole batch."""
 
-    exact = True
+    knows_each = True
 
     def __init__(self, models: Models) -> None:
         self.models = models

@@ -136,7 +136,7 @@ def realigned_sample(
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity).")
     one_variance = len(set(etas)) == 1
-    if not one_variance and not evaluate.exact:
+    if not one_variance and not evaluate.knows_each:
         raise ValueError("models with different eta need every model's own prediction: save no model calls here")
 
     trace = Trace()
