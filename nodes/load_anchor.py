@@ -11,12 +11,14 @@ from comfy_api.latest import io
 from .anchor import BETA_TOOLTIP, NO_BETA, Anchor, typed_beta
 from .beta import beta_from_metadata
 from .lora import StateDict, is_lora, match_lora, normalise
+from .low_rank import low_rank_difference
 from .model_file import find_file, list_files, load_model, read_file
 from .model_pair import check_pair
 from .node_text import show_text
 from .types import CATEGORY, AnchorType
 
 FROM_FILE = "from file"
+LOW_SHARE = 0.9  # of the difference's energy; below, an anchor is no longer what its trainer made
 
 
 class LoadAnchorModel(io.ComfyNode):
@@ -55,6 +57,19 @@ class LoadAnchorModel(io.ComfyNode):
                     ),
                 ),
                 io.Float.Input("beta", default=5000.0, min=0.0, max=1e9, step=0.01, tooltip=BETA_TOOLTIP),
+                io.Int.Input(
+                    "low_rank",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    step=8,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "0 keeps a full anchor exact, as a second model. A rank (8 to 1024; 32 to 256 usual) keeps "
+                        "only reference + low-rank difference: less memory and faster. Without effect on a LoRA."
+                    ),
+                ),
             ],
             outputs=[
                 AnchorType.Output(display_name="anchor", tooltip="The anchor, for Realign Sampler."),
@@ -65,7 +80,13 @@ class LoadAnchorModel(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, anchor_name: str, strength: float, beta_source: str, beta: float
+        cls,
+        model: ModelPatcher,
+        anchor_name: str,
+        strength: float,
+        beta_source: str,
+        beta: float,
+        low_rank: int = 0,
     ) -> io.NodeOutput:
         path = find_file(anchor_name)
         known = None if beta_source == FROM_FILE else typed_beta(beta_source, beta)
@@ -83,6 +104,9 @@ class LoadAnchorModel(io.ComfyNode):
         else:
             patcher = load_model(path, state_dict, metadata)
             check_pair(model, patcher, path.name)
+            if low_rank:
+                patcher, note = low_rank_clone(model, patcher, low_rank, path.name)
+                label += f"\n{note}"
         logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
         show_text(getattr(cls.hidden, "unique_id", None), label)
         return io.NodeOutput(Anchor(patcher, path.name, known), patcher)
@@ -108,3 +132,17 @@ def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name
         logging.warning("Realign anchor %s: only %s, e.g. not %s", name, note, missed)
         note = f"only {note}"
     return clone, note
+
+
+def low_rank_clone(model: ModelPatcher, anchor: ModelPatcher, rank: int, name: str) -> tuple[ModelPatcher, str]:
+    """A clone of the reference with its difference to the anchor on it, and how much of that the rank keeps."""
+    state_dict, share = low_rank_difference(model, anchor, rank, name)
+    patcher, _ = lora_clone(model, state_dict, 1.0, name)
+    note = f"rank {rank} keeps {share:.1%} of the difference"
+    if share < LOW_SHARE:
+        logging.warning(
+            "Realign anchor %s: %s only: raise low_rank, or set it to 0 for the exact anchor as a second model",
+            name,
+            note,
+        )
+    return patcher, note

@@ -1,18 +1,22 @@
 """The mathematics of denoising-time realignment, on torch alone. See the modules; each cites its equations."""
 
+from .economy import ControlVariate, DifferenceReuse, Merged, even_span, velocity_scale
 from .evaluation import Evaluator, Exact, Models, Prediction, combine, separate
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
-from .sampling import Sample, check_run, gaussian_noise, realigned_sample
+from .sampling import Sample, check_run, gaussian_noise, per_element, realigned_sample
 from .schedule import LambdaSchedule
 from .trace import Trace, TraceStep
 
 __all__ = [
+    "ControlVariate",
+    "DifferenceReuse",
     "Evaluator",
     "Exact",
     "Gaussian",
     "ImproperMixtureError",
     "LambdaSchedule",
+    "Merged",
     "Models",
     "NoiseLevel",
     "Prediction",
@@ -21,14 +25,17 @@ __all__ = [
     "TraceStep",
     "check_run",
     "combine",
+    "even_span",
     "gaussian_noise",
     "geometric_mixture",
     "kl_increment",
     "max_lambda",
     "noise_prediction",
+    "per_element",
     "posterior_variance",
     "realigned_sample",
     "realignment_weights",
     "reverse_posterior",
     "separate",
+    "velocity_scale",
 ]

@@ -1,0 +1,298 @@
+"""How far the evaluators that save model calls end from the exact run: python benchmarks/fewer_calls.py
+
+Trains a small network on nine Gaussians (spread 1, as latents have) and a low-rank anchor of it on the same data under
+a strong reward, a minute on one CPU core, then prints a table. `compare` does the measuring, for any models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from realign_core import (
+    ControlVariate,
+    DifferenceReuse,
+    Evaluator,
+    Exact,
+    Merged,
+    Models,
+    NoiseLevel,
+    Prediction,
+    combine,
+    even_span,
+    gaussian_noise,
+    posterior_variance,
+    realigned_sample,
+    realignment_weights,
+)
+
+EXTRA = (2, 3, 5, 10)  # k: about 1 + 1/k calls per step
+ADAPTIVE = ((8, 0.4), (8, 0.2), (5, 0.4), (5, 0.2), (5, 0.1))
+LAMBDAS, ETAS = (0.25, 0.75, 1.5), (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one setting. calls: per step of the full schedule. distance: root mean square over an element's
+    pixels of its final sample's difference from the exact run with the same noise, averaged over the batch."""
+
+    method: str
+    calls: float
+    distance: float
+
+
+def compare(
+    models: Models,
+    x: Tensor,
+    levels: Sequence[NoiseLevel],
+    lambdas: Sequence[Sequence[float | Tensor]],
+    *,
+    eta: float,
+    merged: Merged | None = None,
+    seed: int = 0,
+    extra: Sequence[int] = EXTRA,
+    adaptive: Sequence[tuple[int, float]] = ADAPTIVE,
+    sigma_data: float = 1.0,
+) -> list[Row]:
+    """The distance of every method to the exact run, all from x and with the same step noise.
+
+    x: (B, C, ...) at levels[0]. levels: T + 1, T even. lambdas: T rows of K, as `realigned_sample`'s. eta: 0 … 1.
+    merged: where it is given, weight interpolation and the control variate too. extra: each k gives every method a
+    budget of about 1 + K/k calls per step. adaptive: (every, tolerance) of one run of adaptive reuse each.
+    """
+    anchors, steps = len(lambdas[0]), len(levels) - 1
+
+    def run(evaluate: Evaluator, every_other: bool = False) -> tuple[Tensor, float]:
+        stride = 2 if every_other else 1
+        noise = gaussian_noise(x, seed)
+        if every_other:
+            noise = _joined(noise, levels, eta)
+        done = realigned_sample(evaluate, x, levels[::stride], lambdas[::stride], noise=noise, eta=eta)
+        return done.x.float(), done.trace.model_calls / steps
+
+    methods: dict[str, Callable[[], Evaluator]] = {}
+    if merged is not None:
+        methods["weight interpolation"] = partial(WeightInterpolation, merged)
+    for k in extra:
+        methods[f"raw reuse, every {k}"] = partial(RawReuse, models, k)
+
+    def reuse(every: int, by_noise: bool, tolerance: float | None = None) -> DifferenceReuse:
+        span = even_span(levels, every) if by_noise else None
+        return DifferenceReuse(models, every, tolerance, span=span, sigma_data=sigma_data)
+
+    for by_noise in (False, True):
+        for k in extra:
+            name = f"scaled + extrapolated reuse, {'span as ' if by_noise else ''}every {k}"
+            methods[name] = partial(reuse, k, by_noise)
+    for k, tolerance in adaptive:
+        methods[f"adaptive reuse, span as every {k}, tolerance {tolerance:g}"] = partial(reuse, k, True, tolerance)
+
+    def control(every: int, by_noise: bool) -> ControlVariate:
+        assert merged is not None
+        span = even_span(levels, every) if by_noise else None
+        return ControlVariate(merged, every, span=span, sigma_data=sigma_data)
+
+    for by_noise in (False, True) if merged is not None else ():
+        for k in extra:
+            every = round(k * (anchors + 1) / anchors)  # a refresh calls the reference too
+            methods[f"control variate, {'span as ' if by_noise else ''}every {every}"] = partial(
+                control, every, by_noise
+            )
+
+    exact, calls = run(Exact(models))
+    rows = [Row("exact", calls, 0.0)]
+    halved, calls = run(Exact(models), every_other=True)
+    rows.append(Row("exact, half the steps", calls, _distance(halved, exact)))
+    for name, make in methods.items():
+        sample, calls = run(make())
+        rows.append(Row(name, calls, _distance(sample, exact)))
+    return rows
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).flatten(1).square().mean(1).sqrt().mean())
+
+
+def _joined(
+    noise: Callable[[float, float], Tensor], levels: Sequence[NoiseLevel], eta: float
+) -> Callable[[float, float], Tensor]:
+    """Noise for every other level that is the same path: of a step's two draws, what reaches its end (D held)."""
+    pending = iter(zip(levels[::2], levels[1::2], levels[2::2]))
+
+    def draw(sigma: float, sigma_next: float) -> Tensor:
+        start, middle, end = next(pending)
+        first, second = (float(posterior_variance(a, b, eta)) for a, b in ((start, middle), (middle, end)))
+        kept = math.sqrt(max(float(end.sigma) ** 2 - second, 0)) / float(middle.sigma)
+        a, b = kept * math.sqrt(first), math.sqrt(second)
+        one = noise(float(start.sigma), float(middle.sigma))
+        return (a * one + b * noise(float(middle.sigma), float(end.sigma))) / math.hypot(a, b)
+
+    return draw
+
+
+class RawReuse:
+    """What caches commonly do: D_anchor - D_ref as it was at the last refresh."""
+
+    knows_each = True
+
+    def __init__(self, models: Models, every: int) -> None:
+        self.models, self.every, self.calls = models, every, 0
+        self.kept: list[Tensor] = []
+
+    def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
+        due = self.calls % self.every == 0
+        self.calls += 1
+        reference, *anchors = self.models(x, level, [True, *[due] * len(lambdas)])
+        if due:
+            self.kept = [d - reference for d in anchors]
+        denoised = [reference, *(reference + d for d in self.kept)]
+        weights = realignment_weights(lambdas).to(x.device)
+        return Prediction(denoised, combine(denoised, weights), 1 + due * len(lambdas))
+
+
+class WeightInterpolation:
+    """D(θ_ref + Σ λ_k Δθ_k) as it is."""
+
+    knows_each = False
+
+    def __init__(self, merged: Merged) -> None:
+        self.merged = merged
+
+    def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
+        nothing = [False] * (len(lambdas) + 1)
+        mixed, denoised = self.merged(x, level, lambdas, nothing)
+        return Prediction(denoised, mixed, 1)
+
+
+# The toy
+
+
+CENTRES = 1.2 * torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0]))
+WIDTH = 0.14
+REWARD = torch.tensor([1.5, 1.0])  # the anchor's data is that of the reference times exp(REWARD · x_0)
+
+
+class LowRankLinear(nn.Module):
+    def __init__(self, inputs: int, outputs: int, rank: int = 4) -> None:
+        super().__init__()
+        self.base = nn.Linear(inputs, outputs)
+        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+
+    def forward(self, x: Tensor, strength: float | Tensor) -> Tensor:
+        return self.base(x) + strength * (x @ self.down.T @ self.up.T)
+
+
+class Network(nn.Module):
+    """D(x_t; α, σ) of 2-D data of spread 1, preconditioned so that VE and flow matching are one network."""
+
+    def __init__(self, width: int = 96, depth: int = 3) -> None:
+        super().__init__()
+        sizes = [2 + 9, *[width] * depth, 2]
+        self.layers = nn.ModuleList(LowRankLinear(a, b) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor, level: NoiseLevel, strength: float | Tensor) -> Tensor:
+        alpha, sigma = (torch.as_tensor(v, dtype=x.dtype).expand(len(x), 1) for v in level)
+        norm = torch.hypot(alpha, sigma)
+        angle = 2 * torch.atan2(sigma, alpha)
+        noise = [torch.log(sigma / (alpha + 0.01 * sigma)) / 4]
+        noise += [wave(k * angle) for k in (1, 2, 3, 4) for wave in (torch.sin, torch.cos)]
+        hidden = torch.cat([x / norm, *noise], 1)
+        for layer in self.layers[:-1]:
+            hidden = nn.functional.silu(layer(hidden, strength))
+        return alpha / norm**2 * x + sigma / norm * self.layers[-1](hidden, strength)
+
+    def models(self, x: Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[Tensor | None]:
+        return [self(x, level, float(k)) if call else None for k, call in enumerate(called)]
+
+    def merged(
+        self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor], called: Sequence[bool]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        return self(x, level, lambdas[0]), self.models(x, level, called)
+
+
+def train(seed: int, steps: int = 3000, anchor_steps: int = 1500, batch: int = 512) -> Network:
+    torch.manual_seed(seed)
+    network = Network()
+    base = [p for layer in network.layers for p in layer.base.parameters()]
+    low_rank = [p for layer in network.layers for p in (layer.down, layer.up)]
+    for parameters, strength, count in ((base, 0.0, steps), (low_rank, 1.0, anchor_steps)):
+        tilt = strength * REWARD
+        shares = torch.softmax(CENTRES @ tilt, 0)
+        optimizer = torch.optim.Adam(parameters, 2e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, count)
+        for _ in range(count):
+            centre = CENTRES[torch.multinomial(shares, batch, True)]
+            x_0 = centre + WIDTH**2 * tilt + WIDTH * torch.randn(batch, 2)
+            sigma = torch.exp(torch.empty(batch, 1).uniform_(math.log(0.01), math.log(40)))
+            level = NoiseLevel(torch.ones(1), sigma)
+            error = network(x_0 + sigma * torch.randn(batch, 2), level, strength) - x_0
+            loss = (error**2 * (1 + sigma**-2)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network.requires_grad_(False)
+
+
+def schedule(space: str, steps: int) -> list[NoiseLevel]:
+    """steps + 1 levels: VE of Stable Diffusion's range, evenly in log σ, or flow matching with a shift of 3."""
+    if space == "flow":
+        times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        return [NoiseLevel(1 - s, s) for s in (3 * times / (1 + 2 * times)).tolist()]
+    sigmas = torch.logspace(math.log10(14.6), math.log10(0.03), steps).tolist()
+    return [NoiseLevel(1.0, s) for s in [*sigmas, 0.0]]
+
+
+def table(columns: dict[tuple[float, float], list[Row]]) -> str:
+    """Markdown. columns: the rows of `compare` by (η, λ). Calls are the mean over λ where they depend on it."""
+    etas = sorted({eta for eta, _ in columns})
+    heads, lines = ["method"], []
+    for eta in etas:
+        heads += [f"calls, η {eta:g}", *(f"λ {lam:g}" for e, lam in columns if e == eta)]
+    for i, first in enumerate(next(iter(columns.values()))):
+        cells = [first.method]
+        for eta in etas:
+            rows = [rows[i] for (e, _), rows in columns.items() if e == eta]
+            cells += [f"{sum(r.calls for r in rows) / len(rows):.2f}", *(f"{r.distance:.4f}" for r in rows)]
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", choices=("ve", "flow"), nargs="+", default=["ve"])
+    parser.add_argument("--steps", type=int, default=50, help="an even number (default 50)")
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0, help="of the training and of the noise")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    network = train(options.seed)
+    start = torch.randn(options.samples, 2, generator=torch.Generator().manual_seed(options.seed))
+    for space in options.space:
+        levels = schedule(space, options.steps)
+        x = start * levels[0].sigma
+        columns = {
+            (eta, lam): compare(
+                network.models, x, levels, [[lam]] * options.steps, eta=eta, merged=network.merged, seed=options.seed
+            )
+            for eta in ETAS
+            for lam in LAMBDAS
+        }
+        print(f"\n{space}, {options.steps} steps: distance to the exact run (the data's spread is 1)\n")
+        print(table(columns), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""A full anchor as reference + low-rank difference: a LoRA made of the two models' weights, and its cache on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from .lora import StateDict
+from .model_file import read_file
+
+PREFIX = "diffusion_model."
+FORMAT = "1"  # of the file and of the way it is made: another number, and cached files are made again
+_PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_OVERSAMPLING, _POWER_ITERATIONS, _SEED = 32, 8, 0  # at least 98 % of what the best factors keep, of pure noise too
+_SAMPLED = 4096  # values of a tensor that its fingerprint holds, beside the sum of all
+_EXACT = "use low_rank = 0"
+
+
+def low_rank_difference(reference: ModelPatcher, anchor: ModelPatcher, rank: int, name: str) -> tuple[StateDict, float]:
+    """`factorise`, from the cache in the host's user folder where these two models' difference lies there already.
+
+    name: the anchor's file. Raises ValueError as `factorise` does.
+    """
+    ours, theirs = _weights(reference), _weights(anchor)
+    _check(reference, ours, theirs)
+    digest = _fingerprint(ours | {f"anchor {key}": value for key, value in theirs.items()}, FORMAT, str(rank))
+    folder = Path(folder_paths.get_user_directory()) / "realign" / "low_rank"
+    path = folder / f"{Path(name).stem[:48]}-r{rank}-{digest[:20]}.safetensors"
+    cached = _read(path)
+    if cached is not None:
+        return cached
+    state_dict, share = factorise(reference, anchor, rank)
+    _write(path, state_dict, {"share": repr(share), "rank": str(rank), "anchor": name})
+    return state_dict, share
+
+
+def factorise(reference: ModelPatcher, anchor: ModelPatcher, rank: int) -> tuple[StateDict, float]:
+    """anchor - reference as a LoRA in the host's names, and the share of it (of Σ‖Δ‖²) that the LoRA keeps.
+
+    Matrices and convolutions become `lora_up` (out, r) and `lora_down` (r, in, …), without alpha: scale 1. Norms,
+    biases and layers that are no larger than their factors stay whole, as `diff` and `diff_b`. One layer at a time.
+
+    Raises ValueError where the two cannot be subtracted, or the host could not add a difference back.
+    """
+    ours, theirs = _weights(reference), _weights(anchor)
+    _check(reference, ours, theirs)
+    patchable = _patchable(reference)
+    device = _device(max(value.numel() for value in ours.values()))
+    progress = comfy.utils.ProgressBar(len(ours))
+    out: StateDict = {}
+    total = lost = 0.0
+    for key, weight in ours.items():
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        progress.update(1)
+        if not weight.is_floating_point() or torch.equal(theirs[key].to(weight), weight):
+            continue  # equal, once the anchor is in the reference's number format
+        delta = theirs[key].to(device, torch.float32) - weight.to(device, torch.float32)
+        if not bool(torch.isfinite(delta).all()):
+            raise ValueError(
+                f"The difference of anchor and reference in {_short(key)} is not finite (NaN or infinity): one of the "
+                "two files is broken, so download it again."
+            )
+        if key not in patchable:
+            raise ValueError(
+                f"The anchor differs from the reference in {_short(key)}, which ComfyUI cannot patch, so reference + "
+                f"low-rank difference would not be this anchor: {_EXACT}."
+            )
+        parts, kept = _parts(key, delta, weight.dtype, rank, f"{key.removesuffix('.bias')}.weight" in ours)
+        out.update(parts)
+        total += _energy(delta)
+        lost += _energy(delta - kept)
+    if not out:
+        raise ValueError(f"The anchor's weights are the reference's own: choose the aligned model, or {_EXACT}.")
+    return out, 1.0 - lost / total
+
+
+def _parts(
+    key: str, delta: torch.Tensor, dtype: torch.dtype, rank: int, has_weight: bool
+) -> tuple[StateDict, torch.Tensor]:
+    """A layer's entries in the file, and the difference that they stand for in the precision they are stored in.
+
+    has_weight: whether a bias has a weight beside it, without which the host knows no `diff_b`.
+    """
+    layer = key.removesuffix(".weight")
+    if layer != key and delta.ndim > 1 and rank * (delta.shape[0] + delta[0].numel()) < delta.numel():
+        up, down = (part.to(dtype) for part in _factors(delta.flatten(1), rank))
+        kept = (up.float() @ down.float()).view_as(delta)
+        up, down = up.view(*up.shape, *[1] * (delta.ndim - 2)), down.view(-1, *delta.shape[1:])
+        return {f"{layer}.lora_up.weight": up.cpu(), f"{layer}.lora_down.weight": down.cpu()}, kept
+    whole = delta.to(dtype)
+    name = f"{key.removesuffix('.bias')}.diff_b" if key.endswith(".bias") and has_weight else f"{layer}.diff"
+    return {name: whole.cpu().contiguous()}, whole.float()
+
+
+def _factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """up (m, r) and down (r, n) by a randomised SVD; √s goes to each, so that half precision holds both.
+
+    The random numbers are the same each time, and the program's own are left as they were.
+    """
+    with torch.random.fork_rng(devices=[matrix.device] if matrix.device.type == "cuda" else []):
+        torch.manual_seed(_SEED)
+        columns = min(rank + _OVERSAMPLING, *matrix.shape)
+        u, s, v = torch.svd_lowrank(matrix, q=columns, niter=_POWER_ITERATIONS)
+    root = s[:rank].sqrt()
+    return (u[:, :rank] * root).contiguous(), (v[:, :rank] * root).T.contiguous()
+
+
+def _energy(tensor: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2
+
+
+def _device(largest: int) -> torch.device:
+    """Where the host computes, with room made for the largest layer; other back ends than CUDA lack parts of an SVD."""
+    device: torch.device = comfy.model_management.get_torch_device()
+    if device.type != "cuda":
+        return torch.device("cpu")
+    comfy.model_management.free_memory(8 * 4 * largest, device)
+    return device
+
+
+def _weights(patcher: ModelPatcher) -> StateDict:
+    """The diffusion model's own weights, whatever patches of its clones the host has on them at the moment."""
+    out = {k: v for k, v in patcher.model_state_dict().items() if k.startswith(PREFIX)}
+    out.update((k, v[0]) for k, v in patcher.hook_backup.items() if k in out)
+    out.update((k, v.weight) for k, v in patcher.backup.items() if k in out)  # older than what hooks found
+    return out
+
+
+def _check(reference: ModelPatcher, ours: StateDict, theirs: StateDict) -> None:
+    """Raise ValueError unless the weights are the reference's own, plain floating point, and of the same layers."""
+    if reference.patches:
+        raise ValueError(
+            "The reference model carries a LoRA or other weight patches, which a low-rank difference would leave out: "
+            f"connect the model as its loader gives it, or {_EXACT}."
+        )
+    for what, weights, others in (("reference", ours, theirs), ("anchor", theirs, ours)):
+        for key, value in weights.items():
+            if key not in others or others[key].shape != value.shape:
+                raise ValueError(f"Reference and anchor do not agree in the size of {_short(key)}: {_EXACT}.")
+            plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.dtype in _PLAIN
+            # Counters and index tables are no weights; they only have to be the same.
+            if not plain and (key.endswith((".weight", ".bias")) or not torch.equal(value, others[key].to(value))):
+                raise ValueError(
+                    f"The {what} is quantised ({_short(key)} is {str(value.dtype).removeprefix('torch.')}), and a "
+                    f"low-rank difference needs plain 16 or 32 bit weights: load such a version, or {_EXACT}."
+                )
+
+
+def _patchable(patcher: ModelPatcher) -> set[str]:
+    """The weights that the host patches: no buffers, and no parameter of a module that has modules with some below.
+
+    Where the host loads weights layer by layer on demand, only layers of its own kind (comfy/model_patcher.py, `load`).
+    """
+    out = set()
+    for name, module in patcher.model.named_modules():
+        below = any(True for child in module.children() for _ in child.parameters())
+        if not below and (hasattr(module, "comfy_cast_weights") or not patcher.is_dynamic()):
+            out.update(f"{name}.{key}" for key, _ in module.named_parameters(recurse=False))
+    return out
+
+
+def _short(key: str) -> str:
+    return f"“{key.removeprefix(PREFIX)}”"
+
+
+def _fingerprint(weights: Mapping[str, torch.Tensor], *more: str) -> str:
+    """SHA-256 of names, shapes, types, a strided sample and the sum of each tensor's bits, which has no rounding."""
+    digest = hashlib.sha256("\n".join(more).encode())
+    for key in sorted(weights):
+        value = weights[key].detach()
+        digest.update(f"\n{key} {tuple(value.shape)} {value.dtype} ".encode())
+        if not value.is_floating_point() or not value.numel():
+            continue
+        flat = value.reshape(-1)
+        integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
+        total = sum(int(part.view(integer).sum(dtype=torch.int64)) for part in flat.split(1 << 22))
+        digest.update(f"{total} ".encode())
+        sample = flat[:: math.ceil(flat.numel() / _SAMPLED)].contiguous().cpu()
+        digest.update(sample.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[StateDict, float] | None:
+    """A cached difference and its share; None where there is none, or not the one that was written."""
+    if not path.is_file():
+        return None
+    try:
+        state_dict, metadata = read_file(path)
+        share = float(metadata["share"])
+        if metadata["format"] == FORMAT and metadata["content"] == _fingerprint(state_dict):
+            return state_dict, share
+    except (ValueError, KeyError, RuntimeError):
+        pass
+    logging.warning("Realign: the cached difference %s is broken, so it is computed again", path)
+    return None
+
+
+def _write(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> None:
+    """The file appears whole or not at all. A disk that cannot hold it costs only the next load's time."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state_dict, part, metadata=metadata | {"format": FORMAT, "content": _fingerprint(state_dict)})
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        logging.warning("Realign: the low-rank difference could not be kept in %s (%s)", path.parent, error)
+    finally:
+        if part.is_file():
+            part.unlink()
