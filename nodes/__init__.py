@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .anchor import RealignAddAnchor, RealignAnchorFromModel
+from .anchor import RealignAddAnchor, RealignAnchorFromModel, RealignAnchorLambda
 from .demo import RealignDemoModels
+from .guider import RealignGuider, RealignModel
 from .lambda_schedule import LambdaSchedule
 from .load_anchor import LoadAnchorModel
 from .sampler import RealignSampler
@@ -14,8 +15,11 @@ NODES: list[type[io.ComfyNode]] = [
     LoadAnchorModel,
     RealignAnchorFromModel,
     RealignAddAnchor,
+    RealignAnchorLambda,
     LambdaSchedule,
     RealignSampler,
+    RealignGuider,
+    RealignModel,
     RealignDemoModels,
 ]
 

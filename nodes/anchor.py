@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..realign_core import LambdaSchedule
 from .model_pair import with_own_weights
-from .types import CATEGORY, AnchorType
+from .types import CATEGORY, AnchorType, LambdaType
 
 NO_BETA = "unknown / no KL term"
 BETA_TOOLTIP = (
@@ -22,13 +24,16 @@ BETA_TOOLTIP = (
 class Anchor:
     """An aligned model. beta: the KL strength it was trained with; None: unknown, or trained without a KL term.
 
-    share: this anchor's part of the sampler's λ. others: further anchors, for several rewards at once.
+    share: this anchor's part of λ. schedule: its own λ over the steps, in place of the sampler's. mask: where its λ
+    acts, (B, H, W). others: further anchors, for several rewards at once.
     """
 
     patcher: ModelPatcher
     name: str
     beta: float | None = None
     share: float = 1.0
+    schedule: LambdaSchedule | None = None
+    mask: torch.Tensor | None = None
     others: tuple[Anchor, ...] = ()
     # The weight copy is made once and kept as long as the host keeps this anchor in its cache.
     _own: list[ModelPatcher] = field(default_factory=list, repr=False)
@@ -112,6 +117,48 @@ class RealignAddAnchor(io.ComfyNode):
         parts = [replace(a, share=a.share * anchor_share, others=()) for a in anchor.all()]
         parts += [replace(a, share=a.share * add_share, others=()) for a in add.all()]
         return io.NodeOutput(replace(parts[0], others=tuple(parts[1:])))
+
+
+class RealignAnchorLambda(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RealignAnchorLambda",
+            display_name="Anchor λ",
+            category=CATEGORY,
+            description="Gives an anchor a λ of its own: a schedule over the steps, a mask over the picture, or both.",
+            search_aliases=["deradiff", "rlg", "lambda mask", "regional alignment", "multi reward", "anchor schedule"],
+            inputs=[
+                AnchorType.Input("anchor", tooltip="An anchor; of several added up, each gets it."),
+                LambdaType.Input(
+                    "lambda_schedule",
+                    optional=True,
+                    tooltip="This anchor's λ over the steps, in place of the sampler's. Its share still multiplies it.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where this anchor's λ acts: multiplies it, pixel by pixel (1: fully, 0: not at all).",
+                ),
+            ],
+            outputs=[AnchorType.Output(display_name="anchor", tooltip="The anchor with its own λ.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, anchor: Anchor, lambda_schedule: LambdaSchedule | None = None, mask: torch.Tensor | None = None
+    ) -> io.NodeOutput:
+        own = {"schedule": lambda_schedule, "mask": check_mask(mask)}
+        changes = {name: value for name, value in own.items() if value is not None}
+        parts = [replace(one, others=(), **changes) for one in anchor.all()]
+        return io.NodeOutput(replace(parts[0], others=tuple(parts[1:])))
+
+
+def check_mask(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """The mask. Raises ValueError for one with NaN or infinity."""
+    if mask is not None and not bool(torch.isfinite(mask).all()):
+        raise ValueError("The λ mask holds values that are not finite numbers (NaN or infinity).")
+    return mask
 
 
 def typed_beta(source: str, beta: float) -> float | None:

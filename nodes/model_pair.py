@@ -36,16 +36,20 @@ def noise_levels(patcher: ModelPatcher, sigmas: torch.Tensor) -> list[NoiseLevel
     (comfy/model_sampling.py, `noise_scaling`).
     """
     sampling = patcher.get_model_object("model_sampling")
-    values = [float(s) for s in sigmas]
-    if isinstance(sampling, FLOW) and not isinstance(sampling, NOT_DIFFUSION):
-        noise_scale = float(getattr(sampling, "noise_scale", 1.0))
-        return [NoiseLevel(1.0 - s, s * noise_scale) for s in values]
-    if isinstance(sampling, VARIANCE_EXPLODING) and not isinstance(sampling, NOT_DIFFUSION):
-        return [NoiseLevel(1.0, s) for s in values]
+    if isinstance(sampling, (*FLOW, *VARIANCE_EXPLODING)) and not isinstance(sampling, NOT_DIFFUSION):
+        return [noise_level(patcher, float(s)) for s in sigmas]
     raise ValueError(
         f"Realign cannot sample a {prediction_type(patcher)} model ({architecture(patcher)}): its noise is neither "
         "of the EPS, V_PREDICTION or EDM kind nor flow matching (CONST). Use another reference model."
     )
+
+
+def noise_level(patcher: ModelPatcher, sigma: float) -> NoiseLevel:
+    """As `noise_levels`, for one σ; a model of any other kind counts as VE, as RLG needs no α."""
+    sampling = patcher.get_model_object("model_sampling")
+    if isinstance(sampling, FLOW) and not isinstance(sampling, NOT_DIFFUSION):
+        return NoiseLevel(1.0 - sigma, sigma * float(getattr(sampling, "noise_scale", 1.0)))
+    return NoiseLevel(1.0, sigma)
 
 
 def architecture(patcher: ModelPatcher) -> str:

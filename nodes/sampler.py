@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +13,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 
-from ..realign_core import (
-    Exact,
-    LambdaSchedule,
-    NoiseLevel,
-    Sample,
-    TraceStep,
-    check_run,
-    realigned_sample,
-    separate,
-)
-from .anchor import Anchor
+from ..realign_core import LambdaSchedule, NoiseLevel, Sample, TraceStep, check_run, realigned_sample
+from .anchor import Anchor, check_mask
 from .conditioning import Conditioning
-from .guider import RealignGuider
-from .model_pair import check_pair, noise_levels
+from .model_pair import noise_levels
+from .realignment import Realignment, schedule_rows, schedules
 from .sampler_inputs import sampler_schema
 
 ETA = {"ddpm": 1.0, "ddim": 0.0}
@@ -41,14 +33,11 @@ class Plan:
     etas: list[float]
     inpaint_options: dict[str, Any]
 
-    def uses(self, anchor: int) -> bool:
-        return any(row[anchor] != 0 for row in self.lambdas)
-
 
 def plan_run(
     model: ModelPatcher,
-    shares: list[float],
-    schedule: LambdaSchedule,
+    anchors: Sequence[Anchor],
+    schedules: Sequence[LambdaSchedule],
     *,
     steps: int,
     sampler_name: str,
@@ -78,7 +67,7 @@ def plan_run(
             f"There is no step to sample: the steps run from 0 to {len(whole) - 1}, but start_at_step is "
             f"{start_at_step} and end_at_step {end_at_step}. Lower start_at_step, raise end_at_step, or add steps."
         )
-    row = schedule.over(whole)[start_at_step:last]
+    rows = schedule_rows(schedules, [one.share for one in anchors])(whole)[start_at_step:last]
     sigmas = sigmas[start_at_step : last + 1].clone()
     if not return_with_leftover_noise:
         sigmas[-1] = 0
@@ -87,15 +76,15 @@ def plan_run(
     plan = Plan(
         sigmas=sigmas,
         levels=noise_levels(model, sigmas),
-        lambdas=[[value * share for share in shares] for value in row],
-        etas=[reference_eta] + [reference_eta if anchor_eta < 0 else anchor_eta] * len(shares),
+        lambdas=rows,
+        etas=[reference_eta] + [reference_eta if anchor_eta < 0 else anchor_eta] * len(anchors),
         inpaint_options=comfy.samplers.sampler_object(sampler_name).inpaint_options,
     )
     check_run(plan.levels, plan.lambdas, plan.etas)
     return plan
 
 
-def posterior_sampler(guider: RealignGuider, plan: Plan, finished: list[Sample]) -> comfy.samplers.KSAMPLER:
+def posterior_sampler(realignment: Realignment, plan: Plan, finished: list[Sample]) -> comfy.samplers.KSAMPLER:
     """The host's sampler object around `realigned_sample`. The result is appended to `finished`."""
     sigma_of = dict(zip(plan.levels, plan.sigmas))
 
@@ -108,26 +97,26 @@ def posterior_sampler(guider: RealignGuider, plan: Plan, finished: list[Sample])
         disable: bool | None = None,
     ) -> torch.Tensor:
         s_in = x.new_ones([x.shape[0]])
-        prepared = iter(guider.anchor_predictions)
+        run = realignment.running  # None: one model alone is sampled throughout, and it is the one behind `model`
 
-        def reference(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-            return model(x, sigma_of[level].to(x) * s_in, **extra_args)
-
-        def anchor(predict: Any) -> Any:
-            return lambda x, level: predict(x, sigma_of[level].to(x) * s_in)
+        def models(x: torch.Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[torch.Tensor | None]:
+            sigma = sigma_of[level].to(x) * s_in
+            if run is None:
+                out = model(x, sigma, **extra_args)
+                return [out if call else None for call in called]
+            return run.masked(model, x, sigma, called)
 
         def report(step: int, x: torch.Tensor, denoised: torch.Tensor, record: TraceStep) -> None:
             if callback is not None:
                 sigma = sigmas[step]
                 callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
-        anchors = [anchor(next(prepared)) if plan.uses(k) else _unused for k in range(len(plan.etas) - 1)]
         finished.append(
             realigned_sample(
-                Exact(separate([reference, *anchors])),
+                realignment.evaluator(models, None),
                 x,
                 plan.levels,
-                plan.lambdas,
+                plan.lambdas if run is None else [run.with_masks(row, x) for row in plan.lambdas],
                 noise=default_noise_sampler(x, seed=extra_args.get("seed")),
                 eta=plan.etas,
                 callback=report,
@@ -137,10 +126,6 @@ def posterior_sampler(guider: RealignGuider, plan: Plan, finished: list[Sample])
         return finished[-1].x
 
     return comfy.samplers.KSAMPLER(sample_realigned, inpaint_options=plan.inpaint_options)
-
-
-def _unused(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-    raise AssertionError("an anchor whose λ is 0 in every step was called")
 
 
 def check_latent(latent: dict[str, Any]) -> None:
@@ -184,15 +169,22 @@ class RealignSampler(io.ComfyNode):
         lambda_schedule: LambdaSchedule | None = None,
         anchor_positive: Conditioning | None = None,
         anchor_negative: Conditioning | None = None,
+        lambda_mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         check_latent(latent_image)
         anchors = anchor.all()
-        for one in anchors:
-            check_pair(model, one.patcher, one.name)
+        realignment = Realignment(
+            anchors,
+            lambda sigmas: plan.lambdas,
+            anchor_cfg=None if anchor_cfg < 0 else anchor_cfg,
+            anchor_conds=(anchor_positive, anchor_negative),
+            mask=check_mask(lambda_mask),
+        )
+        realigned = realignment.attach(model)
         plan = plan_run(
             model,
-            [one.share for one in anchors],
-            lambda_schedule or LambdaSchedule(start=lambda_),
+            anchors,
+            schedules(anchors, lambda_, lambda_schedule),
             steps=steps,
             sampler_name=sampler_name,
             scheduler=scheduler,
@@ -203,20 +195,14 @@ class RealignSampler(io.ComfyNode):
             end_at_step=end_at_step,
             return_with_leftover_noise=return_with_leftover_noise,
         )
-        patchers: list[ModelPatcher] = [model]
-        for k, one in enumerate(anchors):
-            if plan.uses(k):
-                patchers.append(one.beside(patchers))
-        guider = RealignGuider(model, patchers[1:])
+        guider = comfy.samplers.CFGGuider(realigned)
         guider.set_conds(positive, negative)
         guider.set_cfg(cfg)
-        guider.set_anchor_conds(anchor_positive or positive, anchor_negative or negative)
-        guider.set_anchor_cfg(cfg if anchor_cfg < 0 else anchor_cfg)
 
         noise = Noise_RandomNoise(seed) if add_noise else Noise_EmptyNoise()
         noise.seed = seed  # also seeds the noise of the steps
         finished: list[Sample] = []
-        sampler = posterior_sampler(guider, plan, finished)
+        sampler = posterior_sampler(realignment, plan, finished)
         sampled = SamplerCustomAdvanced.execute(noise, guider, sampler, plan.sigmas, latent_image)
         latent, denoised = sampled.args
 

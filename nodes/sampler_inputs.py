@@ -5,7 +5,8 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from .types import CATEGORY, AnchorType, LambdaType
+from .shared_inputs import anchor_cfg_input, conditioning_inputs, mask_input, schedule_input
+from .types import CATEGORY, AnchorType
 
 
 def sampler_schema(sampler_names: list[str]) -> io.Schema:
@@ -75,15 +76,9 @@ def sampler_schema(sampler_names: list[str]) -> io.Schema:
                 ),
             ),
             *_advanced_inputs(),
-            LambdaType.Input("lambda_schedule", optional=True, tooltip="λ over the steps. Replaces the λ slider."),
-            io.Conditioning.Input(
-                "anchor_positive",
-                optional=True,
-                tooltip="Another positive for the anchor, e.g. with trigger words. Left open: the same.",
-            ),
-            io.Conditioning.Input(
-                "anchor_negative", optional=True, tooltip="Another negative for the anchor. Left open: the same."
-            ),
+            schedule_input(),
+            *conditioning_inputs(),
+            mask_input(),
         ],
         outputs=[
             io.Latent.Output(display_name="latent", tooltip="The sampled latent."),
@@ -115,17 +110,7 @@ def _advanced_inputs() -> list[io.Input]:
             advanced=True,
             tooltip="Another η for the anchor (0–1). Where it is larger, λ has an upper bound. -1: the same.",
         ),
-        io.Float.Input(
-            "anchor_cfg",
-            default=-1.0,
-            min=-1.0,
-            max=100.0,
-            step=0.1,
-            round=0.01,
-            optional=True,
-            advanced=True,
-            tooltip="Another cfg for the anchor (0–100). -1: the same.",
-        ),
+        anchor_cfg_input(),
         io.Boolean.Input(
             "add_noise",
             default=True,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import comfy.samplers
 import tiny_models
+import torch
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from realign.nodes.anchor import Anchor
+from realign.nodes.guider import RealignGuider
 from realign.nodes.sampler import RealignSampler
 
 import nodes as host
@@ -56,3 +60,44 @@ def assert_parity(pair, conds, latent, stock_sampler=None, **options):
 def conds_of(kind):
     """Positive and negative."""
     return tiny_models.conditioning(kind, 1), tiny_models.conditioning(kind, 2)
+
+
+def sampled(guider, latent, sampler="euler", scheduler="normal", steps=4, seed=42, sigmas=None):
+    """LATENT of SamplerCustomAdvanced with a GUIDER."""
+    if sigmas is None:
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
+    noise, sampler = Noise_RandomNoise(seed), comfy.samplers.sampler_object(sampler)
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).args[0]
+
+
+def stock_guider(model, positive, negative, cfg=7.0):
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    return guider
+
+
+def realign_guider(pair, positive, negative, lam, cfg=7.0, **options):
+    reference, anchor = pair
+    anchor = anchor if isinstance(anchor, Anchor) else Anchor(anchor, "anchor")
+    return RealignGuider.execute(reference, anchor, positive, negative, cfg, lam, **options).args[0]
+
+
+def everywhere(value):
+    """A λ mask of one value; Realign cannot know it is: λ = 1 is then not the anchor's own run, but a mixture."""
+    return torch.full((1, 8, 8), float(value))
+
+
+def same(a, b):
+    return torch.equal(a["samples"], b["samples"])
+
+
+def assert_ends_are_stock(pair, conds, latent, cfg=7.0, plain=True, **run):
+    """λ 0 and 1 as a map, which is mixed as any λ is, and as a plain number, where the other model takes no part."""
+    for end, model in enumerate(pair):
+        want = sampled(stock_guider(model, *conds, cfg), latent, **run)
+        as_map = realign_guider(pair, *conds, 1.0, cfg, lambda_mask=everywhere(end))
+        assert same(sampled(as_map, latent, **run), want)
+        if plain:
+            assert same(sampled(realign_guider(pair, *conds, end, cfg), latent, **run), want)

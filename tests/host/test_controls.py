@@ -7,7 +7,7 @@ import comfy.hooks
 import pytest
 import tiny_models
 import torch
-from host_runs import TOLERANCE, assert_parity, conds_of, distance, realign, stock
+from host_runs import TOLERANCE, assert_ends_are_stock, assert_parity, conds_of, distance, realign, stock
 
 import nodes as host
 
@@ -44,6 +44,7 @@ def test_controlnet(models, controlled):
     plain = stock(models("sd15")[0], *conds_of("sd15"), latent)
     assert distance(stock(models("sd15")[0], *controlled, latent), plain) > 0.05  # the net does something
     assert_parity(models("sd15"), controlled, latent)
+    assert_ends_are_stock(models("sd15"), controlled, latent)
 
 
 @pytest.mark.parametrize("keyframed", [False, True])
@@ -54,6 +55,7 @@ def test_hook_lora(models, tiny, keyframed):
         distance(stock(models("sd15")[1], *conds, latent), stock(models("sd15")[1], *conds_of("sd15"), latent)) > 0.01
     )
     assert_parity(models("sd15"), conds, latent, steps=8)
+    assert_ends_are_stock(models("sd15"), conds, latent, steps=8)
 
 
 def predictions(pair, conds, latent, lam, steps):
@@ -99,6 +101,7 @@ def test_patches_of_one_model_act_on_that_model_only(models):
 
     for pair in ((halve_attention(reference), anchor), (reference, halve_attention(anchor))):
         assert_parity(pair, conds, latent)
+        assert_ends_are_stock(pair, conds, latent)
     assert distance(stock(halve_attention(anchor), *conds, latent), stock(anchor, *conds, latent)) > 0.01
 
 
@@ -108,4 +111,6 @@ def test_area_and_masked_conditioning(models):
     mask = torch.zeros(1, 64, 64)
     mask[..., 20:] = 1
     masked = [[cond, {**o, "mask": mask, "mask_strength": 0.7}] for cond, o in tiny_models.conditioning("sd15", 32)]
-    assert_parity(models("sd15"), (positive + left + masked, negative), tiny_models.latent("sd15"))
+    conds, latent = (positive + left + masked, negative), tiny_models.latent("sd15")
+    assert_parity(models("sd15"), conds, latent)
+    assert_ends_are_stock(models("sd15"), conds, latent)

@@ -11,7 +11,18 @@ import tiny_models
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.nested_tensor import NestedTensor
-from host_runs import TOLERANCE, assert_parity, conds_of, distance, realign, stock
+from host_runs import (
+    TOLERANCE,
+    assert_parity,
+    conds_of,
+    distance,
+    everywhere,
+    realign,
+    realign_guider,
+    sampled,
+    stock,
+    stock_guider,
+)
 from safetensors.torch import save_file
 
 import nodes as host
@@ -56,6 +67,13 @@ def test_nested_latents():
             for ours, theirs in zip(got["samples"].unbind(), want["samples"].unbind()):
                 assert ours.shape == theirs.shape
                 assert (ours - theirs).abs().max() <= TOLERANCE * theirs.std()
+        run = dict(sampler=sampler, scheduler="normal")
+        for end, model in enumerate(pair):
+            theirs = sampled(stock_guider(model, *conds), latent, **run)["samples"].unbind()
+            for options in ({"lam": end}, {"lam": 1.0, "lambda_mask": everywhere(end)}):
+                ours = sampled(realign_guider(pair, *conds, **options), latent, **run)["samples"].unbind()
+                streams = slice(1) if "lambda_mask" in options else slice(None)  # λ masks are of the first stream
+                assert all(torch.equal(a, b) for a, b in zip(ours[streams], theirs[streams]))
         between = realign(pair, *conds, latent, 0.5, sampler)[0]["samples"].unbind()
         assert all((a - b).abs().max() > 0.05 for a, b in zip(between, want["samples"].unbind()))
 

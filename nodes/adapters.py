@@ -1,0 +1,319 @@
+"""LoRA anchors in the forward pass: one weight copy, with an adapter strength for every row of the batch.
+
+The host tells which rows of a batch belong to which conditioning (`cond_or_uncond`). A forward hook on each adapted
+layer adds the adapter's part to the rows of its own anchor only, so that reference and anchors, positive and negative,
+are one batch. The adapters' arithmetic is the host's own (comfy/weight_adapter, bypass mode). No weight is patched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import comfy.model_management
+import comfy.weight_adapter
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.weight_adapter.bypass import BypassForwardHook
+from torch import Tensor
+
+Strength = float | Tensor  # of one adapter on one chunk of rows: a number, or one per batch element (B,)
+MATRICES = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+# Layers whose output is linear in their weight and bias, so that a difference of either adds a difference.
+LINEAR_IN_WEIGHTS = (*MATRICES, torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
+# The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
+ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
+
+
+class CannotShareError(Exception):
+    """Why an anchor cannot run on the reference's weights. The message ends the sentence “… because”."""
+
+
+class RowsError(Exception):
+    """A layer folds the batch so that its rows cannot be told apart: each model must be asked alone."""
+
+
+class Difference:
+    """A plain difference of a layer's weight or bias, with the interface of the host's adapters."""
+
+    def __init__(self, layer: torch.nn.Module, name: str, difference: Tensor, scale: float):
+        self.layer, self.name, self.scale = layer, name, scale
+        self.weights = (difference,)
+
+    def h(self, x: Tensor, base_out: Tensor) -> Tensor:
+        difference = self.weights[0].to(x.dtype)
+        if self.name == "bias" and isinstance(self.layer, MATRICES):
+            channels = -1 if isinstance(self.layer, torch.nn.Linear) else 1
+            shape = [1] * base_out.ndim
+            shape[channels] = -1
+            return (self.scale * difference.reshape(shape)).expand_as(base_out)
+        values = {
+            key: torch.zeros(value.shape, dtype=x.dtype, device=x.device)
+            for key, value in self.layer.named_parameters(recurse=False)
+        }
+        values[self.name] = difference
+        return self.scale * torch.func.functional_call(self.layer, values, (x,))
+
+
+@dataclass
+class _Place:
+    index: int
+
+
+@dataclass
+class _Part:
+    """One adapter on one layer. column: whose anchor it is. offset: (dim, start, size) of the weight it changes."""
+
+    column: int
+    adapter: Any
+    offset: tuple[int, int, int] | None
+
+    def h(self, x: Tensor, base_out: Tensor, out_dim: int) -> tuple[Tensor, Tensor]:
+        """What the adapter adds, and the part of the output it is added to. Slices of the rows it acts on."""
+        if self.offset is None:
+            return self.adapter.h(x, base_out), base_out
+        dim, start, size = self.offset
+        if dim == 0:  # rows of the weight: channels of the output
+            part = base_out.narrow(out_dim, start, size)
+            return self.adapter.h(x, part), part
+        return self.adapter.h(x.narrow(out_dim, start, size), base_out), base_out
+
+
+class RowAdapters:
+    """The adapters of several anchors on one model: a column for each anchor."""
+
+    def __init__(self, reference: ModelPatcher):
+        self.layers: dict[str, list[_Part]] = {}
+        self._columns = 0
+        self._called: set[str] = set()
+        self._model = reference.model
+        self._dtype = reference.model.get_dtype_inference()
+        self._strengths: list[list[Strength]] | None = None  # per chunk of rows, one per column
+        # The host moves and counts a module's parameters; the adapters read them from there once they are loaded.
+        self._tensors = torch.nn.ParameterList()
+        self._adapters: list[tuple[Any, list[Any]]] = []  # with its weights, a tensor as its place in _tensors
+        self.patcher = ModelPatcher(self._tensors, reference.load_device, reference.offload_device)
+
+    def add(self, patches: dict[str, list[Any]]) -> None:
+        """Another column. patches: an anchor's own weight patches, beyond the reference's.
+
+        Raises CannotShareError, and adds nothing, where one of them cannot be applied in the forward pass.
+        """
+        parts = [
+            (key.rpartition(".")[0], self._part(key, entry)) for key, entries in patches.items() for entry in entries
+        ]
+        for path, part in parts:
+            self.layers.setdefault(path, []).append(part)
+            weights = list(part.adapter.weights)
+            for i, value in enumerate(weights):
+                if isinstance(value, Tensor):
+                    weights[i] = _Place(len(self._tensors))
+                    self._tensors.append(torch.nn.Parameter(value.to(self._dtype), requires_grad=False))
+            self._adapters.append((part.adapter, weights))
+        self._columns += 1
+        self.patcher.size = 0  # counted anew
+
+    def _part(self, key: str, entry: Any) -> _Part:
+        strength, patch, strength_model, offset, function = entry
+        path, _, name = key.rpartition(".")
+        try:
+            layer = self._model.get_submodule(path)
+        except AttributeError:
+            raise CannotShareError(f"it changes {key}, which belongs to no layer") from None
+        if strength_model != 1.0:
+            raise CannotShareError(f"it scales the weight of {key}")
+        if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):
+            return _Part(self._columns, _adapter(layer, patch, key, strength, function), offset)
+        if not (isinstance(patch, tuple) and patch[0] == "diff" and len(patch[1]) == 1 and offset is None):
+            raise CannotShareError(f"its patch of {key} replaces the weight")
+        if name not in ("weight", "bias") or not isinstance(layer, LINEAR_IN_WEIGHTS):
+            raise CannotShareError(f"it changes {key} of a {type(layer).__name__}")
+        difference = patch[1][0] if function is None else function(patch[1][0])
+        if difference.shape != getattr(layer, name).shape:
+            raise CannotShareError(f"it changes the shape of {key}")
+        return _Part(self._columns, Difference(layer, name, difference, strength), None)
+
+    def ready(self) -> None:
+        """Call once the host has loaded `patcher`."""
+        for adapter, weights in self._adapters:
+            adapter.weights = tuple(self._tensors[w.index] if isinstance(w, _Place) else w for w in weights)
+
+    @contextmanager
+    def injected(self) -> Iterator[None]:
+        """While the context is open, the layers apply the adapters wherever `rows` says so."""
+        handles = []
+        try:
+            for path, parts in self.layers.items():
+                layer = self._model.get_submodule(path)
+                handles.append(layer.register_forward_hook(self._hook(path, parts), with_kwargs=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def rows(self, strengths: list[list[Strength]]) -> Iterator[None]:
+        """strengths: for each chunk of rows, in their order, the strength of each column."""
+        self._strengths = strengths
+        try:
+            yield
+        finally:
+            self._strengths = None
+
+    def uncalled(self) -> list[str]:
+        """Layers that never ran, so that their adapters had no effect."""
+        return [path for path in self.layers if path not in self._called]
+
+    def _hook(self, path: str, parts: list[_Part]) -> Callable[..., Tensor | None]:
+        # A weight's second axis is the last axis of a matrix's input and the channels of a convolution's.
+        out_dim = -1 if isinstance(self._model.get_submodule(path), torch.nn.Linear) else 1
+
+        def add(layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+            strengths = self._strengths
+            if strengths is None:
+                return None
+            self._called.add(path)
+            x = args[0] if args else kwargs["input"]
+            with self._paused():
+                for part in parts:
+                    output = _add_rows(part, x, output, [chunk[part.column] for chunk in strengths], out_dim)
+            return output
+
+        return add
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        strengths, self._strengths = self._strengths, None
+        try:
+            yield
+        finally:
+            self._strengths = strengths
+
+
+def _add_rows(part: _Part, x: Tensor, output: Tensor, strengths: list[Strength], out_dim: int) -> Tensor:
+    """output + strength · adapter(x), chunk by chunk. x, output: (rows, ...), the chunks' rows after one another.
+
+    Wherever a layer folds another dimension into the batch, the batch is the slow one, so that a chunk stays together.
+    """
+    runs = [(s, len(list(same))) for s, same in groupby(strengths, key=lambda s: s if isinstance(s, float) else id(s))]
+    if len(runs) == 1 and isinstance(strengths[0], float):
+        if strengths[0] == 0:
+            return output
+        added, target = part.h(x, output, out_dim)
+        target.add_(added, alpha=strengths[0])
+        return output
+    if x.shape[0] % len(strengths) or x.shape[0] != output.shape[0]:
+        raise RowsError
+    rows, first = x.shape[0] // len(strengths), 0
+    for _, chunks in runs:
+        strength, size = strengths[first], chunks * rows
+        if isinstance(strength, Tensor) or strength != 0:
+            start = first * rows
+            added, target = part.h(x.narrow(0, start, size), output.narrow(0, start, size), out_dim)
+            if isinstance(strength, Tensor):
+                if rows % strength.shape[0]:
+                    raise RowsError
+                each = strength.to(added).repeat_interleave(rows // strength.shape[0]).repeat(chunks)
+                added = added * each.reshape(-1, *[1] * (added.ndim - 1))
+                target.add_(added)
+            else:
+                target.add_(added, alpha=strength)
+        first += chunks
+    return output
+
+
+def _adapter(layer: torch.nn.Module, patch: Any, key: str, strength: float, function: Any) -> Any:
+    """A copy of the host's adapter that knows its layer. Raises CannotShareError for one that can only be merged."""
+    if patch.name not in ADDITIVE:
+        raise CannotShareError(f"it is a {patch.name} adapter, which changes more than it adds")
+    if not isinstance(layer, MATRICES):
+        raise CannotShareError(f"it changes {key} of a {type(layer).__name__}")
+    if patch.weights[ADDITIVE[patch.name]] is not None:
+        raise CannotShareError("it is a DoRA, which scales the reference's weights")
+    if patch.name == "lora" and patch.weights[5] is not None:
+        raise CannotShareError(f"it changes the shape of {key}")
+    if not isinstance(layer, torch.nn.Linear) and (layer.groups != 1 or layer.padding_mode != "zeros"):
+        raise CannotShareError(f"it is a {patch.name} on the convolution {key}")
+    patch = copy.copy(patch)
+    if function is not None:
+        patch.weights = _with_function(patch, function, key)
+    return BypassForwardHook(layer, patch, multiplier=strength).adapter
+
+
+def _with_function(patch: Any, function: Callable[[Tensor], Tensor], key: str) -> tuple[Any, ...]:
+    """The adapter of function(ΔW), for a function that moves the weight's rows: it acts on the up matrix alone."""
+    if patch.name != "lora" or patch.weights[3] is not None:
+        raise CannotShareError(f"the host rearranges {key}")
+    up, down = (w.float().flatten(1) for w in patch.weights[:2])
+    if not torch.allclose(function(up) @ down, function(up @ down), atol=1e-5):
+        raise CannotShareError(f"the host rearranges {key}")
+    return (function(patch.weights[0]), *patch.weights[1:])
+
+
+def own_patches(reference: ModelPatcher, anchor: ModelPatcher, own_key: str) -> dict[str, list[Any]]:
+    """The weight patches that `anchor` has beyond `reference`'s. Raises CannotShareError if it is not just an addition.
+
+    reference, anchor: two clones on one weight copy. Everything but the patches must be the same: options, wrappers,
+    callbacks, hooks and replaced objects act on both models in one batch, or on none. own_key: of Realign's wrapper.
+    """
+    if reference.get_additional_models_with_key("multigpu"):
+        raise CannotShareError("the model is spread over several GPUs")
+    for patcher in (reference, anchor):
+        wrappers = [key for by_key in patcher.wrappers.values() for key, found in by_key.items() if found]
+        others = [*wrappers, *patcher.model_options.get("transformer_options", {}).get("wrappers", {}).values()]
+        if any(key != own_key for key in others) or any(patcher.callbacks.values()) or patcher.injections:
+            raise CannotShareError("a node has put wrappers on the model, which must see one model at a time")
+    if not _same(reference.model_options, anchor.model_options):
+        raise CannotShareError("a patch is applied to one of the two models only")
+    if not _same_objects(reference, anchor):
+        raise CannotShareError("a part is replaced in one of the two models only")
+    extra = {}
+    for key in {**reference.patches, **anchor.patches}:
+        ours, theirs = reference.patches.get(key, []), anchor.patches.get(key, [])
+        if not _same(ours, theirs[: len(ours)]):
+            raise CannotShareError("the reference carries a LoRA that the anchor does not have")
+        if theirs[len(ours) :]:
+            extra[key] = theirs[len(ours) :]
+    return extra
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether nested dicts, lists and tuples hold the very same things."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return isinstance(a, (str, int, float, bool)) and a == b
+
+
+def _same_objects(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
+    names = {**reference.object_patches, **anchor.object_patches}.keys() - {"model_sampling"}
+    if any(reference.object_patches.get(n) is not anchor.object_patches.get(n) for n in names):
+        return False
+    if not _same(reference.weight_wrapper_patches, anchor.weight_wrapper_patches):
+        return False
+    return _same_sampling(*(p.get_model_object("model_sampling") for p in (reference, anchor)))
+
+
+def _same_sampling(a: Any, b: Any) -> bool:
+    """Whether two noise parametrisations ask and read the network alike; their schedules may differ (a shift)."""
+    if a is b:
+        return True
+    sigma = torch.tensor([0.05, 0.3, 0.9])
+    x, out = torch.ones(3, 1, 1, 1), torch.full((3, 1, 1, 1), 0.5)
+    return all(
+        torch.equal(torch.as_tensor(ask(a)), torch.as_tensor(ask(b)))
+        for ask in (
+            lambda s: s.timestep(sigma.to(s.sigmas.device)).cpu(),
+            lambda s: s.calculate_input(sigma, x),
+            lambda s: s.calculate_denoised(sigma, out, x),
+        )
+    )

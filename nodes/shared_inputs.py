@@ -1,0 +1,46 @@
+"""Inputs that RealignSampler, RealignGuider and RealignModel share."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .types import LambdaType
+
+
+def schedule_input() -> io.Input:
+    return LambdaType.Input("lambda_schedule", optional=True, tooltip="λ over the steps. Replaces the λ slider.")
+
+
+def mask_input() -> io.Input:
+    return io.Mask.Input(
+        "lambda_mask",
+        optional=True,
+        tooltip="Where λ acts: multiplies it, pixel by pixel (1: fully aligned, 0: the reference).",
+    )
+
+
+def conditioning_inputs() -> list[io.Input]:
+    return [
+        io.Conditioning.Input(
+            "anchor_positive",
+            optional=True,
+            tooltip="Another positive for the anchor, e.g. with trigger words. Left open: the same.",
+        ),
+        io.Conditioning.Input(
+            "anchor_negative", optional=True, tooltip="Another negative for the anchor. Left open: the same."
+        ),
+    ]
+
+
+def anchor_cfg_input() -> io.Input:
+    return io.Float.Input(
+        "anchor_cfg",
+        default=-1.0,
+        min=-1.0,
+        max=100.0,
+        step=0.1,
+        round=0.01,
+        optional=True,
+        advanced=True,
+        tooltip="Another cfg for the anchor (0–100). -1: the same.",
+    )

@@ -1,0 +1,389 @@
+"""LoRA anchors in the forward pass: the same as two models, in one batched call on one copy of the weights."""
+
+from __future__ import annotations
+
+import comfy.controlnet
+import comfy.lora
+import comfy.model_management
+import comfy.sd
+import comfy.utils
+import pytest
+import tiny_models
+import torch
+import toy_models
+from host_runs import conds_of, distance, everywhere, realign_guider, sampled
+from realign.nodes.anchor import Anchor
+
+import nodes as host
+
+ONE_STEP = torch.tensor([1.0, 0.0])  # ends at the prediction itself
+SAME = 1e-5  # of the latent's standard deviation: fp32 matmuls in another order
+
+
+@pytest.fixture
+def bases(tiny):
+    """The same checkpoint, loaded twice: an anchor on the second is never on the first one's weights."""
+
+    def load(kind):
+        return tiny.load(tiny.reference(kind)), tiny.load(tiny.reference(kind))
+
+    return load
+
+
+def patched(model, weights, strength=1.0):
+    """MODEL with an adapter file on it, by the host's own loading."""
+    patches = comfy.lora.load_lora(weights, comfy.lora.model_lora_keys_unet(model.model, {}))
+    assert patches
+    clone = model.clone()
+    assert set(clone.add_patches(patches, strength)) == set(patches)
+    return clone
+
+
+class Calls:
+    """Counts the network's forward passes on a model, and the rows of each."""
+
+    def __init__(self, model):
+        self.rows = []
+        self._handle = model.model.diffusion_model.register_forward_pre_hook(
+            lambda module, args: self.rows.append(args[0].shape[0])
+        )
+
+    def __enter__(self):
+        return self.rows
+
+    def __exit__(self, *_):
+        self._handle.remove()
+
+
+def layers_of(tiny, kind, want):
+    """Some layers' names and weight shapes: want(name, shape)."""
+    shapes = {k.removesuffix(".weight"): v.shape for k, v in tiny.weights(kind).items() if k.endswith(".weight")}
+    return {name: shape for name, shape in shapes.items() if want(name, shape)}
+
+
+def randn(*shape, seed=9):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def matrices(tiny, kind):
+    return layers_of(tiny, kind, lambda name, shape: len(shape) == 2 and "attn" in name)
+
+
+def convolutions(tiny, kind):
+    return layers_of(tiny, kind, lambda name, shape: len(shape) == 4)
+
+
+def lora(layers):
+    out = {}
+    for name, (n_out, n_in, *kernel) in layers.items():
+        ones = [1] * len(kernel)
+        out[f"diffusion_model.{name}.lora_up.weight"] = 0.3 * randn(n_out, 4, *ones)
+        out[f"diffusion_model.{name}.lora_down.weight"] = randn(4, n_in, *kernel) / (n_in * 4) ** 0.5
+        out[f"diffusion_model.{name}.alpha"] = torch.tensor(2.0)
+    return out
+
+
+def locon_with_mid(layers):
+    out = {}
+    for name, (n_out, n_in, *kernel) in layers.items():
+        if kernel == [3, 3]:
+            out[f"diffusion_model.{name}.lora_up.weight"] = 0.3 * randn(n_out, 4, 1, 1)
+            out[f"diffusion_model.{name}.lora_down.weight"] = randn(4, n_in, 1, 1) / n_in**0.5
+            out[f"diffusion_model.{name}.lora_mid.weight"] = randn(4, 4, 3, 3) / 6
+    return out
+
+
+def loha(layers):
+    out = {}
+    for name, (n_out, n_in, *kernel) in layers.items():
+        size = n_in * torch.Size(kernel).numel()
+        for half in ("hada_w1", "hada_w2"):
+            out[f"diffusion_model.{name}.{half}_a"] = randn(n_out, 4, seed=len(half)) * 0.5
+            out[f"diffusion_model.{name}.{half}_b"] = randn(4, size, seed=ord(half[-1])) / size**0.25 * 0.5
+    return out
+
+
+def lokr(layers):
+    out = {}
+    for name, (n_out, n_in) in layers.items():
+        out[f"diffusion_model.{name}.lokr_w1"] = randn(4, 4) * 0.3
+        out[f"diffusion_model.{name}.lokr_w2"] = randn(n_out // 4, n_in // 4) / n_in**0.5
+    return out
+
+
+def lokr_on_convolutions(layers):
+    out = {}
+    for name, (n_out, n_in, *kernel) in layers.items():
+        if n_out % 4 == 0 and n_in % 4 == 0:
+            out[f"diffusion_model.{name}.lokr_w1"] = randn(4, 4) * 0.3
+            out[f"diffusion_model.{name}.lokr_w2"] = randn(n_out // 4, n_in // 4, *kernel) / (9 * n_in) ** 0.5
+    return out
+
+
+def differences(tiny, kind):
+    """Full differences of weights and biases of matrices, convolutions and norms."""
+    out = {}
+    for name, value in tiny.weights(kind).items():
+        layer, _, part = name.rpartition(".")
+        if part in ("weight", "bias") and any(k in name for k in ("attn", "norm", "in_layers", "out_layers")):
+            spread = value.std().nan_to_num(0.1) if value.ndim > 1 else 0.1
+            out[f"diffusion_model.{layer}.diff{'_b' if part == 'bias' else ''}"] = 0.3 * spread * randn(*value.shape)
+    return out
+
+
+ADAPTERS = {
+    "lora": lambda tiny, kind: lora(matrices(tiny, kind)),
+    "locon": lambda tiny, kind: lora(convolutions(tiny, kind)),
+    "locon, tucker": lambda tiny, kind: locon_with_mid(convolutions(tiny, kind)),
+    "loha": lambda tiny, kind: loha(matrices(tiny, kind)),
+    "loha on convolutions": lambda tiny, kind: loha(convolutions(tiny, kind)),
+    "lokr": lambda tiny, kind: lokr(matrices(tiny, kind)),
+    "lokr on convolutions": lambda tiny, kind: lokr_on_convolutions(convolutions(tiny, kind)),
+    "differences": differences,
+}
+
+
+def assert_as_two_models(bases, weights, kind, strength=1.0, calls=1, latent=None, conds=None, **run):
+    """The mixture, and each end of it, in `calls` forward passes a step, as with the anchor on weights of its own."""
+    latent, conds = latent or tiny_models.latent(kind), conds or conds_of(kind)
+    run = {"sigmas": ONE_STEP, **run}
+    first, second = bases(kind)
+    one, two = (patched(model, weights, strength) for model in (first, second))
+    for options in (
+        {"lam": 0.5},
+        {"lam": 1.0, "lambda_mask": everywhere(0)},
+        {"lam": 1.0, "lambda_mask": everywhere(1)},
+    ):
+        want = sampled(realign_guider((first, two), *conds, **options), latent, **run)
+        with Calls(first) as rows:
+            got = sampled(realign_guider((first, one), *conds, **options), latent, **run)
+        assert distance(got, want) <= SAME
+        if options["lam"] == 0.5:
+            assert len(rows) == calls * (len(run["sigmas"]) - 1)
+            between = got
+        else:
+            assert distance(between, got) > 0.01  # the adapter does something
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+def test_loras_on_every_architecture(bases, tiny, kind):
+    assert_as_two_models(bases, ADAPTERS["lora"](tiny, kind), kind, latent=tiny_models.latent(kind, 2))
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_adapter_that_adds(bases, tiny, adapter):
+    assert_as_two_models(bases, ADAPTERS[adapter](tiny, "sd15"), "sd15", strength=0.8)
+    if adapter in ("lora", "differences"):
+        assert_as_two_models(bases, ADAPTERS[adapter](tiny, "sd3"), "sd3")
+
+
+def test_slices_of_a_fused_weight(bases, tiny):
+    """diffusers names q, k and v apart; the host's SD3 has them as one matrix, and moves halves of another."""
+    (reference, other), out = bases("sd3"), {}
+    for name, target in comfy.utils.mmdit_to_diffusers(reference.model.model_config.unet_config).items():
+        key = target if isinstance(target, str) else target[0]
+        shape = tiny.weights("sd3").get(key, torch.zeros(1)).shape
+        if name.endswith(".weight") and len(shape) == 2 and ("attn" in name or "norm_out" in name):
+            n_out = shape[0] if isinstance(target, str) or target[1] is None else target[1][2]
+            layer = f"transformer.{name.removesuffix('.weight')}"
+            out[f"{layer}.lora_B.weight"] = 0.3 * randn(n_out, 4, seed=len(name))
+            out[f"{layer}.lora_A.weight"] = randn(4, shape[1], seed=sum(map(ord, name))) / shape[1] ** 0.5
+    assert any("norm_out" in key for key in out)
+    assert_as_two_models(lambda kind: (reference, other), out, "sd3")
+
+
+def dora(tiny):
+    out = lora(matrices(tiny, "sd15"))
+    for name, (n_out, _) in matrices(tiny, "sd15").items():
+        out[f"diffusion_model.{name}.dora_scale"] = 1 + 0.1 * randn(n_out, 1).abs()
+    return out
+
+
+def replaced(tiny):
+    name, shape = next(iter(matrices(tiny, "sd15").items()))
+    return {f"diffusion_model.{name}.set_weight": randn(*shape) / shape[1] ** 0.5}
+
+
+@pytest.mark.parametrize(("make", "why"), [(dora, "DoRA"), (replaced, "replaces the weight")])
+def test_what_cannot_be_added_gets_weights_of_its_own(bases, tiny, caplog, make, why):
+    with caplog.at_level("INFO"):
+        assert_as_two_models(bases, make(tiny), "sd15")
+    assert "weight copy of its own" in caplog.text
+    assert why in caplog.text
+
+
+def test_several_lora_anchors_in_one_call(bases, tiny):
+    """Each anchor's adapters act on its own rows: a strength vector each."""
+    first, second = bases("sd15")
+    third = tiny.load(tiny.reference("sd15"))
+    weights = lora(matrices(tiny, "sd15")), lora(convolutions(tiny, "sd15"))
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15", 2)
+
+    def chain(*models):
+        one, two = (Anchor(patched(m, w), "anchor", share=s) for m, w, s in zip(models, weights, (0.3, 0.5)))
+        one.__dict__["others"] = (two,)
+        return one
+
+    want = sampled(realign_guider((first, chain(second, third)), *conds, 1.0), latent, sigmas=ONE_STEP)
+    with Calls(first) as rows:
+        got = sampled(realign_guider((first, chain(first, first)), *conds, 1.0), latent, sigmas=ONE_STEP)
+    assert rows == [3 * 2 * 2]  # three models, positive and negative, two pictures, nothing twice
+    assert distance(got, want) <= SAME
+
+
+def test_where_memory_splits_the_batch(bases, tiny, monkeypatch):
+    """The host then computes one conditioning at a time, in an order of its own."""
+    weights = ADAPTERS["lora"](tiny, "sd15")
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *a, **k: 0)
+    first, second = bases("sd15")
+    one, two = patched(first, weights), patched(second, weights)
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15", 2)
+    want = sampled(realign_guider((first, two), *conds, 0.5), latent, sigmas=ONE_STEP)
+    with Calls(first) as rows:
+        got = sampled(realign_guider((first, one), *conds, 0.5), latent, sigmas=ONE_STEP)
+    assert rows == [2, 2, 2, 2]
+    assert distance(got, want) <= SAME
+
+
+def test_controlnet_areas_masks_and_an_own_cfg(bases, tiny):
+    weights = ADAPTERS["lora"](tiny, "sd15")
+    net = comfy.controlnet.load_controlnet(str(tiny.controlnet()))
+    hint = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(8))
+    controlled = host.ControlNetApplyAdvanced().apply_controlnet(*conds_of("sd15"), net, hint, 0.8, 0.0, 0.7)
+    assert_as_two_models(bases, weights, "sd15", conds=controlled, sigmas=torch.tensor([3.0, 1.0, 0.0]))
+    positive, negative = conds_of("sd15")
+    left = [[cond, {**o, "area": (8, 4, 0, 0), "strength": 1.0}] for cond, o in tiny_models.conditioning("sd15", 31)]
+    assert_as_two_models(bases, weights, "sd15", conds=(positive + left, negative), calls=2)  # two sizes, two calls
+
+    first, second = bases("sd15")
+    for cfg, anchor_cfg in ((7.0, 1.0), (1.0, 5.0)):
+        run = dict(cfg=cfg, anchor_cfg=anchor_cfg)
+        want, got = (
+            sampled(
+                realign_guider((first, patched(model, weights)), positive, negative, 0.5, **run),
+                tiny_models.latent("sd15"),
+                sigmas=ONE_STEP,
+            )
+            for model in (second, first)
+        )
+        assert distance(got, want) <= SAME
+
+
+def test_conditioning_of_the_anchors_own(bases, tiny):
+    """Trigger words for the anchor alone: another cond in the same batch."""
+    weights = ADAPTERS["lora"](tiny, "sdxl")
+    first, second = bases("sdxl")
+    own = dict(anchor_positive=tiny_models.conditioning("sdxl", 77))
+    want, got = (
+        sampled(
+            realign_guider((first, patched(model, weights)), *conds_of("sdxl"), 0.5, **own),
+            tiny_models.latent("sdxl"),
+            sigmas=ONE_STEP,
+        )
+        for model in (second, first)
+    )
+    assert distance(got, want) <= SAME
+    without = sampled(
+        realign_guider((first, patched(first, weights)), *conds_of("sdxl"), 0.5),
+        tiny_models.latent("sdxl"),
+        sigmas=ONE_STEP,
+    )
+    assert distance(got, without) > 0.01
+
+
+def test_a_patch_on_one_model_only_needs_two(bases, tiny):
+    weights = ADAPTERS["lora"](tiny, "sd15")
+    first, second = bases("sd15")
+    halved = first.clone()
+    halved.set_model_attn1_output_patch(lambda out, extra: out * 0.5)
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    want = sampled(realign_guider((halved, patched(second, weights)), *conds, 0.5), latent, sigmas=ONE_STEP)
+    got = sampled(realign_guider((halved, patched(first, weights)), *conds, 0.5), latent, sigmas=ONE_STEP)
+    assert distance(got, want) <= SAME
+
+
+def test_a_patch_on_both_sees_the_conditionings_it_knows(bases, tiny):
+    """IPAdapter and its like index their own pair by `cond_or_uncond`: 0 and 1, whosever rows they are."""
+    seen = set()
+
+    def patch(out, extra):
+        seen.update(extra["cond_or_uncond"])
+        return out * 0.5
+
+    first, second = bases("sd15")
+    conds, latent, weights = conds_of("sd15"), tiny_models.latent("sd15"), ADAPTERS["lora"](tiny, "sd15")
+    runs = []
+    for anchor_base in (second, first):
+        models = [first.clone(), patched(anchor_base, weights)]
+        for model in models:
+            model.set_model_attn1_output_patch(patch)
+        with Calls(first) as rows:
+            runs.append(sampled(realign_guider(models, *conds, 0.5), latent, sigmas=ONE_STEP))
+    assert len(rows) == 1
+    assert seen == {0, 1}
+    assert distance(runs[1], runs[0]) <= SAME
+
+
+def test_nothing_is_left_on_the_model(bases, tiny):
+    """After a run, a cancelled one too, the network has no hook and the stock picture is what it was."""
+    weights = ADAPTERS["lora"](tiny, "sd15")
+    first, _ = bases("sd15")
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    run = lambda: host.common_ksampler(first, 42, 2, 7.0, "euler", "normal", *conds, latent)[0]["samples"]  # noqa: E731
+    before, guider = run(), realign_guider((first, patched(first, weights)), *conds, 0.5)
+    sampled(guider, latent)
+
+    def fail(module, args):
+        raise RuntimeError("stop")
+
+    handle = first.model.diffusion_model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="stop"):
+        sampled(guider, latent)
+    handle.remove()
+    assert not any(module._forward_hooks for module in first.model.modules())
+    assert torch.equal(run(), before)
+    assert not first.get_additional_models()
+
+
+@pytest.mark.parametrize(
+    ("network", "log"),
+    [
+        (toy_models.PerPixel, ""),
+        (toy_models.Folded, ""),
+        (toy_models.PixelsFirst, "one by one"),
+        (toy_models.WeightAlone, "outside of its layer"),
+    ],
+)
+def test_blocks_that_fold_the_batch(network, log, caplog):
+    """A chunk of rows stays together wherever the batch is the slow index; where it is not, nothing is guessed."""
+    caplog.set_level("INFO")
+    first, second = toy_models.toy_model(network), toy_models.toy_model(network)
+    want, got = (
+        sampled(
+            realign_guider((first, toy_models.with_lora(base)), *toy_models.CONDS, 0.5), toy_models.latent(3), steps=3
+        )
+        for base in (second, first)
+    )
+    assert distance(got, want) <= SAME
+    alone = sampled(realign_guider((first, toy_models.with_lora(first)), *toy_models.CONDS, 0.0), toy_models.latent(3))
+    assert distance(got, alone) > 0.05
+    assert log in caplog.text
+    assert bool(log) == ("Realign:" in caplog.text)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_in_half_precision(tiny, dtype):
+    """As far from two models as two models are from themselves in fp32, and no further."""
+    runs = {}
+    for kind in (torch.float32, dtype):
+        for own_weights in (True, False):
+            first, second = (
+                comfy.sd.load_diffusion_model(str(tiny.reference("sd15")), {"dtype": kind}) for _ in range(2)
+            )
+            anchor = patched(second if own_weights else first, ADAPTERS["lora"](tiny, "sd15"))
+            guider = realign_guider((first, anchor), *conds_of("sd15"), 0.5)
+            runs[kind, own_weights] = sampled(guider, tiny_models.latent("sd15"), sigmas=ONE_STEP)
+    assert first.model.get_dtype() == dtype
+    rounding = distance(runs[dtype, True], runs[torch.float32, True])
+    assert rounding > 1e-4
+    assert distance(runs[dtype, False], runs[torch.float32, True]) <= 2 * rounding

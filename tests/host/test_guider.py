@@ -1,0 +1,99 @@
+"""RLG with every sampler: at λ = 0 and λ = 1 the run is the stock CFGGuider's on that model, to the last bit."""
+
+from __future__ import annotations
+
+import comfy.samplers
+import pytest
+import tiny_models
+import torch
+from host_runs import assert_ends_are_stock, conds_of, distance, realign_guider, same, sampled, stock_guider
+from realign.nodes.anchor import Anchor
+from realign.nodes.guider import RealignModel
+
+import nodes as host
+
+SAMPLERS = [name for name in comfy.samplers.KSampler.SAMPLERS if name != "ar_video"]  # that one needs a causal model
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler(models, sampler):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    sigmas = [0.6, 0.4, 0.0] if sampler == "dpm_adaptive" else [2.0, 0.9, 0.4, 0.0]  # that one takes steps of its own
+    run = dict(sampler=sampler, sigmas=torch.tensor(sigmas))
+    assert_ends_are_stock(pair, conds, latent, plain=False, **run)
+    ends = [sampled(stock_guider(model, *conds), latent, **run) for model in pair]
+    between = sampled(realign_guider(pair, *conds, 0.5), latent, **run)
+    assert all(distance(between, end) > 0.02 for end in ends)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_with_a_flow_model(models, sampler):
+    run = dict(sampler=sampler, sigmas=torch.tensor([1.0, 0.7, 0.4, 0.0]), plain=False)
+    assert_ends_are_stock(models("sd3"), conds_of("sd3"), tiny_models.latent("sd3"), **run)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+@pytest.mark.parametrize("cfg", [1.0, 7.0])
+def test_ends_with_every_architecture(models, kind, cfg):
+    latent = tiny_models.latent(kind, 2)
+    assert_ends_are_stock(models(kind), conds_of(kind), latent, cfg, sampler="dpmpp_2m")
+
+
+def test_inpainting_mask(models):
+    latent = {**tiny_models.latent("sd15", 2, seed=3), "noise_mask": torch.zeros(2, 64, 64)}
+    latent["noise_mask"][0, 20:, :] = 1
+    latent["noise_mask"][1, :, 20:] = 1
+    assert_ends_are_stock(models("sd15"), conds_of("sd15"), latent)
+    kept = sampled(realign_guider(models("sd15"), *conds_of("sd15"), 1.5), latent)["samples"]
+    assert torch.allclose(kept[..., :2, :2], latent["samples"][..., :2, :2], atol=1e-5)
+
+
+def test_the_mixture_is_rlgs_formula(models):
+    """One euler step from σ to 0 ends at the prediction itself: D_ref + λ (D_anchor - D_ref), each with its cfg."""
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    run = dict(sampler="euler", sigmas=torch.tensor([3.0, 0.0]))
+    for cfg, anchor_cfg in ((7.0, -1.0), (7.0, 2.0), (1.0, 4.0), (4.0, 1.0)):
+        own = cfg if anchor_cfg < 0 else anchor_cfg
+        ref, anchor = (
+            sampled(stock_guider(m, *conds, c), latent, **run)["samples"] for m, c in zip(pair, (cfg, own), strict=True)
+        )
+        for lam in (-0.5, 0.3, 2.5):
+            got = sampled(realign_guider(pair, *conds, lam, cfg, anchor_cfg=anchor_cfg), latent, **run)["samples"]
+            assert torch.allclose(got, ref + lam * (anchor - ref), atol=1e-4 * got.std())
+
+
+def test_cfgpp_samplers_see_the_mixture_of_what_each_model_sees(models):
+    """CFG++ steps with the unguided prediction, which it takes from behind the guidance."""
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    sigmas = torch.tensor([3.0, 1.0])
+    lam, cfg = 0.4, 3.0
+    noise = sampled(stock_guider(pair[0], *conds), latent, sigmas=torch.tensor([3.0, 3.0]))["samples"]
+    at = torch.tensor([3.0, 0.0])
+    d, u = [], []
+    for model in pair:
+        d.append(sampled(stock_guider(model, *conds, cfg), latent, sigmas=at)["samples"])
+        u.append(sampled(stock_guider(model, *reversed(conds), 1.0), latent, sigmas=at)["samples"])
+    scale = pair[0].model.latent_format.scale_factor
+    denoised, uncond, x = ((a + lam * (b - a)) * scale for a, b in (d, u, (noise, noise)))
+    want = denoised + (x - uncond) / 3.0 * 1.0
+    got = sampled(realign_guider(pair, *conds, lam, cfg), latent, sampler="euler_cfg_pp", sigmas=sigmas)["samples"]
+    assert torch.allclose(got * scale, want, atol=1e-4 * want.std())
+
+
+def test_patched_model_in_the_stock_ksampler(models):
+    """RealignModel: KSampler, KSampler (Advanced) and any other sampler node get the same as with the guider."""
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    anchor = Anchor(pair[1], "anchor")
+    for lam in (0.0, 0.6, 1.0, 1.8):
+        model = RealignModel.execute(pair[0], anchor, lam).args[0]
+        got = host.common_ksampler(model, 42, 4, 7.0, "dpmpp_2m", "normal", *conds, latent)[0]
+        assert same(got, sampled(realign_guider(pair, *conds, lam), latent, sampler="dpmpp_2m"))
+    assert same(got, host.common_ksampler(model, 42, 4, 7.0, "dpmpp_2m", "normal", *conds, latent)[0])  # and again
+
+
+def test_a_model_that_is_realigned_already_is_refused(models):
+    pair = models("sd15")
+    model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), 0.5).args[0]
+    for reference, anchor in ((model, pair[1]), (pair[0], model)):
+        with pytest.raises(ValueError, match=r"realigned already.*Add Anchor"):
+            RealignModel.execute(reference, Anchor(anchor, "anchor"), 0.5)
