@@ -6,12 +6,13 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) tools/bootstrap.py
 OUT ?= out
 
-.PHONY: help demo serve test format python host clean-cache
+.PHONY: help demo serve test bench format python host clean-cache
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
+	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
 	@echo "make clean-cache   remove what was set up"
@@ -31,6 +32,11 @@ serve:
 test:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && browser="$$($(BOOT) browser)" && \
 	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" tools/run_tests.py
+
+# ARGS: options of benchmarks/speed.py, e.g. make bench ARGS="--full --repeats 9"
+bench:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  "$$python" benchmarks/speed.py --host "$$host" $(ARGS)
 
 format:
 	@python="$$($(BOOT) python)" && "$$python" -m ruff format . && "$$python" -m ruff check --fix .

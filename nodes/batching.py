@@ -51,10 +51,10 @@ class Batch:
         cfg: float | None,
         own_conds: tuple[Conditioning | None, Conditioning | None],
     ):
-        self.adapters, self._places, self._cfg = adapters, places, cfg
+        self.adapters, self.places, self._cfg = adapters, places, cfg
         self._given = [key for key, conds in zip(("positive", "negative"), own_conds) if conds is not None]
         self.together = self._may_join(guider)
-        self.merged_lambdas: list[Strength] = []
+        self._merged: list[Strength] = []
         self._guiders: dict[int, Any] = {}
         self._layout: list[int] = []  # the place of each conditioning in the call that is being computed
         for key, conds in zip(("positive", "negative"), own_conds):
@@ -86,7 +86,7 @@ class Batch:
             kind: by_key for kind, by_key in wrappers.items() if kind != WrappersMP.PREDICT_NOISE
         }
         own = {_own(key): guider.conds.pop(_own(key)) for key in self._given}
-        for place in (MERGED, 0, *self._places):
+        for place in (MERGED, 0, *self.places):
             twin = copy.copy(guider)
             twin.model_options = options  # without the wrapper that would ask for the mixture again
             if place > 0:
@@ -104,6 +104,10 @@ class Batch:
                 yield
             finally:
                 self._guiders = {}
+
+    def merge(self, lambdas: Sequence[Strength]) -> None:
+        """Set the weights of the model at MERGED, θ_ref + Σ λ_k Δθ_k. lambdas: one per anchor of the realignment."""
+        self._merged = [lambdas[place - 1] for place in self.places]
 
     def predict(
         self, places: Sequence[int], x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: Any
@@ -192,8 +196,8 @@ class Batch:
 
     def _strengths(self, place: int) -> list[Strength]:
         if place == MERGED:
-            return self.merged_lambdas
-        return [float(place == own) for own in self._places]
+            return self._merged
+        return [float(place == own) for own in self.places]
 
 
 def _own(key: str) -> str:

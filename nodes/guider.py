@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..realign_core import LambdaSchedule
 from .anchor import Anchor
 from .conditioning import Conditioning
+from .fewer_calls import OFF, FewerCalls, fewer_calls_inputs
 from .realignment import Realignment
 from .shared_inputs import anchor_cfg_input, conditioning_inputs, mask_input, schedule_input
 from .types import CATEGORY, AnchorType
@@ -65,6 +66,7 @@ class RealignGuider(io.ComfyNode):
                 schedule_input(),
                 mask_input(),
                 *conditioning_inputs(),
+                *fewer_calls_inputs(),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="For SamplerCustomAdvanced.")],
         )
@@ -83,8 +85,11 @@ class RealignGuider(io.ComfyNode):
         lambda_mask: torch.Tensor | None = None,
         anchor_positive: Conditioning | None = None,
         anchor_negative: Conditioning | None = None,
+        fewer_calls: str = OFF,
+        calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
-        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg)
+        saving = FewerCalls(fewer_calls, calls_per_step)
+        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg, saving)
         realignment.anchor_conds = (anchor_positive, anchor_negative)
         guider = comfy.samplers.CFGGuider(realignment.attach(model))
         guider.set_conds(positive, negative)
@@ -111,6 +116,7 @@ class RealignModel(io.ComfyNode):
                 anchor_cfg_input(),
                 schedule_input(),
                 mask_input(),
+                *fewer_calls_inputs(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The realigned model, for any sampler.")],
         )
@@ -124,5 +130,9 @@ class RealignModel(io.ComfyNode):
         anchor_cfg: float = -1.0,
         lambda_schedule: LambdaSchedule | None = None,
         lambda_mask: torch.Tensor | None = None,
+        fewer_calls: str = OFF,
+        calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
-        return io.NodeOutput(Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg).attach(model))
+        saving = FewerCalls(fewer_calls, calls_per_step)
+        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg, saving)
+        return io.NodeOutput(realignment.attach(model))

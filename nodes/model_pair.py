@@ -112,6 +112,8 @@ def with_own_weights(patcher: ModelPatcher) -> ModelPatcher:
     if getattr(patcher, "cached_patcher_init", None) is not None:
         return patcher.deepclone_multigpu()
     comfy.model_management.unload_model_and_clones(patcher)
-    clone = patcher.clone(model_override=(copy.deepcopy(patcher.model), ({}, {}, {}, set())))
+    config = patcher.model.model_config  # answers every attribute, __setstate__ too, so that it cannot be copied
+    model = copy.deepcopy(patcher.model, {id(config): config})
+    clone = patcher.clone(model_override=(model, ({}, {}, {}, set())))
     clone.hook_backup = {}
     return clone

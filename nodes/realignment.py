@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,8 @@ from torch import Tensor
 
 from ..realign_core import (
     Evaluator,
-    Exact,
     LambdaSchedule,
+    Merged,
     Models,
     NoiseLevel,
     combine,
@@ -41,21 +41,18 @@ from .adapters import CannotShareError, RowAdapters, own_patches
 from .anchor import Anchor, check_mask
 from .batching import MERGED, Batch
 from .conditioning import Conditioning, OwnState
+from .fewer_calls import OFF, FewerCalls
 from .model_pair import check_pair, noise_level
 
 KEY = "realign"
 Lambda = float | Tensor
-# D at the weights θ_ref + Σ λ_k Δθ_k, and the models' own D where called: see `ControlVariate`.
-Merged = Callable[[Tensor, NoiseLevel, Sequence[Tensor], Sequence[bool]], tuple[Tensor, Sequence[Tensor | None]]]
-MakeEvaluator = Callable[[Models, Merged | None], Evaluator]
 
 
 @dataclass(eq=False)
 class Realignment:
     """What is mixed, and how. lambdas: σ of a run (T + 1) -> T rows of one λ per anchor, without their masks.
 
-    anchor_cfg, anchor_conds: the anchors' own; None: the reference's. evaluator: made anew for
-    each run.
+    anchor_cfg, anchor_conds: the anchors' own; None: the reference's.
     """
 
     anchors: Sequence[Anchor]
@@ -63,7 +60,7 @@ class Realignment:
     anchor_cfg: float | None = None
     anchor_conds: tuple[Conditioning | None, Conditioning | None] = (None, None)
     mask: Tensor | None = None
-    evaluator: MakeEvaluator = lambda models, merged: Exact(models)
+    fewer_calls: FewerCalls = field(default_factory=lambda: FewerCalls(OFF, 2.0))
     running: Run | None = None  # while a run goes on that has more than one model
     calls: float = 0
 
@@ -75,16 +72,25 @@ class Realignment:
         lambda_schedule: LambdaSchedule | None,
         mask: Tensor | None,
         anchor_cfg: float,
+        fewer_calls: FewerCalls,
     ) -> Realignment:
         """From the inputs of a node. anchor_cfg: below 0 for the reference's."""
         anchors = anchor.all()
         rows = schedule_rows(schedules(anchors, lambda_, lambda_schedule), [one.share for one in anchors])
-        return cls(anchors, rows, anchor_cfg=None if anchor_cfg < 0 else anchor_cfg, mask=check_mask(mask))
+        return cls(
+            anchors,
+            rows,
+            anchor_cfg=None if anchor_cfg < 0 else anchor_cfg,
+            mask=check_mask(mask),
+            fewer_calls=fewer_calls,
+        )
 
     def attach(self, reference: ModelPatcher) -> ModelPatcher:
         """A clone of the reference that is sampled together with the anchors. Raises ValueError for unfit anchors."""
         for anchor in self.anchors:
             check_pair(reference, anchor.patcher, anchor.name)
+        if any(self.masks(anchor) for anchor in self.anchors):
+            self.fewer_calls.check_masked()
         for patcher in (reference, *(anchor.patcher for anchor in self.anchors)):
             if KEY in patcher.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
                 raise ValueError(
@@ -214,7 +220,8 @@ class _HandOver(comfy.samplers.Sampler):
 class Run:
     """One sampling run of the reference with its anchors: prepares them, and answers what they predict at x, σ.
 
-    rows: T rows of one λ per anchor of the realignment; used: those anchors whose λ is not 0 throughout.
+    rows: T rows of one λ per anchor. used: those anchors whose λ is not 0 throughout; no other is prepared. A model's
+    place is 0 for the reference and k + 1 for anchor k.
     """
 
     def __init__(
@@ -232,19 +239,19 @@ class Run:
         self.latent_shapes = kwargs.get("latent_shapes") or [args[0].shape]
         self._sigmas = [float(s) for s in args[3]]
         self._rows = rows
-        anchors = [realignment.anchors[k] for k in used]
+        anchors = {k + 1: realignment.anchors[k] for k in used}
         self._masks: list[Any] = [realignment.masks(anchor) for anchor in realignment.anchors]
-        self.batch, sharing = _share(realignment, guider, anchors) if share else (None, [])
+        self.batch = _share(realignment, guider, anchors) if share else None
         patchers = [guider.model_patcher]
-        self._beside: dict[int, AnchorGuider] = {}  # by the model's place: the reference is 0, the anchors 1 … K
-        self._base: dict[int, dict[str, Any]] = {}  # the model options that the host prepared for each of them
-        for place, anchor in enumerate(anchors, 1):
-            if place not in sharing:
+        self._beside: dict[int, AnchorGuider] = {}  # by place: the anchors with weights of their own
+        self._base: dict[int, dict[str, Any]] = {}  # by place: the model options that the host prepared
+        for place, anchor in anchors.items():
+            if self.batch is None or place not in self.batch.places:
                 patchers.append(anchor.beside(patchers))
                 self._beside[place] = AnchorGuider(realignment, patchers[-1], guider, args, kwargs)
         self._selected: int | None = None  # the model whose prediction the sampler asks for; None: the mixture
         self._answers: dict[int, Tensor] | None = None
-        self._evaluate = realignment.evaluator(self.models, self.merged if self.can_merge else None)
+        self._evaluate = self.evaluator(self.models, self.merged)
         for kind, wrapper in (
             (WrappersMP.PREPARE_SAMPLING, self._prepare_sampling),
             (WrappersMP.SAMPLER_SAMPLE, self._sampler_sample),
@@ -313,12 +320,14 @@ class Run:
         self.calls += predicted.calls
         return predicted.combined.to(x.dtype)
 
-    # What the models predict: D by their place, 0 for the reference, 1 … K for the used anchors.
+    # What the models predict.
 
-    @property
-    def can_merge(self) -> bool:
-        """Whether every anchor is an adapter on the reference's weights, whose strength can be anything."""
-        return not self._beside
+    def evaluator(self, models: Models, merged: Merged) -> Evaluator:
+        """A new one for this run. Raises ValueError where the run cannot have the one that was asked for."""
+        levels = [noise_level(self.guider.model_patcher, sigma) for sigma in self._sigmas]
+        own = self.realignment.anchor_cfg is not None or any(self.realignment.anchor_conds)
+        can_merge = not self._beside and not own
+        return self.realignment.fewer_calls(models, merged if can_merge else None, levels, len(self.used))
 
     def models(self, x: Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[Tensor | None]:
         """The evaluators' `Models`, for the question the sampler has just asked."""
@@ -333,48 +342,50 @@ class Run:
         return answers[MERGED], [answers.get(place) for place in range(len(called))]
 
     def masked(self, model: Any, x: Tensor, sigma: Tensor, called: Sequence[bool]) -> list[Tensor | None]:
-        """`models` through the sampler's inpainting mask, for all of the realignment's anchors, used or not.
+        """`models` through the sampler's inpainting mask. model: what the host gave the sampler to call."""
+        answers = self._through_mask(model, x, sigma, [place for place, call in enumerate(called) if call])
+        return [answers.get(place) for place in range(len(called))]
 
-        model: what the host gave the sampler to call.
-        """
-        place_of = {0: 0, **{k + 1: place for place, k in enumerate(self.used, 1)}}
-        places = {i: place_of[i] for i, call in enumerate(called) if call}
-        answers = self._through_mask(model, x, sigma, list(places.values()))
-        return [answers[places[i]] if i in places else None for i in range(len(called))]
+    def masked_merged(
+        self, model: Any, x: Tensor, sigma: Tensor, lambdas: Sequence[Tensor], called: Sequence[bool]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """`merged` through the sampler's inpainting mask."""
+        self._merge(lambdas)
+        answers = self._through_mask(model, x, sigma, [MERGED, *(place for place, call in enumerate(called) if call)])
+        return answers[MERGED], [answers.get(place) for place in range(len(called))]
 
     def _through_mask(self, model: Any, x: Tensor, sigma: Tensor, places: Sequence[int]) -> dict[int, Tensor]:
         self._answers, self._places = None, places
+        out = {}
         try:
-            out = {}
             for place in places:
                 self._selected = place
                 out[place] = model(x, sigma, **self._extra_args)
-            return out
         finally:
             self._selected, self._answers = None, None
+        return out
 
     def _merge(self, lambdas: Sequence[Tensor]) -> None:
         assert self.batch is not None
-        self.batch.merged_lambdas = [float(v) if v.ndim == 0 else v.flatten() for v in lambdas]
+        self.batch.merge([float(v) if v.ndim == 0 else v.flatten() for v in lambdas])
 
     def lambdas_at(self, sigma: float, x: Tensor) -> list[Tensor]:
-        """λ of the used anchors at a noise level: that of the step whose σ is the nearest in log σ, times the masks.
+        """λ of the anchors at a noise level: that of the step whose σ is the nearest in log σ, times the masks.
 
         Samplers ask between the schedule's levels too, and adaptive ones at levels of their own.
         """
         steps = range(len(self._rows))
         step = min(steps, key=lambda i: abs(_log(self._sigmas[i]) - _log(sigma)))
-        row = self.with_masks(self._rows[step], x)
-        return [row[k] for k in self.used]
+        return self.with_masks(self._rows[step], x)
 
     def with_masks(self, row: Sequence[Lambda], x: Tensor) -> list[Tensor]:
-        """One step's λ per anchor of the realignment, as it broadcasts against x."""
+        """One step's λ per anchor, as it broadcasts against x."""
         values = [per_element(value, x) for value in row]
         return [value if mask is None else value * mask.to(value) for value, mask in zip(values, self._masks)]
 
     def _ask(self, x: Tensor, places: Sequence[int]) -> dict[int, Tensor]:
         executor, timestep, model_options, seed = self._question
-        out: dict[int, Tensor] = {}
+        out: dict[int, Tensor] = {}  # in the order of asking
         if self.batch is not None:
             out = self.batch.predict([p for p in places if p not in self._beside], x, timestep, model_options, seed)
             uncalled = self.batch.adapters.uncalled()
@@ -427,11 +438,11 @@ class Run:
         return total
 
 
-def _share(realignment: Realignment, guider: Any, anchors: Sequence[Anchor]) -> tuple[Batch | None, list[int]]:
-    """The anchors that can run on the reference's weights, and their places. Logs why another cannot."""
+def _share(realignment: Realignment, guider: Any, anchors: dict[int, Anchor]) -> Batch | None:
+    """The anchors that can run on the reference's weights, if any; by place. Logs why another cannot."""
     reference, places = guider.model_patcher, []
     adapters = RowAdapters(reference)
-    for place, anchor in enumerate(anchors, 1):
+    for place, anchor in anchors.items():
         if not anchor.patcher.is_clone(reference):
             continue
         try:
@@ -446,8 +457,8 @@ def _share(realignment: Realignment, guider: Any, anchors: Sequence[Anchor]) -> 
                 reason,
             )
     if not places:
-        return None, []
-    return Batch(guider, adapters, places, realignment.anchor_cfg, realignment.anchor_conds), places
+        return None
+    return Batch(guider, adapters, places, realignment.anchor_cfg, realignment.anchor_conds)
 
 
 def carried_over(base: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 
-from ..realign_core import LambdaSchedule, NoiseLevel, Sample, TraceStep, check_run, realigned_sample
+from ..realign_core import Exact, LambdaSchedule, NoiseLevel, Sample, TraceStep, check_run, realigned_sample
 from .anchor import Anchor, check_mask
 from .conditioning import Conditioning
+from .fewer_calls import OFF, FewerCalls
 from .model_pair import noise_levels
 from .realignment import Realignment, schedule_rows, schedules
 from .sampler_inputs import sampler_schema
@@ -106,6 +107,12 @@ def posterior_sampler(realignment: Realignment, plan: Plan, finished: list[Sampl
                 return [out if call else None for call in called]
             return run.masked(model, x, sigma, called)
 
+        def merged(
+            x: torch.Tensor, level: NoiseLevel, lambdas: Sequence[torch.Tensor], called: Sequence[bool]
+        ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+            assert run is not None
+            return run.masked_merged(model, x, sigma_of[level].to(x) * s_in, lambdas, called)
+
         def report(step: int, x: torch.Tensor, denoised: torch.Tensor, record: TraceStep) -> None:
             if callback is not None:
                 sigma = sigmas[step]
@@ -113,7 +120,7 @@ def posterior_sampler(realignment: Realignment, plan: Plan, finished: list[Sampl
 
         finished.append(
             realigned_sample(
-                realignment.evaluator(models, None),
+                Exact(models) if run is None else run.evaluator(models, merged),
                 x,
                 plan.levels,
                 plan.lambdas if run is None else [run.with_masks(row, x) for row in plan.lambdas],
@@ -170,6 +177,8 @@ class RealignSampler(io.ComfyNode):
         anchor_positive: Conditioning | None = None,
         anchor_negative: Conditioning | None = None,
         lambda_mask: torch.Tensor | None = None,
+        fewer_calls: str = OFF,
+        calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
         check_latent(latent_image)
         anchors = anchor.all()
@@ -179,6 +188,7 @@ class RealignSampler(io.ComfyNode):
             anchor_cfg=None if anchor_cfg < 0 else anchor_cfg,
             anchor_conds=(anchor_positive, anchor_negative),
             mask=check_mask(lambda_mask),
+            fewer_calls=FewerCalls(fewer_calls, calls_per_step),
         )
         realigned = realignment.attach(model)
         plan = plan_run(
@@ -195,6 +205,7 @@ class RealignSampler(io.ComfyNode):
             end_at_step=end_at_step,
             return_with_leftover_noise=return_with_leftover_noise,
         )
+        realignment.fewer_calls.check_etas(plan.etas)
         guider = comfy.samplers.CFGGuider(realigned)
         guider.set_conds(positive, negative)
         guider.set_cfg(cfg)

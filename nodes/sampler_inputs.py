@@ -5,6 +5,7 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
+from .fewer_calls import fewer_calls_inputs
 from .shared_inputs import anchor_cfg_input, conditioning_inputs, mask_input, schedule_input
 from .types import CATEGORY, AnchorType
 
@@ -79,6 +80,7 @@ def sampler_schema(sampler_names: list[str]) -> io.Schema:
             schedule_input(),
             *conditioning_inputs(),
             mask_input(),
+            *fewer_calls_inputs(),
         ],
         outputs=[
             io.Latent.Output(display_name="latent", tooltip="The sampled latent."),

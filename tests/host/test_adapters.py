@@ -66,7 +66,7 @@ def randn(*shape, seed=9):
 
 
 def matrices(tiny, kind):
-    return layers_of(tiny, kind, lambda name, shape: len(shape) == 2 and "attn" in name)
+    return layers_of(tiny, kind, lambda name, shape: len(shape) == 2 and ("attn" in name or ".linear" in name))
 
 
 def convolutions(tiny, kind):
@@ -165,7 +165,7 @@ def assert_as_two_models(bases, weights, kind, strength=1.0, calls=1, latent=Non
             assert distance(between, got) > 0.01  # the adapter does something
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3", "flux"])
 def test_loras_on_every_architecture(bases, tiny, kind):
     assert_as_two_models(bases, ADAPTERS["lora"](tiny, kind), kind, latent=tiny_models.latent(kind, 2))
 
@@ -177,19 +177,21 @@ def test_every_adapter_that_adds(bases, tiny, adapter):
         assert_as_two_models(bases, ADAPTERS[adapter](tiny, "sd3"), "sd3")
 
 
-def test_slices_of_a_fused_weight(bases, tiny):
-    """diffusers names q, k and v apart; the host's SD3 has them as one matrix, and moves halves of another."""
-    (reference, other), out = bases("sd3"), {}
-    for name, target in comfy.utils.mmdit_to_diffusers(reference.model.model_config.unet_config).items():
+@pytest.mark.parametrize("kind", ["sd3", "flux"])
+def test_slices_of_a_fused_weight(bases, tiny, kind):
+    """diffusers names q, k and v apart; the host has them as one matrix, and swaps the halves of another."""
+    (reference, other), out = bases(kind), {}
+    names = comfy.utils.mmdit_to_diffusers if kind == "sd3" else comfy.utils.flux_to_diffusers
+    for name, target in names(reference.model.model_config.unet_config).items():
         key = target if isinstance(target, str) else target[0]
-        shape = tiny.weights("sd3").get(key, torch.zeros(1)).shape
+        shape = tiny.weights(kind).get(key, torch.zeros(1)).shape
         if name.endswith(".weight") and len(shape) == 2 and ("attn" in name or "norm_out" in name):
             n_out = shape[0] if isinstance(target, str) or target[1] is None else target[1][2]
             layer = f"transformer.{name.removesuffix('.weight')}"
             out[f"{layer}.lora_B.weight"] = 0.3 * randn(n_out, 4, seed=len(name))
             out[f"{layer}.lora_A.weight"] = randn(4, shape[1], seed=sum(map(ord, name))) / shape[1] ** 0.5
     assert any("norm_out" in key for key in out)
-    assert_as_two_models(lambda kind: (reference, other), out, "sd3")
+    assert_as_two_models(lambda _: (reference, other), out, kind)
 
 
 def dora(tiny):

@@ -32,7 +32,7 @@ def test_every_sampler_with_a_flow_model(models, sampler):
     assert_ends_are_stock(models("sd3"), conds_of("sd3"), tiny_models.latent("sd3"), **run)
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3", "flux"])
 @pytest.mark.parametrize("cfg", [1.0, 7.0])
 def test_ends_with_every_architecture(models, kind, cfg):
     latent = tiny_models.latent(kind, 2)

@@ -205,3 +205,24 @@ def test_lora_with_nan_is_refused(tiny):
     choice = write(tiny, "sd15_nan", weights)
     with pytest.raises(ValueError, match="not finite"):
         load(tiny.load(tiny.reference("sd15")), choice)
+
+
+def test_a_model_that_no_loader_can_read_again_is_copied(tiny):
+    """GGUF loaders and merges make MODELs that the host has no file for; DoRA cannot share the reference's weights."""
+    weights = kohya(tiny, "sd15")
+    for name in [name for name in weights if name.endswith(".alpha")]:
+        weights[name.replace(".alpha", ".dora_scale")] = torch.ones(
+            weights[name.replace("alpha", "lora_up.weight")].shape[0], 1
+        )
+    choice = write(tiny, "sd15_dora", weights)
+    reference = tiny.load(tiny.reference("sd15"))
+    reference.cached_patcher_init = None
+    anchor, model = load(reference, choice)
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    base, lora = stock(reference, *conds, latent), stock(model, *conds, latent)
+    blend = realign((reference, anchor), *conds, latent, 0.5)[0]
+    assert min(distance(blend, end) for end in (base, lora)) > 0.05
+    assert torch.equal(stock(reference, *conds, latent)["samples"], base["samples"])
+    full = tiny.load(tiny.reference("sd15"))
+    other, _ = load(full, choice)
+    assert distance(realign((reference, other), *conds, latent, 0.5)[0], blend) <= TOLERANCE

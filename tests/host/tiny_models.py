@@ -12,6 +12,7 @@ import comfy.ops
 import comfy.sd
 import torch
 from comfy.cldm.cldm import ControlNet
+from comfy.ldm.flux.model import Flux
 from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from safetensors.torch import save_file
@@ -43,8 +44,25 @@ UNET = {
         use_linear_in_transformer=True,
     ),
 }
-CONTEXT = {"sd15": 768, "sdxl": 2048, "sd3": 4096}
-POOLED = {"sdxl": 1280, "sd3": 2048}
+FLUX = dict(  # one head, one block of each kind
+    in_channels=16,
+    out_channels=16,
+    vec_in_dim=32,
+    context_in_dim=64,
+    hidden_size=128,
+    mlp_ratio=4.0,
+    num_heads=1,
+    depth=1,
+    depth_single_blocks=1,
+    axes_dim=[16, 56, 56],
+    theta=10000,
+    patch_size=2,
+    qkv_bias=True,
+    guidance_embed=True,
+    txt_ids_dims=[],
+)
+CONTEXT = {"sd15": 768, "sdxl": 2048, "sd3": 4096, "flux": 64}
+POOLED = {"sdxl": 1280, "sd3": 2048, "flux": 32}
 
 
 def fill(module: torch.nn.Module, generator: torch.Generator, scale: float = 1.0) -> dict[str, torch.Tensor]:
@@ -85,6 +103,8 @@ class TinyModels:
 
     def _module(self, kind: str) -> torch.nn.Module:
         common = dict(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
+        if kind == "flux":
+            return Flux(**FLUX, **common)
         if kind == "sd3":
             return MMDiT(
                 input_size=None,
@@ -192,7 +212,7 @@ def conditioning(kind: str, seed: int, batch: int = 1) -> list:
 
 def latent(kind: str, batch: int = 1, size: int = 8, seed: int | None = None) -> dict:
     """LATENT: empty, or seeded noise to stand for a picture."""
-    channels = 16 if kind == "sd3" else 4
+    channels = 16 if kind in ("sd3", "flux") else 4
     samples = torch.zeros(batch, channels, size, size)
     if seed is not None:
         samples = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed))

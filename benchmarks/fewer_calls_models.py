@@ -1,0 +1,120 @@
+"""As fewer_calls.py, for models in a real ComfyUI: python benchmarks/fewer_calls_models.py --host <ComfyUI's folder>
+
+The demo models (their difference kept whole, as an adapter on the reference), and small random SD 1.5, SDXL and SD3
+checkpoints with a LoRA. `make bench` gives it the host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from fewer_calls import ETAS, LAMBDAS, Row, compare, table
+
+ROOT = Path(__file__).parents[1]
+SAMPLING = {  # scheduler, steps, cfg: as in the workflows that ship with the pack
+    "demo": ("normal", 30, 1.5),
+    "sd15": ("normal", 30, 7.0),
+    "sdxl": ("karras", 30, 6.0),
+    "sd3": ("simple", 28, 4.5),
+}
+
+
+def enter_host(host: Path) -> None:
+    """The host and the pack in this process, as the tests import them."""
+    import os
+
+    os.environ["REALIGN_HOST"] = str(host)
+    sys.path.append(str(ROOT / "tests" / "host"))
+    import conftest  # noqa: F401
+
+
+def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    """Reference MODEL, anchor MODEL (an adapter on the reference's weights), positive, negative, latent."""
+    import comfy.lora
+    import tiny_models
+    from realign.nodes.demo import RealignDemoModels
+    from realign.nodes.load_anchor import lora_clone
+    from realign.nodes.low_rank import factorise
+
+    if kind == "demo":
+        reference, anchor, positive, negative, _ = RealignDemoModels.execute("heart", "any", "any").args
+        difference, _ = factorise(reference, anchor.patcher, 4096)  # more than any layer has: kept whole
+        latent = {"samples": torch.zeros(4, 3, 64, 64)}
+        return reference, lora_clone(reference, difference, 1.0, "demo")[0], positive, negative, latent
+    tiny = tiny_models.TinyModels(folder)
+    reference = tiny.load(tiny.reference(kind))
+    weights = {}
+    for name, (up, down) in tiny.lora_weights(kind, strength=0.3).items():
+        weights |= {f"diffusion_model.{name}.lora_up.weight": up, f"diffusion_model.{name}.lora_down.weight": down}
+    anchor = reference.clone()
+    anchor.add_patches(comfy.lora.load_lora(weights, comfy.lora.model_lora_keys_unet(reference.model, {})))
+    conds = (tiny_models.conditioning(kind, seed) for seed in (1, 2))
+    return reference, anchor, *conds, tiny_models.latent(kind, 2)
+
+
+def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> list[Row]:
+    """`compare` inside a run of the host's: what it calls are the models that RealignSampler would."""
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+    from realign.nodes.anchor import Anchor
+    from realign.nodes.model_pair import noise_levels
+    from realign.nodes.realignment import Realignment
+
+    reference, anchor, positive, negative, latent = models_of(kind, folder)
+    scheduler, steps, cfg = SAMPLING[kind]
+    realignment = Realignment([Anchor(anchor, kind)], lambda sigmas: [[lam]] * (len(sigmas) - 1))
+    guider = comfy.samplers.CFGGuider(realignment.attach(reference))
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    sampling = reference.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
+    rows: list[Row] = []
+
+    def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **_: Any) -> torch.Tensor:
+        levels, run, ones = noise_levels(reference, sigmas), realignment.running, x.new_ones(len(x))
+        sigma_of = {level: sigma * ones for level, sigma in zip(levels, sigmas)}
+        rows.extend(
+            compare(
+                lambda x, level, called: run.masked(model, x, sigma_of[level], called),
+                x,
+                levels,
+                [[lam]] * (len(levels) - 1),
+                eta=eta,
+                merged=lambda x, level, lams, called: run.masked_merged(model, x, sigma_of[level], lams, called),
+                **options,
+            )
+        )
+        return x
+
+    SamplerCustomAdvanced.execute(Noise_RandomNoise(3), guider, comfy.samplers.KSAMPLER(sample), sigmas, latent)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", type=Path, required=True)
+    parser.add_argument("--models", choices=list(SAMPLING), nargs="+", default=["demo"])
+    parser.add_argument("--extra", type=int, nargs="+", default=[3, 5])
+    options = parser.parse_args()
+    enter_host(options.host)
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        for kind in options.models:
+            base = Path(folder) / kind
+            for name in ("checkpoints", "loras", "controlnet"):
+                (base / name).mkdir(parents=True)
+            columns = {
+                (eta, lam): measure(kind, base, lam, eta, extra=options.extra, adaptive=((5, 0.4), (5, 0.2)))
+                for eta in ETAS
+                for lam in LAMBDAS
+            }
+            print(f"\n{kind}, {SAMPLING[kind][1]} steps: distance of the final latent to the exact run\n")
+            print(table(columns), flush=True)
+
+
+if __name__ == "__main__":
+    main()

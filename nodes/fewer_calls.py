@@ -1,0 +1,89 @@
+"""Spending fewer model calls than two per step: the input, and the evaluator it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfy_api.latest import io
+
+from ..realign_core import (
+    ControlVariate,
+    DifferenceReuse,
+    Evaluator,
+    Exact,
+    Merged,
+    Models,
+    NoiseLevel,
+    even_span,
+)
+
+OFF, REUSE, CONTROL = "off", "difference reuse", "control variate"
+TOLERANCE = 0.4  # see benchmarks/fewer_calls.py
+
+
+def fewer_calls_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "fewer_calls",
+            options=[OFF, REUSE, CONTROL],
+            default=OFF,
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "Saves model calls, for a picture near the exact one. difference reuse: any anchor; asks it now and "
+                "then. control variate: LoRA and low-rank anchors; best with noisy samplers and λ from 0 to 1."
+            ),
+        ),
+        io.Float.Input(
+            "calls_per_step",
+            default=1.2,
+            min=1.05,
+            max=2.0,
+            step=0.05,
+            round=0.01,
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "About how many calls a step costs with fewer_calls (1.05–2; the exact run has 2). Difference reuse "
+                "asks for more where the difference bends."
+            ),
+        ),
+    ]
+
+
+class FewerCalls:
+    """Makes a run's evaluator. Raises ValueError where the run cannot have it, before any model is called."""
+
+    def __init__(self, method: str, calls_per_step: float):
+        if method not in (OFF, REUSE, CONTROL):
+            raise ValueError(f"unknown fewer_calls {method!r}; it can be {OFF}, {REUSE} or {CONTROL}")
+        self.method, self._extra = method, calls_per_step - 1
+
+    def check_masked(self) -> None:
+        """Raise ValueError for a method that cannot have a λ per pixel."""
+        if self.method == CONTROL:
+            raise ValueError(
+                "The control variate mixes weights, which have no pixels, so that λ cannot have a mask: choose "
+                "“difference reuse”, or take the mask away."
+            )
+
+    def check_etas(self, etas: Sequence[float]) -> None:
+        """Raise ValueError for a method that cannot have one η per model."""
+        if self.method == CONTROL and len(set(etas)) > 1:
+            raise ValueError(
+                "The control variate knows only the mixture of the models, so that they cannot have different etas: "
+                "set anchor_eta to -1, or choose “difference reuse”."
+            )
+
+    def __call__(self, models: Models, merged: Merged | None, levels: Sequence[NoiseLevel], anchors: int) -> Evaluator:
+        """merged: None where an anchor is not an adapter on the reference's weights. levels: T + 1 of the run."""
+        if self.method == OFF or not any(float(level.sigma) > 0 for level in levels):
+            return Exact(models)
+        if self.method == REUSE:
+            return DifferenceReuse(models, tolerance=TOLERANCE, span=even_span(levels, anchors / self._extra))
+        if merged is None:
+            raise ValueError(
+                "The control variate needs anchors that are LoRAs on the reference, with its cfg and conditioning: "
+                "load a full anchor with low_rank, or choose “difference reuse”. The log says why an anchor is none."
+            )
+        return ControlVariate(merged, span=even_span(levels, (anchors + 1) / self._extra))

@@ -1,0 +1,117 @@
+"""fewer_calls: a picture near the exact one for little more than one model's calls."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_models
+import torch
+from host_runs import conds_of, everywhere, realign, realign_guider, sampled
+from realign.nodes.demo import RealignDemoModels
+from realign.nodes.fewer_calls import CONTROL, OFF, REUSE
+from realign.nodes.load_anchor import lora_clone
+from realign.nodes.low_rank import factorise
+from realign.realign_core import LambdaSchedule
+from test_adapters import ADAPTERS, Calls, patched
+
+STEPS = 20
+
+
+@pytest.fixture
+def lora_pair(tiny):
+    """Random weights: how often they are called can be tested on them, how near the pictures are cannot."""
+    reference = tiny.load(tiny.reference("sd15"))
+    return reference, patched(reference, ADAPTERS["lora"](tiny, "sd15"))
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The trained pair, the anchor as a difference on the reference: (pair, conds, latent)."""
+    with torch.inference_mode():
+        reference, anchor, *conds, _ = RealignDemoModels.execute("heart", "any", "any").args
+        difference, _ = factorise(reference, anchor.patcher, 4096)  # kept whole
+        pair = reference, lora_clone(reference, difference, 1.0, "demo")[0]
+    return pair, conds, {"samples": torch.zeros(1, 3, 64, 64)}
+
+
+@pytest.mark.parametrize("method", [REUSE, CONTROL])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_sampler_spends_less_and_says_so(demo, method, sampler):
+    """A picture is moved by less than a tenth of what λ moves it by."""
+    pair, conds, latent = demo
+    run = dict(sampler=sampler, steps=STEPS, cfg=1.5)
+    exact = realign(pair, *conds, latent, 0.5, **run)[0]
+    reference = realign(pair, *conds, latent, 0.0, **run)[0]
+    with Calls(pair[0]) as rows:
+        got, _, text = realign(pair, *conds, latent, 0.5, fewer_calls=method, **run)
+    trace = json.loads(text)
+    assert 1.1 * STEPS <= trace["model_calls"] <= 1.35 * STEPS
+    assert sum(rows) == 2 * trace["model_calls"]  # cfg: two rows for each model asked, and none but those
+    assert len(rows) == STEPS  # and always in one forward pass
+    corrections = [step["correction"] for step in trace["steps"] if step["correction"] is not None]
+    assert corrections
+    assert max(corrections) < 1
+    assert 0 < spread(got, exact) < 0.1 * spread(reference, exact)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m"])
+@pytest.mark.parametrize("method", [REUSE, CONTROL])
+def test_the_guider_with_samplers_that_ask_between_the_steps(demo, method, sampler):
+    pair, conds, latent = demo
+    run = dict(sampler=sampler, steps=STEPS)
+    exact, got, reference = (
+        sampled(realign_guider(pair, *conds, lam, cfg=1.5, fewer_calls=f), latent, **run)
+        for lam, f in ((0.5, OFF), (0.5, method), (0.0, OFF))
+    )
+    assert 0 < spread(got, exact) < 0.1 * spread(reference, exact)
+
+
+def spread(a, b):
+    return (a["samples"] - b["samples"]).square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("method", [REUSE, CONTROL])
+def test_outside_an_interval_nothing_is_spent(lora_pair, method):
+    schedule = LambdaSchedule("interval", 0.5, begin=0.5)
+    text = realign(
+        lora_pair, *conds_of("sd15"), tiny_models.latent("sd15"), 9.0, steps=10, lambda_schedule=schedule,
+        fewer_calls=method,
+    )[2]  # fmt: skip
+    assert [step["model_calls"] for step in json.loads(text)["steps"][:5]] == [1] * 5
+
+
+def test_with_an_inpainting_mask(lora_pair):
+    latent = {**tiny_models.latent("sd15", seed=3), "noise_mask": torch.zeros(1, 64, 64)}
+    latent["noise_mask"][:, 20:, :] = 1
+    for method in (REUSE, CONTROL):
+        got = realign(lora_pair, *conds_of("sd15"), latent, 0.5, fewer_calls=method, steps=8)[0]["samples"]
+        assert torch.allclose(got[..., :2, :], latent["samples"][..., :2, :], atol=1e-5)
+
+
+def test_what_the_control_variate_cannot_have_is_refused(models, lora_pair):
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    options = dict(fewer_calls=CONTROL)
+    with Calls(lora_pair[0]) as rows, Calls(models("sd15")[0]) as more:
+        with pytest.raises(ValueError, match=r"LoRAs on the reference.*low_rank.*difference reuse"):
+            realign(models("sd15"), *conds, latent, 0.5, **options)
+        with pytest.raises(ValueError, match=r"LoRAs on the reference.*with its cfg"):
+            realign(lora_pair, *conds, latent, 0.5, anchor_cfg=2.0, **options)
+        with pytest.raises(ValueError, match=r"no pixels.*difference reuse"):
+            realign(lora_pair, *conds, latent, 0.5, lambda_mask=everywhere(1), **options)
+        with pytest.raises(ValueError, match=r"different etas.*anchor_eta to -1"):
+            realign(lora_pair, *conds, latent, 0.5, anchor_eta=0.5, **options)
+        with pytest.raises(ValueError, match=r"no pixels"):
+            realign_guider(lora_pair, *conds, 0.5, lambda_mask=everywhere(1), **options)
+    assert rows == more == []
+
+
+def test_a_map_over_pixels_with_difference_reuse(demo):
+    pair, conds, latent = demo
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    exact, got, reference = (
+        sampled(realign_guider(pair, *conds, lam, cfg=1.5, lambda_mask=left, fewer_calls=f), latent, steps=STEPS)
+        for lam, f in ((0.8, OFF), (0.8, REUSE), (0.0, OFF))
+    )
+    assert 0 < spread(got, exact) < 0.1 * spread(reference, exact)
