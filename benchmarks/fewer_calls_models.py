@@ -108,7 +108,7 @@ def main() -> None:
             for name in ("checkpoints", "loras", "controlnet"):
                 (base / name).mkdir(parents=True)
             columns = {
-                (eta, lam): measure(kind, base, lam, eta, extra=options.extra, adaptive=((5, 0.4), (5, 0.2)))
+                (eta, lam): measure(kind, base, lam, eta, extra=options.extra, adaptive=((5, 0.4),))
                 for eta in ETAS
                 for lam in LAMBDAS
             }

@@ -20,11 +20,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import Tensor
+from torch.nn import functional as F
 
 Strength = float | Tensor  # of one adapter on one chunk of rows: a number, or one per batch element (B,)
-MATRICES = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-# Layers whose output is linear in their weight and bias, so that a difference of either adds a difference.
-LINEAR_IN_WEIGHTS = (*MATRICES, torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
+CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+MATRICES = (torch.nn.Linear, *CONVOLUTIONS)
+NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
 # The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
 ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
 
@@ -38,25 +39,30 @@ class RowsError(Exception):
 
 
 class Difference:
-    """A plain difference of a layer's weight or bias, with the interface of the host's adapters."""
+    """A plain difference of a layer's weight or bias, with the interface of the host's adapters.
+
+    The layer's output is linear in both, so that a difference of either adds the layer's output for it.
+    """
 
     def __init__(self, layer: torch.nn.Module, name: str, difference: Tensor, scale: float):
         self.layer, self.name, self.scale = layer, name, scale
-        self.weights = (difference,)
+        self.weights: tuple[Tensor, ...] = (difference,)
 
     def h(self, x: Tensor, base_out: Tensor) -> Tensor:
-        difference = self.weights[0].to(x.dtype)
-        if self.name == "bias" and isinstance(self.layer, MATRICES):
-            channels = -1 if isinstance(self.layer, torch.nn.Linear) else 1
-            shape = [1] * base_out.ndim
-            shape[channels] = -1
-            return (self.scale * difference.reshape(shape)).expand_as(base_out)
-        values = {
-            key: torch.zeros(value.shape, dtype=x.dtype, device=x.device)
-            for key, value in self.layer.named_parameters(recurse=False)
-        }
-        values[self.name] = difference
-        return self.scale * torch.func.functional_call(self.layer, values, (x,))
+        layer, difference = self.layer, self.scale * self.weights[0].to(x.dtype)
+        if self.name == "bias":
+            channels = 1 if isinstance(layer, (torch.nn.GroupNorm, *CONVOLUTIONS)) else base_out.ndim - 1
+            return difference.reshape(-1, *[1] * (base_out.ndim - 1 - channels)).expand_as(base_out)
+        if isinstance(layer, torch.nn.Linear):
+            return F.linear(x, difference)
+        if isinstance(layer, torch.nn.LayerNorm):
+            return F.layer_norm(x, layer.normalized_shape, difference, None, layer.eps)
+        if isinstance(layer, torch.nn.RMSNorm):
+            return F.rms_norm(x, layer.normalized_shape, difference, layer.eps)
+        if isinstance(layer, torch.nn.GroupNorm):
+            return F.group_norm(x, layer.num_groups, difference, None, layer.eps)
+        convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[difference.ndim]
+        return convolve(x, difference, None, layer.stride, layer.padding, layer.dilation)
 
 
 @dataclass
@@ -130,23 +136,25 @@ class RowAdapters:
             return _Part(self._columns, _adapter(layer, patch, key, strength, function), offset)
         if not (isinstance(patch, tuple) and patch[0] == "diff" and len(patch[1]) == 1 and offset is None):
             raise CannotShareError(f"its patch of {key} replaces the weight")
-        if name not in ("weight", "bias") or not isinstance(layer, LINEAR_IN_WEIGHTS):
+        if name not in ("weight", "bias") or not isinstance(layer, (*MATRICES, *NORMS)):
             raise CannotShareError(f"it changes {key} of a {type(layer).__name__}")
         difference = patch[1][0] if function is None else function(patch[1][0])
         if difference.shape != getattr(layer, name).shape:
             raise CannotShareError(f"it changes the shape of {key}")
+        _check_plain(layer, key)
         return _Part(self._columns, Difference(layer, name, difference, strength), None)
-
-    def ready(self) -> None:
-        """Call once the host has loaded `patcher`."""
-        for adapter, weights in self._adapters:
-            adapter.weights = tuple(self._tensors[w.index] if isinstance(w, _Place) else w for w in weights)
 
     @contextmanager
     def injected(self) -> Iterator[None]:
-        """While the context is open, the layers apply the adapters wherever `rows` says so."""
+        """While the context is open, the layers apply the adapters wherever `rows` says so. The host has loaded
+        `patcher` by then, or as much of it as had room."""
+        device = self.patcher.load_device
         handles = []
         try:
+            for adapter, weights in self._adapters:
+                adapter.weights = tuple(
+                    self._tensors[w.index].to(device) if isinstance(w, _Place) else w for w in weights
+                )
             for path, parts in self.layers.items():
                 layer = self._model.get_submodule(path)
                 handles.append(layer.register_forward_hook(self._hook(path, parts), with_kwargs=True))
@@ -154,6 +162,8 @@ class RowAdapters:
         finally:
             for handle in handles:
                 handle.remove()
+            for adapter, _ in self._adapters:
+                adapter.weights = ()
 
     @contextmanager
     def rows(self, strengths: list[list[Strength]]) -> Iterator[None]:
@@ -178,20 +188,39 @@ class RowAdapters:
                 return None
             self._called.add(path)
             x = args[0] if args else kwargs["input"]
-            with self._paused():
-                for part in parts:
-                    output = _add_rows(part, x, output, [chunk[part.column] for chunk in strengths], out_dim)
+            for part in parts:
+                output = _add_rows(part, x, output, [chunk[part.column] for chunk in strengths], out_dim)
             return output
 
         return add
 
-    @contextmanager
-    def _paused(self) -> Iterator[None]:
-        strengths, self._strengths = self._strengths, None
-        try:
-            yield
-        finally:
-            self._strengths = strengths
+
+class AdapterCache:
+    """The row adapters of the last set of anchors, so that the next run finds them where the host has loaded them."""
+
+    def __init__(self) -> None:
+        self._key: Any = None
+
+    def of(
+        self, reference: ModelPatcher, patches: dict[int, dict[str, list[Any]]]
+    ) -> tuple[RowAdapters, dict[int, CannotShareError]]:
+        """patches: by the anchor's place. Returns the adapters, a column for each anchor that fits, and why others do
+        not."""
+        key = reference.model, reference.model.get_dtype_inference(), patches
+        if (
+            self._key is None
+            or self._key[0] is not key[0]
+            or self._key[1] != key[1]
+            or not _same(self._key[2], patches)
+        ):
+            self._adapters, self._unfit = RowAdapters(reference), {}
+            for place, own in patches.items():
+                try:
+                    self._adapters.add(own)
+                except CannotShareError as reason:
+                    self._unfit[place] = reason
+            self._key = key
+        return self._adapters, self._unfit
 
 
 def _add_rows(part: _Part, x: Tensor, output: Tensor, strengths: list[Strength], out_dim: int) -> Tensor:
@@ -242,6 +271,11 @@ def _adapter(layer: torch.nn.Module, patch: Any, key: str, strength: float, func
     if function is not None:
         patch.weights = _with_function(patch, function, key)
     return BypassForwardHook(layer, patch, multiplier=strength).adapter
+
+
+def _check_plain(layer: torch.nn.Module, key: str) -> None:
+    if isinstance(layer, CONVOLUTIONS) and (layer.groups != 1 or layer.padding_mode != "zeros"):
+        raise CannotShareError(f"it changes the grouped or padded convolution {key}")
 
 
 def _with_function(patch: Any, function: Callable[[Tensor], Tensor], key: str) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule
+from .adapters import AdapterCache
 from .model_pair import with_own_weights
 from .types import CATEGORY, AnchorType, LambdaType
 
@@ -35,8 +36,9 @@ class Anchor:
     schedule: LambdaSchedule | None = None
     mask: torch.Tensor | None = None
     others: tuple[Anchor, ...] = ()
-    # The weight copy is made once and kept as long as the host keeps this anchor in its cache.
+    # Both are made once and kept as long as the host keeps this anchor in its cache: a weight copy, and row adapters.
     _own: list[ModelPatcher] = field(default_factory=list, repr=False)
+    adapters: AdapterCache = field(default_factory=AdapterCache, repr=False)
 
     def all(self) -> list[Anchor]:
         """This anchor and those added to it, in order."""

@@ -98,7 +98,6 @@ class Batch:
             if place != 0:  # patches that keep something per conditioning know it by its uuid
                 twin.conds = {key: [{**c, "uuid": uuid.uuid4()} for c in value] for key, value in conds.items()}
             self._guiders[place] = twin
-        self.adapters.ready()
         with self.adapters.injected():
             try:
                 yield

@@ -18,7 +18,6 @@ from ..realign_core import (
 )
 
 OFF, REUSE, CONTROL = "off", "difference reuse", "control variate"
-TOLERANCE = 0.4  # see benchmarks/fewer_calls.py
 
 
 def fewer_calls_inputs() -> list[io.Input]:
@@ -43,10 +42,7 @@ def fewer_calls_inputs() -> list[io.Input]:
             round=0.01,
             optional=True,
             advanced=True,
-            tooltip=(
-                "About how many calls a step costs with fewer_calls (1.05–2; the exact run has 2). Difference reuse "
-                "asks for more where the difference bends."
-            ),
+            tooltip=("About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."),
         ),
     ]
 
@@ -80,10 +76,12 @@ class FewerCalls:
         if self.method == OFF or not any(float(level.sigma) > 0 for level in levels):
             return Exact(models)
         if self.method == REUSE:
-            return DifferenceReuse(models, tolerance=TOLERANCE, span=even_span(levels, anchors / self._extra))
+            every = anchors / self._extra  # a refresh asks every anchor
+            return DifferenceReuse(models, every, span=even_span(levels, every))
         if merged is None:
             raise ValueError(
                 "The control variate needs anchors that are LoRAs on the reference, with its cfg and conditioning: "
                 "load a full anchor with low_rank, or choose “difference reuse”. The log says why an anchor is none."
             )
-        return ControlVariate(merged, span=even_span(levels, (anchors + 1) / self._extra))
+        every = (anchors + 1) / self._extra  # and the reference
+        return ControlVariate(merged, every, span=even_span(levels, every))

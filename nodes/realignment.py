@@ -37,7 +37,7 @@ from ..realign_core import (
     per_element,
     realignment_weights,
 )
-from .adapters import CannotShareError, RowAdapters, own_patches
+from .adapters import CannotShareError, own_patches
 from .anchor import Anchor, check_mask
 from .batching import MERGED, Batch
 from .conditioning import Conditioning, OwnState
@@ -62,7 +62,6 @@ class Realignment:
     mask: Tensor | None = None
     fewer_calls: FewerCalls = field(default_factory=lambda: FewerCalls(OFF, 2.0))
     running: Run | None = None  # while a run goes on that has more than one model
-    calls: float = 0
 
     @classmethod
     def of(
@@ -134,7 +133,8 @@ class Realignment:
             logging.info("Realign: the anchor gets a weight copy of its own, because %s", error)
         finally:
             self.running = None
-            self.calls = run.calls
+            if run.saved:
+                logging.info("Realign: %g model calls, %g saved", run.calls, run.saved)
         guider.conds, guider.model_options = unprepared
         return self._together(executor, guider, rows, used, args, kwargs, share=False)
 
@@ -235,7 +235,7 @@ class Run:
         share: bool,
     ):
         self.realignment, self.guider, self.used = realignment, guider, used
-        self.calls: float = 0
+        self.calls = self.saved = 0.0
         self.latent_shapes = kwargs.get("latent_shapes") or [args[0].shape]
         self._sigmas = [float(s) for s in args[3]]
         self._rows = rows
@@ -318,6 +318,7 @@ class Run:
             return self._with_functions(x, lambdas, functions)
         predicted = self._evaluate(x, noise_level(self.guider.model_patcher, sigma), lambdas)
         self.calls += predicted.calls
+        self.saved += predicted.saved
         return predicted.combined.to(x.dtype)
 
     # What the models predict.
@@ -440,22 +441,26 @@ class Run:
 
 def _share(realignment: Realignment, guider: Any, anchors: dict[int, Anchor]) -> Batch | None:
     """The anchors that can run on the reference's weights, if any; by place. Logs why another cannot."""
-    reference, places = guider.model_patcher, []
-    adapters = RowAdapters(reference)
+    reference = guider.model_patcher
+    patches, reasons = {}, {}
     for place, anchor in anchors.items():
-        if not anchor.patcher.is_clone(reference):
-            continue
-        try:
-            Batch.check(guider, realignment.anchor_conds)
-            adapters.add(own_patches(reference, anchor.patcher, KEY))
-            places.append(place)
-        except CannotShareError as reason:
-            logging.info(
-                "Realign: the anchor “%s” gets a weight copy of its own (more memory, two forward passes per step), "
-                "because %s.",
-                anchor.name,
-                reason,
-            )
+        if anchor.patcher.is_clone(reference):
+            try:
+                Batch.check(guider, realignment.anchor_conds)
+                patches[place] = own_patches(reference, anchor.patcher, KEY)
+            except CannotShareError as reason:
+                reasons[place] = reason
+    if not patches and not reasons:
+        return None
+    adapters, unfit = next(iter(anchors.values())).adapters.of(reference, patches)
+    for place, reason in {**reasons, **unfit}.items():
+        logging.info(
+            "Realign: the anchor “%s” gets a weight copy of its own (more memory, two forward passes per step), "
+            "because %s.",
+            anchors[place].name,
+            reason,
+        )
+    places = [place for place in patches if place not in unfit]
     if not places:
         return None
     return Batch(guider, adapters, places, realignment.anchor_cfg, realignment.anchor_conds)

@@ -53,8 +53,8 @@ def extrapolate(points: Points, at: float, reach: float) -> Tensor:
 def even_span(levels: Sequence[NoiseLevel], every: float) -> float:
     """The fall of log σ between refreshes that spends as many of them on this schedule as one per `every` calls.
 
-    Spread so, they follow the noise, not the steps: where flow matching takes few steps through a large fall of log σ,
-    at the end, the difference changes fast.
+    Refreshes that follow the noise and not only the steps are where the difference changes fast: flow matching takes
+    few steps through a large fall of log σ, at the end.
     """
     sigmas = [float(level.sigma) for level in levels if float(level.sigma) > 0]
     return max(math.log(sigmas[0] / sigmas[-1]) / max(1, round(len(sigmas) / every)), TINY)
@@ -64,8 +64,9 @@ class DifferenceReuse:
     """Calls the reference at every step, and the anchors only at refreshes; D̂_k = D_ref + c·Δ̂_k between them.
 
     Δ_k = (D_k - D_ref)/c, c = `velocity_scale`, is extrapolated linearly in log σ from an anchor's last two refreshes.
-    An anchor is refreshed at the first two calls at which its λ is not 0, then every `every` (≥ 1) calls, or, with a
-    `span` (> 0), each time that log σ has fallen by it; see `even_span`.
+    An anchor is refreshed at the first two calls at which its λ is not 0, then every `every` (≥ 1) calls. With a `span`
+    (> 0) only half of the way to the next refresh is counted in calls, the other in the fall of log σ, 1 for each
+    span; see `even_span`.
 
     tolerance: let the error found at a refresh shorten that. The error is ‖Δ - Δ̂‖/‖Δ‖ times σ/√(σ² + α²σ_data²),
     which fades with the noise as the anchor's say in x_t does. Above `tolerance` the distance to the next refresh is
@@ -81,7 +82,7 @@ class DifferenceReuse:
     def __init__(
         self,
         models: Models,
-        every: int = 5,
+        every: float = 5,
         tolerance: float | None = None,
         *,
         span: float | None = None,
@@ -102,7 +103,7 @@ class DifferenceReuse:
             return Prediction(denoised, combine(denoised, weights), 1)
 
         while len(self._anchors) < len(lambdas):
-            self._anchors.append(_Difference(self._clock.period))
+            self._anchors.append(_Difference())
         due = [u and a.due(now) for u, a in zip(used[1:], self._anchors)]
         predicted = list(self.models(x, level, [True, *due]))
         reference = at_least_float32(_known(predicted[0]))
@@ -123,14 +124,15 @@ class DifferenceReuse:
             elif used[k]:
                 predicted[k] = reference + scale * extrapolate(anchor.points, at, self.reach)
         correction = _ratio(errors, sizes) if errors else None
-        return Prediction(predicted, combine(predicted, weights), 1 + sum(due), correction)
+        calls = 1 + sum(due)
+        return Prediction(predicted, combine(predicted, weights), calls, correction, sum(used) - calls)
 
 
 class _Difference:
     """One anchor's scaled difference from the reference at its last two refreshes, and how far it is to the next."""
 
-    def __init__(self, period: float) -> None:
-        self.longest = self.period = period
+    def __init__(self) -> None:
+        self.longest = self.period = 1.0  # of the clock
         self.refreshed = 0.0
         self.points: list[tuple[float, Tensor]] = []
 
@@ -149,21 +151,20 @@ class _Difference:
 
 
 class _Clock:
-    """What the distance between refreshes is measured in: calls, or log σ where there is a span."""
+    """How far a run has come, in refreshes: by its calls, or half by them and half by log σ where there is a span."""
 
-    def __init__(self, every: int, span: float | None) -> None:
-        if every < 1:
+    def __init__(self, every: float, span: float | None) -> None:
+        if not every >= 1:
             raise ValueError(f"a refresh every {every} calls is not possible: 1 is every call")
         if span is not None and not span > 0:
             raise ValueError(f"a refresh each time that log σ has fallen by {span} is not possible: give more than 0")
-        self.period: float = every if span is None else span
-        self.by_noise = span is not None
-        self.calls = 0
+        self.every, self.span, self.calls = every, span, 0
 
     def tick(self, log_sigma: float) -> float:
         """Where this call is."""
         self.calls += 1
-        return log_sigma if self.by_noise else float(self.calls)
+        by_calls = self.calls / self.every
+        return by_calls if self.span is None else (by_calls - log_sigma / self.span) / 2
 
 
 def _passed(before: float, now: float, period: float) -> bool:
@@ -173,9 +174,9 @@ def _passed(before: float, now: float, period: float) -> bool:
 class ControlVariate:
     """Calls one model with the weights θ_ref + Σ λ_k Δθ_k at every step and adds the residual R that it leaves.
 
-    R = (D_λ - D(θ_λ))/`velocity_scale`, D_λ the exact mixture: measured every `every` (≥ 1) calls, or with a `span`
-    (> 0) each time that log σ has fallen by it (see `even_span`); in between extrapolated linearly in log σ, but no
-    further than `reach` of the last interval (0 holds it). R is of second order in the anchors' Δθ: for one anchor
+    R = (D_λ - D(θ_λ))/`velocity_scale`, D_λ the exact mixture: measured every `every` (≥ 1) calls, with a `span` as
+    `DifferenceReuse` does; in between extrapolated linearly in log σ, but no further than `reach` of the last interval
+    (0 holds it). R is of second order in the anchors' Δθ: for one anchor
     ½λ(1-λ) times a second derivative, so it is rescaled by Σ λ_k(1-λ_k) where λ changes between the calls, and measured
     anew before that becomes a guess.
 
@@ -189,7 +190,7 @@ class ControlVariate:
     def __init__(
         self,
         merged: Merged,
-        every: int = 10,
+        every: float = 10,
         *,
         span: float | None = None,
         reach: float = 0.5,
@@ -218,9 +219,10 @@ class ControlVariate:
         lam = weights[1:]
         order = (lam * (1 - lam)).sum(0)
         scale = velocity_scale(level, self.sigma_data)
-        if not self._moved(lam, order) and not _passed(self._refreshed, now, self._clock.period):
+        if not self._moved(lam, order) and not _passed(self._refreshed, now, 1.0):
             mixed, denoised = self.merged(x, level, lambdas, [False] * len(used))
-            return Prediction(denoised, at_least_float32(mixed) + scale * self._residual(at, order), 1)
+            combined = at_least_float32(mixed) + scale * self._residual(at, order)
+            return Prediction(denoised, combined, 1, saved=sum(used) - 1)
 
         mixed, denoised = self.merged(x, level, lambdas, used)
         combined = combine(denoised, weights.to(x.device))
@@ -231,7 +233,7 @@ class ControlVariate:
             correction = _ratio([missed], _distances(denoised))
         self._residuals = [*self._residuals, (at, residual, order)][-2:]
         self._lambdas, self._refreshed = lam, now
-        return Prediction(denoised, combined, 1 + sum(used), correction)
+        return Prediction(denoised, combined, 1 + sum(used), correction, saved=-1)
 
     def _moved(self, lambdas: Tensor, order: Tensor) -> bool:
         """Whether λ is now so far from the last refresh that its residual says too little."""

@@ -22,6 +22,7 @@ class Prediction:
 
     denoised: D of the reference, then of K anchors; None where a model was not called and its D is not known.
     combined: D_λ = Σ w_k D_k (RLG; design 5). calls: model evaluations spent, in those of one model (with its cfg).
+    saved: how many fewer that is than `Exact` spends; a refresh may spend more.
     correction: what a refresh found that the calls saved since the last one had missed, as a share of ‖D_anchor -
     D_ref‖; None where nothing was refreshed.
     """
@@ -30,6 +31,7 @@ class Prediction:
     combined: Tensor
     calls: float
     correction: float | None = None
+    saved: float = 0
 
 
 class Evaluator(Protocol):

@@ -158,6 +158,7 @@ def realigned_sample(
             kl_reference=_kl(combined, predicted.denoised[0], now, then),
             kl_anchors=[_kl(combined, d, now, then) for d in predicted.denoised[1:]],
             model_calls=predicted.calls,
+            calls_saved=predicted.saved,
             correction=predicted.correction,
         )
         trace.steps.append(record)

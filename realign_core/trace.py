@@ -16,7 +16,7 @@ class TraceStep:
 
     lambdas: one (B,) per anchor (a map's mean over the pixels). kl_reference: KL(realigned ‖ reference) that this step
     adds, in nats. kl_anchors: the same to each anchor. None: that model was not called in this step.
-    model_calls, correction: see `Prediction`.
+    model_calls, calls_saved, correction: see `Prediction`.
     """
 
     sigma: float
@@ -25,6 +25,7 @@ class TraceStep:
     kl_reference: Tensor | None
     kl_anchors: list[Tensor | None]
     model_calls: float
+    calls_saved: float = 0
     correction: float | None = None
 
 
@@ -71,6 +72,7 @@ class Trace:
         return {
             **self.info,
             "model_calls": self.model_calls,
+            "model_calls_saved": sum(step.calls_saved for step in self.steps),
             "kl_reference": self.kl_reference(),
             "kl_anchors": self.kl_anchors(),
             "steps": [

@@ -357,25 +357,26 @@ def test_a_tolerance_spends_the_calls_where_the_difference_bends():
     ]
 
 
-def test_a_span_spreads_the_refreshes_evenly_over_the_noise():
-    levels = noise_levels([level("flow", s) for s in (math.inf, 20, 9, 5, 3, 2, 1.3, 0.8, 0.5, 0.2, 0.06)])
+def test_with_a_span_refreshes_follow_the_noise_as_well_as_the_calls():
+    levels = [NoiseLevel(1 - s, s) for s in torch.linspace(1, 0.01, 30).tolist()]
     span = even_span([*levels, NoiseLevel(1.0, 0.0)], every=3)
-    assert span == pytest.approx(math.log(levels[0].sigma / levels[-1].sigma) / 4)
+    assert span == pytest.approx(math.log(100) / 10)
     for evaluate, first in (
-        (DifferenceReuse(Toy().models, span=span), 2),
-        (ControlVariate(Toy().merged, span=span), 1),
+        (DifferenceReuse(Toy().models, 3, span=span), 2),
+        (ControlVariate(Toy().merged, 3, span=span), 1),
     ):
         answers = along(evaluate, levels, [0.5], torch.randn(4, 2))
-        refreshed = [math.log(now.sigma) for now, a in zip(levels, answers) if a.calls > 1][first - 1 :]
-        assert len(refreshed) in (4, 5)
-        assert all(a - b >= span for a, b in pairwise(refreshed))
-        assert refreshed[-1] < math.log(0.2)  # most of the steps lie far above
+        refreshed = [(i, math.log(levels[i].sigma)) for i, a in enumerate(answers) if a.calls > 1][first - 1 :]
+        way = [((j - i) / 3 + (u - v) / span) / 2 for (i, u), (j, v) in pairwise(refreshed)]
+        assert all(w >= 1 - 1e-6 for w in way)
+        waits = [j - i for (i, _), (j, _) in pairwise(refreshed)]
+        assert waits[0] > 3 > waits[-1]  # most of the noise falls in the last steps
 
 
 def test_a_span_of_a_log_spaced_schedule_is_a_number_of_calls():
     levels, x = falling(30), torch.randn(4, 2)
     for make in (lambda **k: DifferenceReuse(Toy().models, **k), lambda **k: ControlVariate(Toy().merged, **k)):
-        by_noise = along(make(span=even_span(levels, 5)), levels, [0.5], x)
+        by_noise = along(make(every=5, span=even_span(levels, 5)), levels, [0.5], x)
         assert [a.calls for a in by_noise] == [a.calls for a in along(make(every=5), levels, [0.5], x)]
 
 
@@ -437,3 +438,13 @@ def test_the_control_variate_beats_plain_weight_interpolation(space: str):
     control, calls = sample(ControlVariate(toy.merged, 10), space, 0.5, 1.0)
     assert calls <= 1.25
     assert away(control, exact) < 0.75 * away(plain, exact)
+
+
+@pytest.mark.parametrize("make", [lambda t: DifferenceReuse(t.models, 3), lambda t: ControlVariate(t.merged, 3)])
+def test_calls_saved_are_those_the_exact_run_has_more(make):
+    """λ 0 for some steps, then 0.5, then 1: the exact run has 1, 2 and 1 calls there."""
+    levels, x = falling(12), torch.randn(4, 2)
+    lambdas = [0.0] * 3 + [0.5] * 6 + [1.0] * 3
+    for evaluate in (make(Toy()), Exact(Toy().models)):
+        answers = [evaluate(x, now, [torch.tensor(lam)]) for now, lam in zip(levels, lambdas)]
+        assert sum(a.calls + a.saved for a in answers) == 3 + 2 * 6 + 3

@@ -47,6 +47,7 @@ def test_the_sampler_spends_less_and_says_so(demo, method, sampler):
         got, _, text = realign(pair, *conds, latent, 0.5, fewer_calls=method, **run)
     trace = json.loads(text)
     assert 1.1 * STEPS <= trace["model_calls"] <= 1.35 * STEPS
+    assert trace["model_calls_saved"] == 2 * STEPS - trace["model_calls"]
     assert sum(rows) == 2 * trace["model_calls"]  # cfg: two rows for each model asked, and none but those
     assert len(rows) == STEPS  # and always in one forward pass
     corrections = [step["correction"] for step in trace["steps"] if step["correction"] is not None]
