@@ -11,6 +11,7 @@ Writes benchmarks/results/speed.md and speed.png.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import importlib.util
 import json
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ RANK, LORA_RANK = 64, 16
 STOCK, SAMPLER, GUIDER, MODEL = "KSampler, one model", "RealignSampler", "RealignGuider", "RealignModel"
 DUAL, MERGE = "DualModelGuider", "merged weights"
 PACK_METHODS = (SAMPLER, GUIDER, MODEL)
+CHECK_STEPS = 3  # of the run that is counted and compared
+OVERHEAD_STEPS, OVERHEAD_REPEATS = 10, 3
 LIGHT = ("sd3", "demo")  # quick enough to time everything by default
 BETWEEN_UNITS = 3  # timed runs between two runs of the unit
 MEMORY_KIND = "sdxl"  # 400 MB of weights where it is small
-OVERHEAD = (("demo", 4), ("sdxl", 1))  # where the network's own time is long enough to compare with
+OVERHEAD = (("sdxl", 1), ("demo", 4))  # the network's own time is long enough to compare with; by default the first
 TARGET = 0.02
 
 
@@ -169,6 +172,9 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
 def write_small(kind: str, folder: Path) -> tuple[Path, Path]:
     import tiny_models
 
+    paths = [folder / "checkpoints" / f"{kind}_{which}.safetensors" for which in ("reference", "speed_anchor")]
+    if all(path.exists() for path in paths):  # making the weights again would be in the memory that is measured
+        return paths[0], paths[1]
     tiny = tiny_models.TinyModels(folder)
     weights = tiny.weights(kind)
     # SD3's table of positions is no trained weight, and no patch can change it.
@@ -342,7 +348,10 @@ def has_dual() -> bool:
 
 
 def is_timed(run: Run, kind: str, batch: int, full: bool) -> bool:
-    """By default the ends of λ, where one model runs alone, and RealignModel, a guider inside, are timed once each."""
+    """By default, the larger networks' runs at λ = 0 and 1, all one model alone, are timed for RealignGuider only.
+
+    RealignModel is the guider's code behind another node.
+    """
     if full or (kind in LIGHT and batch == 1):
         return True
     if run.lam in (0.0, 1.0):
@@ -377,10 +386,10 @@ def counted(case: Case) -> Iterator[list[int]]:
         handle.remove()
 
 
-def count_and_keep(case: Case, run: Run, steps: int) -> None:
+def count_and_keep(case: Case, run: Run) -> None:
     try:
         with counted(case) as run.rows:
-            run.out = run.sample(steps).cpu()
+            run.out = run.sample(CHECK_STEPS).cpu()
     except Exception as error:
         run.error = f"{type(error).__name__}: {error}".splitlines()[0]
 
@@ -389,7 +398,6 @@ def count_and_keep(case: Case, run: Run, steps: int) -> None:
 class Result:
     kind: str
     batch: int
-    steps: int
     unit: Run
     runs: list[Run]
     expected: dict[tuple[str, str, float], torch.Tensor]  # (sampler, anchor kind, λ 0 or 1) -> the stock run
@@ -414,19 +422,19 @@ def measure(case: Case, batch: int, steps: int, repeats: int, full: bool) -> Res
     """Every run once to count and compare, then `repeats` rounds in which the runs take turns."""
     unit, runs = make_run(case, batch, STOCK, "–", None), runs_of(case, batch, full)
     for run in (unit, *runs):
-        count_and_keep(case, run, steps)
+        count_and_keep(case, run)
     assert unit.out is not None, unit.error
     expected = {}
     for sampler in ("euler", "ddim"):
-        reference = ksampler(case, batch, case.reference, sampler)(steps).cpu()
+        reference = ksampler(case, batch, case.reference, sampler)(CHECK_STEPS).cpu()
         for kind, (_, model) in case.anchors.items():
             expected[sampler, kind, 0.0] = reference
-            expected[sampler, kind, 1.0] = ksampler(case, batch, model, sampler)(steps).cpu()
+            expected[sampler, kind, 1.0] = ksampler(case, batch, model, sampler)(CHECK_STEPS).cpu()
     timed = [run for run in runs if not run.error and is_timed(run, case.kind, batch, full)]
     for repeat in range(repeats):
         start = repeat * len(timed) // repeats
         take_turns(unit, timed[start:] + timed[:start], steps)
-    return Result(case.kind, batch, steps, unit, runs, expected)
+    return Result(case.kind, batch, unit, runs, expected)
 
 
 def take_turns(unit: Run, runs: Sequence[Run], steps: int) -> None:
@@ -460,6 +468,7 @@ class Overhead:
     anchor: str
     outside: list[float] = field(default_factory=list)  # of the run, not in the network
     beyond: list[float] = field(default_factory=list)  # of the run, more than stock needs for as many rows
+    milliseconds: list[float] = field(default_factory=list)  # the same
 
 
 class Inside:
@@ -492,7 +501,7 @@ class Inside:
         self.seconds += now() - self._start
 
 
-def measure_overhead(case: Case, batch: int, steps: int, repeats: int) -> list[Overhead]:
+def measure_overhead(case: Case, batch: int) -> list[Overhead]:
     """λ = 0.5: what a run spends outside the network, less what the stock run spends there per row of its own."""
     unit, inside = make_run(case, batch, STOCK, "–", None), Inside(case)
     stock = Overhead(case.kind, batch, STOCK, "–")
@@ -501,15 +510,16 @@ def measure_overhead(case: Case, batch: int, steps: int, repeats: int) -> list[O
         for method in (GUIDER, SAMPLER)
         for kind in ANCHORS
     ]
-    for _ in range(repeats):
-        before = inside.of(unit, steps)
+    for _ in range(OVERHEAD_REPEATS):
+        before = inside.of(unit, OVERHEAD_STEPS)
         for run, overhead in pairs:
-            total, outside, own_rows = inside.of(run, steps)
-            after = inside.of(unit, steps)
+            total, outside, own_rows = inside.of(run, OVERHEAD_STEPS)
+            after = inside.of(unit, OVERHEAD_STEPS)
             stock.outside.append(after[1] / after[0])
             per_row = (before[1] + after[1]) / (before[2] + after[2])
             overhead.outside.append(outside / total)
             overhead.beyond.append((outside - per_row * own_rows) / total)
+            overhead.milliseconds.append(1000 * (outside - per_row * own_rows))
             before = after
     return [stock, *(overhead for _, overhead in pairs)]
 
@@ -525,8 +535,8 @@ def memory_child(method: str, anchor: str, kind: str, folder: Path) -> dict[str,
     anchors = [] if method == STOCK else [anchor]
     case = load_case(kind, folder, anchors)
     run = make_run(case, 1, method, anchor, None if method in (STOCK, DUAL) else 0.5)
-    gc.collect()
     loading = peak_memory() - base
+    give_back_freed()
     seen: list[int] = []
 
     def look(module: torch.nn.Module, args: Any) -> None:
@@ -539,6 +549,13 @@ def memory_child(method: str, anchor: str, kind: str, folder: Path) -> dict[str,
     run.sample(2)
     handle.remove()
     return {"host": float(max(seen)), "peak": peak_memory() - base, "loading": loading, "calls": len(seen) / 2}
+
+
+def give_back_freed() -> None:
+    """What loading has freed, to the system where the C library can, so that it is not counted as used."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def reset_peak() -> None:
@@ -608,7 +625,7 @@ def time_table(result: Result) -> str:
     unit = result.unit
     columns = [f"time, λ = {lam:g}" for lam in LAMBDAS]
     rows = [["method", "anchor", *columns, "calls per step", "rows", "λ = 0: reference", "λ = 1: anchor"]]
-    rows.append([STOCK, "–", spread(unit.ratios), "", "", f"{len(unit.rows) / result.steps:g}", "1", "–", "–"])
+    rows.append([STOCK, "–", spread(unit.ratios), "", "", f"{len(unit.rows) / CHECK_STEPS:g}", "1", "–", "–"])
     for method, anchor in dict.fromkeys((run.method, run.anchor) for run in result.runs):
         fixed = result.find(method, anchor, None)  # a method without λ
         of = [fixed, None, None] if fixed else [result.find(method, anchor, lam) for lam in LAMBDAS]
@@ -616,7 +633,7 @@ def time_table(result: Result) -> str:
             spread(run.ratios) if run and run.ratios else "failed" if run and run.error else "–" if run else ""
             for run in of
         ]
-        calls = [f"{len(run.rows) / result.steps:g}" for run in of if run]
+        calls = [f"{len(run.rows) / CHECK_STEPS:g}" for run in of if run]
         shares = [f"{sum(run.rows) / sum(unit.rows):g}" for run in of if run]
         ends = [result.verdict(of[0]), result.verdict(of[2])]
         rows.append([method, anchor, *cells, " / ".join(calls), " / ".join(shares), *ends])
@@ -624,12 +641,13 @@ def time_table(result: Result) -> str:
 
 
 def overhead_table(overheads: Sequence[Overhead]) -> str:
-    rows = [["models", "batch", "method, λ = 0.5", "anchor", "outside the network", "beyond stock", "target"]]
+    rows = [["models", "batch", "method, λ = 0.5", "anchor", "outside the network", "beyond stock", "in ms", "target"]]
     for one in overheads:
         beyond = spread(one.beyond, percent=True) if one.beyond else "–"
         met = "–" if not one.beyond else "met" if quartiles(one.beyond)[0] <= TARGET else f"MISSED ({TARGET:.0%})"
         outside = spread(one.outside, percent=True)
-        rows.append([NAMES[one.kind], str(one.batch), one.method, one.anchor, outside, beyond, met])
+        taken = f"{quartiles(one.milliseconds)[0]:.1f}" if one.milliseconds else "–"
+        rows.append([NAMES[one.kind], str(one.batch), one.method, one.anchor, outside, beyond, taken, met])
     return table(rows)
 
 
@@ -660,9 +678,12 @@ def report(
         f"methods take turns. The first row is KSampler against its own neighbouring runs: the machine's noise, here "
         f"{spread(noise)} over all tables. Calls per step, rows of all calls (ratio): at λ = 0 / 0.5 / 1. “λ = 0: "
         "reference” and “λ = 1: anchor” compare the latents with KSampler's: exact, the largest difference in "
-        f"standard deviations where it is at most {TOLERANCE:g}, else WRONG. –: run once for these columns, not timed (make bench ARGS=--full).",
+        f"standard deviations where it is at most {TOLERANCE:g}, else WRONG. “–” among the times: run once, for "
+        "the other columns only (make bench ARGS=--full times it too).",
         f"Anchors: a full model; a LoRA of rank {LORA_RANK} on all attention and feed-forward matrices; the full model "
-        f"as reference + difference of rank {RANK}. “{MERGE}”: ModelMergeSimple, LoraLoaderModelOnly for a LoRA.",
+        f"as reference + difference of rank {RANK}, norms and biases whole. The small networks are narrow (SD3 64 "
+        "channels, demo 48 to 96, the others 320), so that these ranks cost more beside them than beside a real "
+        f"model. “{MERGE}”: ModelMergeSimple, LoraLoaderModelOnly for a LoRA.",
     ]
     for result in results:
         size = SIZES[result.kind]
@@ -672,9 +693,9 @@ def report(
     if overheads:
         parts += [
             "## Outside of the network",
-            "Of a run's time, what is not spent in the network's forward passes; and how much of the run that is "
-            "beyond what KSampler spends there for as many rows. A LoRA's or low-rank form's own arithmetic is in the "
-            "network.",
+            f"Of the time of a run of {OVERHEAD_STEPS} steps, what is not spent in the network's forward passes; and "
+            "how much of the run, and how many ms, that is beyond what KSampler spends there for as many rows. A "
+            "LoRA's or low-rank form's own arithmetic is in the network.",
             overhead_table(overheads),
         ]
     if memory:
@@ -772,9 +793,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default=default_host(), help="ComfyUI's folder")
     parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
-    parser.add_argument("--full", action="store_true", help="batch 4, all merges and all memory rows everywhere")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
-    parser.add_argument("--steps", type=int, default=5, help="of each sampling run (default 5)")
+    parser.add_argument(
+        "--full", action="store_true", help="time everything, at batch 1 and 4; overhead of the demo models too"
+    )
+    parser.add_argument("--repeats", type=int, default=4, help="rounds (default 4)")
+    parser.add_argument("--steps", type=int, default=4, help="of each sampling run (default 4)")
     parser.add_argument("--device", choices=("host", "cpu"), default="host", help="host: as ComfyUI decides")
     parser.add_argument("--full-size", nargs="+", choices=("sd15", "sdxl"), default=[], help="needs a CUDA GPU")
     parser.add_argument("--skip", nargs="+", choices=("overhead", "memory"), default=[], help="leave these parts out")
@@ -810,8 +833,9 @@ def main() -> int:
             for batch in batches_of(kind, options):
                 results.append(measure(case, batch, options.steps, options.repeats, options.full))
                 say(f"\n{time_table(results[-1])}\n\n({time.monotonic() - begin:.0f} s)")
-                if "overhead" not in options.skip and ((kind, batch) in OVERHEAD or options.full_size):
-                    overheads += measure_overhead(case, batch, options.steps, options.repeats)
+                wanted = OVERHEAD if options.full else OVERHEAD[:1]
+                if "overhead" not in options.skip and ((kind, batch) in wanted or options.full_size):
+                    overheads += measure_overhead(case, batch)
         if "memory" not in options.skip:
             say(f"memory ({time.monotonic() - begin:.0f} s)")
             if memory_kind not in kinds:
