@@ -156,6 +156,74 @@ def demo(known: dict[str, Any]) -> None:
     graph.write("realign_demo")
 
 
+def any_sampler(known: dict[str, Any]) -> None:
+    graph = Graph(known)
+    models = graph.add("RealignDemoModels", (40, 90), (300, 200), shape="star", colour="any", background="any")
+    latent = graph.add("EmptyLatentImage", (40, 340), (300, 110), width=64, height=64, batch_size=4)
+    guider = graph.add(
+        "RealignGuider",
+        (400, 90),
+        (320, 330),
+        colours=NODE_BLUE,
+        model=(models, 0),
+        anchor=(models, 1),
+        positive=(models, 2),
+        negative=(models, 3),
+        cfg=1.5,
+        lambda_=1.2,
+    )
+    noise = graph.add("RandomNoise", (780, 90), (260, 90), noise_seed=7)
+    name = graph.add("KSamplerSelect", (780, 220), (260, 70), sampler_name="dpmpp_2m")
+    sigmas = graph.add(
+        "BasicScheduler", (780, 330), (260, 130), model=(models, 0), scheduler="karras", steps=20, denoise=1.0
+    )
+    sampler = graph.add(
+        "SamplerCustomAdvanced",
+        (1080, 90),
+        (220, 140),
+        noise=(noise, 0),
+        guider=(guider, 0),
+        sampler=(name, 0),
+        sigmas=(sigmas, 0),
+        latent_image=(latent, 0),
+    )
+    patched = graph.add(
+        "RealignModel", (400, 610), (320, 220), colours=NODE_BLUE, model=(models, 0), anchor=(models, 1), lambda_=0.5
+    )
+    stock = graph.add(
+        "KSampler",
+        (780, 610),
+        (300, 280),
+        model=(patched, 0),
+        positive=(models, 2),
+        negative=(models, 3),
+        latent_image=(latent, 0),
+        seed=7,
+        steps=20,
+        cfg=1.5,
+        sampler_name="res_multistep",
+        scheduler="karras",
+    )
+    for source, y, prefix in ((sampler, 90, "realign_guider"), (stock, 610, "realign_model")):
+        image = (graph.add("VAEDecode", (1340, y), (220, 50), samples=(source, 0), vae=(models, 4)), 0)
+        scale = dict(upscale_method="lanczos", width=256, height=256, crop="disabled")
+        image = (graph.add("ImageScale", (1340, y + 110), (260, 150), image=image, **scale), 0)
+        graph.add("SaveImage", (1640, y), (420, 400), images=image, filename_prefix=prefix)
+    graph.group("Models that ship with the pack", (20, 10, 340, 1020))
+    graph.group("A GUIDER, for SamplerCustomAdvanced", (380, 10, 1700, 500))
+    graph.group("A MODEL, for KSampler and any other sampler", (380, 530, 1700, 500))
+    graph.note(
+        (40, 1070),
+        (700, 220),
+        "## λ with every sampler\n\n"
+        "*Realign Guider* and *Realign MODEL* give the same mixture, reference + λ · (anchor − reference), to any "
+        "sampler (RLG). λ = 0 and λ = 1 are the stock runs of the one and the other model, to the last bit.\n\n"
+        "Take the guider where you build the sampler from parts (Flux, SD3.5), and *Realign MODEL* in front of "
+        "KSampler, detailers and upscalers. λ from 1 to 3 extrapolates beyond the anchor.",
+    )
+    graph.write("realign_any_sampler")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A graph for public models: what is loaded, how it is sampled, and where its files come from."""
@@ -300,6 +368,7 @@ def main() -> None:
     with Host(sys.executable, parser.parse_args().host) as host:
         known = host.get("/object_info")
     demo(known)
+    any_sampler(known)
     for recipe in RECIPES:
         pair(known, recipe)
 

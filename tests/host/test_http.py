@@ -150,3 +150,18 @@ def picture(server, graph):
     name = server.run(graph)[id_of(graph, "SaveImage")]["images"][0]
     data = server.get_bytes(f"/view?filename={name['filename']}&subfolder={name['subfolder']}&type={name['type']}")
     return Image.open(io.BytesIO(data)).convert("RGB").tobytes()
+
+
+def test_every_sampler_graph_runs(server):
+    """RealignGuider in SamplerCustomAdvanced and RealignModel in KSampler: previews, progress and pictures of both."""
+    workflow = json.loads((PACK / "workflows" / "realign_any_sampler.json").read_text(encoding="utf-8"))
+    graph = to_api(workflow, server.get("/object_info"))
+    inputs_of(graph, "BasicScheduler")["steps"] = inputs_of(graph, "KSampler")["steps"] = STEPS
+    for kind in ("SamplerCustomAdvanced", "KSampler"):
+        inputs_of(graph, "RandomNoise")["noise_seed"] = inputs_of(graph, "KSampler")["seed"] = len(kind)
+        ticks, previews = asyncio.run(watch(server, graph, id_of(graph, kind)))
+        assert [done for done, total in ticks if total == STEPS][-STEPS:] == list(range(1, STEPS + 1))
+        assert previews == STEPS
+    outputs = server.run(graph)
+    saved = [output["images"] for output in outputs.values() if output and "images" in output]
+    assert [len(images) for images in saved] == [4, 4]
