@@ -1,7 +1,7 @@
 """As fewer_calls.py, for models in a real ComfyUI: python benchmarks/fewer_calls_models.py --host <ComfyUI's folder>
 
 The demo models (their difference kept whole, as an adapter on the reference), and small random SD 1.5, SDXL and SD3
-checkpoints with a LoRA. `make bench` gives it the host.
+checkpoints with a LoRA (random weights: a run of theirs is chaotic, so only its calls and times mean something).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 import torch
@@ -95,11 +97,51 @@ def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> 
     return rows
 
 
+def timed(kind: str, folder: Path, lam: float, repeats: int) -> str:
+    """Markdown: time of whole runs as ratios to the stock run of the reference, taking turns; median (quartiles)."""
+    from comfy.samplers import CFGGuider, calculate_sigmas, sampler_object
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
+    from realign.nodes.anchor import Anchor
+    from realign.nodes.demo import RealignDemoModels
+    from realign.nodes.fewer_calls import CONTROL, OFF, REUSE
+    from realign.nodes.guider import RealignGuider
+
+    reference, anchor, positive, negative, latent = models_of(kind, folder)
+    scheduler, steps, cfg = SAMPLING[kind]
+    sigmas = calculate_sigmas(reference.get_model_object("model_sampling"), scheduler, steps)
+    stock = CFGGuider(reference)
+    stock.set_conds(positive, negative)
+    stock.set_cfg(cfg)
+    guiders = {"stock, one model": stock}
+    methods = (OFF, REUSE, CONTROL)
+    if kind == "demo":  # as it ships: as an adapter it is as large as the model, and each of its rows costs two
+        anchor, methods = RealignDemoModels.execute("heart", "any", "any").args[1].patcher, (OFF, REUSE)
+    for method in methods:
+        node = RealignGuider.execute(
+            reference, Anchor(anchor, kind), positive, negative, cfg, lam, fewer_calls=method, calls_per_step=1.2
+        )
+        guiders["exact" if method == OFF else method] = node.args[0]
+    times: dict[str, list[float]] = {name: [] for name in guiders}
+    for _ in range(repeats + 1):  # the first run loads
+        for name, guider in guiders.items():
+            start = time.perf_counter()
+            SamplerCustomAdvanced.execute(Noise_RandomNoise(3), guider, sampler_object("euler"), sigmas, latent)
+            times[name].append(time.perf_counter() - start)
+    lines = ["| run | time |", "| --- | --- |"]
+    for name, taken in times.items():
+        ratios = [mine / one for mine, one in zip(taken[1:], times["stock, one model"][1:])]
+        low, middle, high = quantiles(ratios, n=4)
+        lines.append(f"| {name} | {middle:.2f} ({low:.2f} … {high:.2f}) |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", type=Path, required=True)
     parser.add_argument("--models", choices=list(SAMPLING), nargs="+", default=["demo"])
     parser.add_argument("--extra", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--repeats", type=int, default=5, help="of the timed runs; 0 leaves them out")
+    parser.add_argument("--time-only", action="store_true")
     options = parser.parse_args()
     enter_host(options.host)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -107,6 +149,11 @@ def main() -> None:
             base = Path(folder) / kind
             for name in ("checkpoints", "loras", "controlnet"):
                 (base / name).mkdir(parents=True)
+            if options.repeats:
+                print(f"\n{kind}, {SAMPLING[kind][1]} steps of euler at λ 0.5, 1.2 calls per step asked for\n")
+                print(timed(kind, base, 0.5, options.repeats), flush=True)
+            if options.time_only:
+                continue
             columns = {
                 (eta, lam): measure(kind, base, lam, eta, extra=options.extra, adaptive=((5, 0.4),))
                 for eta in ETAS

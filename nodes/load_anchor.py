@@ -67,7 +67,7 @@ class LoadAnchorModel(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "0 keeps a full anchor exact, as a second model. A rank (8 to 1024; 32 to 256 usual) keeps "
-                        "only reference + low-rank difference: less memory and faster. Without effect on a LoRA."
+                        "only the reference and a low-rank difference: less memory. Without effect on a LoRA."
                     ),
                 ),
             ],

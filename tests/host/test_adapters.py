@@ -214,6 +214,20 @@ def test_what_cannot_be_added_gets_weights_of_its_own(bases, tiny, caplog, make,
     assert why in caplog.text
 
 
+def test_an_anchor_that_scales_the_weights_gets_its_own(bases, tiny):
+    """ModelMerge's way: strength_model is not 1."""
+    first, second = bases("sd15")
+    key_map = comfy.lora.model_lora_keys_unet(first.model, {})
+    anchors = [model.clone() for model in (first, second)]
+    for anchor in anchors:
+        anchor.add_patches(comfy.lora.load_lora(ADAPTERS["lora"](tiny, "sd15"), key_map), 1.0, 0.7)
+    got, want = (
+        sampled(realign_guider((first, a), *conds_of("sd15"), 0.5), tiny_models.latent("sd15"), sigmas=ONE_STEP)
+        for a in anchors
+    )
+    assert distance(got, want) <= SAME
+
+
 def test_several_lora_anchors_in_one_call(bases, tiny):
     """Each anchor's adapters act on its own rows: a strength vector each."""
     first, second = bases("sd15")
@@ -259,16 +273,15 @@ def test_controlnet_areas_masks_and_an_own_cfg(bases, tiny):
 
     first, second = bases("sd15")
     for cfg, anchor_cfg in ((7.0, 1.0), (1.0, 5.0)):
-        run = dict(cfg=cfg, anchor_cfg=anchor_cfg)
-        want, got = (
-            sampled(
-                realign_guider((first, patched(model, weights)), positive, negative, 0.5, **run),
-                tiny_models.latent("sd15"),
-                sigmas=ONE_STEP,
+        runs = []
+        for model in (second, first):
+            guider = realign_guider(
+                (first, patched(model, weights)), positive, negative, 0.5, cfg, anchor_cfg=anchor_cfg
             )
-            for model in (second, first)
-        )
-        assert distance(got, want) <= SAME
+            with Calls(first) as rows:
+                runs.append(sampled(guider, tiny_models.latent("sd15"), sigmas=ONE_STEP))
+        assert rows == [3]  # one of the two has no use for the negative
+        assert distance(*runs) <= SAME
 
 
 def test_conditioning_of_the_anchors_own(bases, tiny):
@@ -345,6 +358,7 @@ def test_nothing_is_left_on_the_model(bases, tiny):
     assert not any(module._forward_hooks for module in first.model.modules())
     assert torch.equal(run(), before)
     assert not first.get_additional_models()
+    assert not guider.model_patcher.get_additional_models()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 import comfy.samplers
 import pytest
 import tiny_models
@@ -97,3 +98,19 @@ def test_a_model_that_is_realigned_already_is_refused(models):
     for reference, anchor in ((model, pair[1]), (pair[0], model)):
         with pytest.raises(ValueError, match=r"realigned already.*Add Anchor"):
             RealignModel.execute(reference, Anchor(anchor, "anchor"), 0.5)
+
+
+def test_what_is_loaded(models, monkeypatch):
+    """Both models in one go and never again within the run; at the ends only the one that counts."""
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    loads, load = [], comfy.model_management.load_models_gpu
+
+    def watched(patchers, *args, **kwargs):
+        loads.append([next(i for i, model in enumerate(pair) if patcher.is_clone(model)) for patcher in patchers])
+        return load(patchers, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", watched)
+    for lam, expected in ((0.0, [0]), (0.5, [0, 1]), (1.0, [1])):
+        loads.clear()
+        sampled(realign_guider(pair, *conds, lam), latent)
+        assert loads == [expected]
