@@ -77,11 +77,20 @@ class FewerCalls:
             return Exact(models)
         if self.method == REUSE:
             every = anchors / self._extra  # a refresh asks every anchor
-            return DifferenceReuse(models, every, span=even_span(levels, every))
+            return DifferenceReuse(models, every, span=_span(levels, every))
         if merged is None:
             raise ValueError(
                 "The control variate needs anchors that are LoRAs on the reference, with its cfg and conditioning: "
                 "load a full anchor with low_rank, or choose “difference reuse”. The log says why an anchor is none."
             )
         every = (anchors + 1) / self._extra  # and the reference
-        return ControlVariate(merged, every, span=even_span(levels, every))
+        return ControlVariate(merged, every, span=_span(levels, every))
+
+
+def _span(levels: Sequence[NoiseLevel], every: float) -> float | None:
+    """Flow matching takes few steps through much of its noise, at the end: there refreshes follow the noise as well.
+
+    For the schedules of VE models calls alone do better (benchmarks/results/fewer_calls.md).
+    """
+    flow = any(float(level.alpha) != 1 for level in levels)
+    return even_span(levels, every) if flow else None

@@ -12,8 +12,16 @@ from .anchor import Anchor
 from .conditioning import Conditioning
 from .fewer_calls import OFF, FewerCalls, fewer_calls_inputs
 from .realignment import Realignment
-from .shared_inputs import anchor_cfg_input, conditioning_inputs, mask_input, schedule_input
-from .types import CATEGORY, AnchorType
+from .shared_inputs import (
+    anchor_cfg_input,
+    cfg_input,
+    conditioning_inputs,
+    mask_input,
+    pair_inputs,
+    prompt_inputs,
+    schedule_input,
+)
+from .types import CATEGORY
 
 ALIASES = ["rlg", "reward level guidance", "realign", "deradiff", "alignment", "lambda", "dpo", "flow-grpo", "kl"]
 
@@ -48,19 +56,9 @@ class RealignGuider(io.ComfyNode):
             ),
             search_aliases=[*ALIASES, "cfgguider"],
             inputs=[
-                io.Model.Input("model", tooltip="The reference: the model before alignment (λ = 0)."),
-                AnchorType.Input("anchor", tooltip="The aligned model (λ = 1), from Load Anchor Model."),
-                io.Conditioning.Input("positive", tooltip="What the picture should show, for both models."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not show, for both models."),
-                io.Float.Input(
-                    "cfg",
-                    default=7.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance scale (0–100), applied inside each model before they are mixed.",
-                ),
+                *pair_inputs(),
+                *prompt_inputs(),
+                cfg_input(),
                 lambda_input(),
                 anchor_cfg_input(),
                 schedule_input(),
@@ -110,8 +108,7 @@ class RealignModel(io.ComfyNode):
             ),
             search_aliases=[*ALIASES, "model patch", "ksampler"],
             inputs=[
-                io.Model.Input("model", tooltip="The reference: the model before alignment (λ = 0)."),
-                AnchorType.Input("anchor", tooltip="The aligned model (λ = 1), from Load Anchor Model."),
+                *pair_inputs(),
                 lambda_input(),
                 anchor_cfg_input(),
                 schedule_input(),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_patcher
 import comfy.sampler_helpers
@@ -46,6 +46,19 @@ from .model_pair import check_pair, noise_level
 
 KEY = "realign"
 Lambda = float | Tensor
+
+
+class Prepared(NamedTuple):
+    """What the host hands to CFGGuider.outer_sample, latents of several streams packed into one."""
+
+    noise: Tensor
+    latent_image: Tensor
+    sampler: comfy.samplers.Sampler
+    sigmas: Tensor
+    denoise_mask: Tensor | None = None
+    callback: Any = None
+    disable_pbar: Any = False
+    seed: Any = None
 
 
 @dataclass(eq=False)
@@ -104,31 +117,34 @@ class Realignment:
         return [mask for mask in (self.mask, anchor.mask) if mask is not None]
 
     def _outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around CFGGuider.outer_sample: (noise, latent_image, sampler, sigmas, denoise_mask, callback, …)."""
-        guider, sigmas = executor.class_obj, [float(s) for s in args[3]]
-        rows = self.lambdas(sigmas)
+        """Around CFGGuider.outer_sample."""
+        prepared = Prepared(*args)
+        rows = self.lambdas([float(s) for s in prepared.sigmas])
         used = [k for k in range(len(self.anchors)) if not all(_is(row[k], 0) for row in rows)]
         if not used:
             return executor(*args, **kwargs)
-        if len(used) == 1 and all(_is(row[used[0]], 1) for row in rows) and not self.masks(self.anchors[used[0]]):
-            return self._anchor_alone(self.anchors[used[0]], guider, args, kwargs)
-        return self._together(executor, guider, rows, used, args, kwargs, share=True)
+        anchor = self.anchors[used[0]]
+        if len(used) == 1 and all(_is(row[used[0]], 1) for row in rows) and not self.masks(anchor):
+            # The host's own run of the anchor, with neither the reference nor Realign in it.
+            alone = AnchorGuider(self, anchor.patcher, executor.class_obj, prepared, kwargs)
+            return alone.run(prepared.sampler, prepared.callback, prepared.disable_pbar)
+        return self._together(executor, rows, used, prepared, kwargs, share=True)
 
     def _together(
         self,
         executor: Any,
-        guider: Any,
         rows: list[list[Lambda]],
         used: list[int],
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
+        prepared: Prepared,
+        more: dict[str, Any],
         share: bool,
     ) -> Any:
+        guider = executor.class_obj
         unprepared = dict(guider.conds), comfy.model_patcher.create_model_options_clone(guider.model_options)
-        run = Run(self, guider, rows, used, args, kwargs, share)
+        run = Run(self, guider, rows, used, prepared, more, share)
         try:
             self.running = run
-            return executor(*args, **kwargs)
+            return executor(*prepared, **more)
         except NeedsOwnWeights as error:
             logging.info("Realign: the anchor gets a weight copy of its own, because %s", error)
         finally:
@@ -136,12 +152,7 @@ class Realignment:
             if run.saved:
                 logging.info("Realign: %g model calls, %g saved", run.calls, run.saved)
         guider.conds, guider.model_options = unprepared
-        return self._together(executor, guider, rows, used, args, kwargs, share=False)
-
-    def _anchor_alone(self, anchor: Anchor, guider: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """λ = 1 throughout: the host's own run of the anchor, with neither the reference nor Realign in it."""
-        alone = AnchorGuider(self, anchor.patcher, guider, args, kwargs)
-        return alone.run(args[2], callback=args[5], disable_pbar=args[6])
+        return self._together(executor, rows, used, prepared, more, share=False)
 
 
 class NeedsOwnWeights(Exception):
@@ -156,10 +167,10 @@ class AnchorGuider:
         realignment: Realignment,
         patcher: ModelPatcher,
         guider: Any,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
+        prepared: Prepared,
+        more: dict[str, Any],
     ):
-        self._prepared = (list(args), kwargs)
+        self._prepared, self._more = prepared, more
         own = copy.copy(guider)
         own.model_patcher = patcher
         own.model_options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
@@ -184,11 +195,10 @@ class AnchorGuider:
 
         loaded: the anchor was loaded along with the reference.
         """
-        args, kwargs = self._prepared
-        args[2], args[5], args[6] = sampler, callback, disable_pbar
+        prepared = self._prepared._replace(sampler=sampler, callback=callback, disable_pbar=disable_pbar)
 
         def as_prepared(executor: Any, *_: Any, **__: Any) -> Any:
-            return executor(*args, **kwargs)
+            return executor(*prepared, **self._more)
 
         options = self.guider.model_options
         wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
@@ -196,8 +206,7 @@ class AnchorGuider:
         wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [as_prepared], **theirs}  # before any other sees the arguments
         if loaded:
             add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _already_loaded, options, is_model_options=True)
-        noise, latent_image, _, sigmas = args[:4]
-        return self.guider.sample(noise, latent_image, sampler, sigmas, None, callback, disable_pbar, args[7])
+        return self.guider.sample(*prepared._replace(denoise_mask=None))
 
 
 def _already_loaded(executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
@@ -230,14 +239,14 @@ class Run:
         guider: Any,
         rows: list[list[Lambda]],
         used: list[int],
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
+        prepared: Prepared,
+        more: dict[str, Any],
         share: bool,
     ):
         self.realignment, self.guider, self.used = realignment, guider, used
         self.calls = self.saved = 0.0
-        self.latent_shapes = kwargs.get("latent_shapes") or [args[0].shape]
-        self._sigmas = [float(s) for s in args[3]]
+        self.latent_shapes = more.get("latent_shapes") or [prepared.noise.shape]
+        self._sigmas = [float(s) for s in prepared.sigmas]
         self._rows = rows
         anchors = {k + 1: realignment.anchors[k] for k in used}
         self._masks: list[Any] = [realignment.masks(anchor) for anchor in realignment.anchors]
@@ -248,7 +257,7 @@ class Run:
         for place, anchor in anchors.items():
             if self.batch is None or place not in self.batch.places:
                 patchers.append(anchor.beside(patchers))
-                self._beside[place] = AnchorGuider(realignment, patchers[-1], guider, args, kwargs)
+                self._beside[place] = AnchorGuider(realignment, patchers[-1], guider, prepared, more)
         self._selected: int | None = None  # the model whose prediction the sampler asks for; None: the mixture
         self._answers: dict[int, Tensor] | None = None
         self._evaluate = self.evaluator(self.models, self.merged)

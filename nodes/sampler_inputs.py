@@ -6,8 +6,16 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from .fewer_calls import fewer_calls_inputs
-from .shared_inputs import anchor_cfg_input, conditioning_inputs, mask_input, schedule_input
-from .types import CATEGORY, AnchorType
+from .shared_inputs import (
+    anchor_cfg_input,
+    cfg_input,
+    conditioning_inputs,
+    mask_input,
+    pair_inputs,
+    prompt_inputs,
+    schedule_input,
+)
+from .types import CATEGORY
 
 
 def sampler_schema(sampler_names: list[str]) -> io.Schema:
@@ -21,10 +29,8 @@ def sampler_schema(sampler_names: list[str]) -> io.Schema:
         ),
         search_aliases=["deradiff", "realign", "alignment", "dpo", "kl", "lambda", "ksampler", "spo", "flow-grpo"],
         inputs=[
-            io.Model.Input("model", tooltip="The reference: the model before alignment (λ = 0)."),
-            AnchorType.Input("anchor", tooltip="The aligned model (λ = 1), from Load Anchor Model."),
-            io.Conditioning.Input("positive", tooltip="What the picture should show, for both models."),
-            io.Conditioning.Input("negative", tooltip="What the picture should not show, for both models."),
+            *pair_inputs(),
+            *prompt_inputs(),
             io.Latent.Input("latent_image", tooltip="The latent image to denoise, with its inpainting mask if any."),
             io.Int.Input(
                 "seed",
@@ -35,15 +41,7 @@ def sampler_schema(sampler_names: list[str]) -> io.Schema:
                 tooltip="Seeds the starting noise and the noise of the steps, as in KSampler.",
             ),
             io.Int.Input("steps", default=25, min=1, max=10000, tooltip="Denoising steps (1–10000; 20–50 is usual)."),
-            io.Float.Input(
-                "cfg",
-                default=7.0,
-                min=0.0,
-                max=100.0,
-                step=0.1,
-                round=0.01,
-                tooltip="Classifier-free guidance scale (0–100), applied inside each model before they are mixed.",
-            ),
+            cfg_input(),
             io.Combo.Input(
                 "sampler_name",
                 options=sampler_names,

@@ -4,7 +4,33 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .types import LambdaType
+from .types import AnchorType, LambdaType
+
+
+def pair_inputs() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The reference: the model before alignment (λ = 0)."),
+        AnchorType.Input("anchor", tooltip="The aligned model (λ = 1), from Load Anchor Model."),
+    ]
+
+
+def prompt_inputs() -> list[io.Input]:
+    return [
+        io.Conditioning.Input("positive", tooltip="What the picture should show, for both models."),
+        io.Conditioning.Input("negative", tooltip="What the picture should not show, for both models."),
+    ]
+
+
+def cfg_input() -> io.Input:
+    return io.Float.Input(
+        "cfg",
+        default=7.0,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        round=0.01,
+        tooltip="Classifier-free guidance scale (0–100), applied inside each model before they are mixed.",
+    )
 
 
 def schedule_input() -> io.Input:

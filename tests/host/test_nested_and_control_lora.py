@@ -68,12 +68,15 @@ def test_nested_latents():
                 assert ours.shape == theirs.shape
                 assert (ours - theirs).abs().max() <= TOLERANCE * theirs.std()
         run = dict(sampler=sampler, scheduler="normal")
-        for end, model in enumerate(pair):
-            theirs = sampled(stock_guider(model, *conds), latent, **run)["samples"].unbind()
-            for options in ({"lam": end}, {"lam": 1.0, "lambda_mask": everywhere(end)}):
-                ours = sampled(realign_guider(pair, *conds, **options), latent, **run)["samples"].unbind()
-                streams = slice(1) if "lambda_mask" in options else slice(None)  # λ masks are of the first stream
-                assert all(torch.equal(a, b) for a, b in zip(ours[streams], theirs[streams]))
+        ends = [sampled(stock_guider(model, *conds), latent, **run)["samples"].unbind() for model in pair]
+        for end in (0, 1):
+            plain, mapped = (
+                sampled(realign_guider(pair, *conds, lam, **mask), latent, **run)["samples"].unbind()
+                for lam, mask in ((end, {}), (1.0, {"lambda_mask": everywhere(end)}))
+            )
+            assert all(torch.equal(a, b) for a, b in zip(plain, ends[end]))
+            assert torch.equal(mapped[0], ends[end][0])  # a λ mask is of the first stream
+            assert torch.equal(mapped[1], ends[1][1])
         between = realign(pair, *conds, latent, 0.5, sampler)[0]["samples"].unbind()
         assert all((a - b).abs().max() > 0.05 for a, b in zip(between, want["samples"].unbind()))
 
