@@ -94,10 +94,16 @@ def same(a, b):
 
 
 def assert_ends_are_stock(pair, conds, latent, cfg=7.0, plain=True, **run):
-    """λ 0 and 1 as a map, which is mixed as any λ is, and as a plain number, where the other model takes no part."""
+    """λ 0 and 1 as a map, which is mixed as any λ is, and as a plain number, where the other model takes no part.
+
+    Returns the stock runs.
+    """
+    ends = []
     for end, model in enumerate(pair):
         want = sampled(stock_guider(model, *conds, cfg), latent, **run)
+        ends.append(want)
         as_map = realign_guider(pair, *conds, 1.0, cfg, lambda_mask=everywhere(end))
         assert same(sampled(as_map, latent, **run), want)
         if plain:
             assert same(sampled(realign_guider(pair, *conds, end, cfg), latent, **run), want)
+    return ends
