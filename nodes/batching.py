@@ -16,10 +16,11 @@ import comfy.samplers
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from .adapters import CannotShareError, RowAdapters, RowsError, Strength
+from .adapters import RowAdapters, RowsError, Strength
+from .anchor_guider import KEY
 from .conditioning import Conditioning
+from .sharing import CannotShareError
 
-KEY = "realign"
 MERGED = -1  # the place of the model at strengths λ, beside the reference (0) and the anchors (1 … K)
 Conds = list[dict[str, Any]]
 
