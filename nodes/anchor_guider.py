@@ -35,6 +35,18 @@ class Prepared(NamedTuple):
     seed: Any = None
 
 
+def set_own_cfg(guider: comfy.samplers.CFGGuider, cfg: float | None) -> None:
+    """cfg: None leaves the guider's. Raises ValueError for a guider with more than one."""
+    if cfg is None:
+        return
+    if type(guider).set_cfg is not comfy.samplers.CFGGuider.set_cfg:
+        raise ValueError(
+            f"anchor_cfg cannot be used with a {type(guider).__name__}, which has more than one cfg: set it to -1, so "
+            "that the anchor has the guider's own."
+        )
+    guider.set_cfg(cfg)
+
+
 class AnchorGuider:
     """A copy of the reference's guider, whatever its class, for an anchor with weights of its own.
 
@@ -60,8 +72,7 @@ class AnchorGuider:
             if given is not None:
                 conds[key] = comfy.sampler_helpers.convert_cond(given)
         own.inner_set_conds({key: state.conditioning([[None, c] for c in cond]) for key, cond in conds.items()})
-        if cfg is not None:
-            own.set_cfg(cfg)
+        set_own_cfg(own, cfg)
         self.guider = own
 
     def models_to_load(self) -> list[ModelPatcher]:

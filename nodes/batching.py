@@ -17,7 +17,7 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from .adapters import RowAdapters, RowsError, Strength
-from .anchor_guider import KEY
+from .anchor_guider import KEY, set_own_cfg
 from .conditioning import Conditioning
 from .sharing import CannotShareError
 
@@ -91,8 +91,7 @@ class Batch:
             twin = copy.copy(guider)
             twin.model_options = options  # without the wrapper that would ask for the mixture again
             if place > 0:
-                if self._cfg is not None:
-                    twin.set_cfg(self._cfg)
+                set_own_cfg(twin, self._cfg)
                 conds = {**guider.conds, **{key: own[_own(key)] for key in self._given}}
             else:
                 conds = guider.conds

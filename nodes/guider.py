@@ -104,7 +104,7 @@ class RealignModel(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Patches the reference so that every sampler that gets it (KSampler, detailers, upscalers) samples "
-                "D_ref + Σ λ (D_anchor − D_ref) (RLG). With no sampler's own nodes changed."
+                "D_ref + Σ λ (D_anchor − D_ref) (RLG)."
             ),
             search_aliases=[*ALIASES, "model patch", "ksampler"],
             inputs=[

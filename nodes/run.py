@@ -200,7 +200,7 @@ class Run:
     def with_masks(self, row: Sequence[Lambda], x: Tensor) -> list[Tensor]:
         """One step's λ per anchor, as it broadcasts against x."""
         values = [per_element(value, x) for value in row]
-        return [value if mask is None else value * mask.to(value) for value, mask in zip(values, self._masks)]
+        return [value if mask is None else value * mask for value, mask in zip(values, self._masks)]
 
     def _ask(self, x: Tensor, places: Sequence[int]) -> dict[int, Tensor]:
         executor, timestep, model_options, seed = self._question
@@ -224,7 +224,7 @@ class Run:
         With one model alone they are its own, as in the stock run.
         """
         executor, timestep, model_options, seed = self._question
-        weights = realignment_weights(lambdas).to(x.device)
+        weights = realignment_weights(lambdas)
         places = [place for place, weight in enumerate(weights) if bool((weight != 0).any())]
         self.calls += len(places)
         if len(places) == 1 and bool((weights[places[0]] == 1).all()):

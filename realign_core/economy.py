@@ -94,7 +94,7 @@ class DifferenceReuse:
         self._anchors: list[_Difference] = []
 
     def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
-        weights = realignment_weights(lambdas).to(x.device)
+        weights = realignment_weights(lambdas)
         used, alone = _roles(weights)
         at = _log_sigma(level)
         now = self._clock.tick(at)
@@ -225,7 +225,7 @@ class ControlVariate:
             return Prediction(denoised, combined, 1, saved=sum(used) - 1)
 
         mixed, denoised = self.merged(x, level, lambdas, used)
-        combined = combine(denoised, weights.to(x.device))
+        combined = combine(denoised, weights)
         residual = (at_least_float32(combined) - at_least_float32(mixed)) / scale
         correction = None
         if self._residuals:

@@ -54,7 +54,7 @@ class Exact:
         self.models = models
 
     def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
-        weights = realignment_weights(lambdas).to(x.device)
+        weights = realignment_weights(lambdas)
         called = [bool((w != 0).any()) for w in weights]
         denoised = self.models(x, level, called)
         return Prediction(denoised, combine(denoised, weights), sum(called))

@@ -50,7 +50,8 @@ def realignment_weights(lambdas: Scalar | Sequence[Scalar]) -> Tensor:
         values = [lambdas]
     if not len(values):
         return torch.ones(1)
-    device = next((v.device for v in values if isinstance(v, Tensor)), None)
+    given = [v for v in values if isinstance(v, Tensor)]
+    device = max(given, key=lambda v: v.ndim).device if given else None  # numbers go to where a map is
     tensors = [at_least_float32(torch.as_tensor(v, device=device)) for v in values]
     anchors = torch.stack(torch.broadcast_tensors(*tensors))
     return torch.cat([1 - anchors.sum(0, keepdim=True), anchors])
@@ -124,7 +125,11 @@ def weighted_sum(values: Sequence[Tensor | None], weights: Tensor) -> Tensor:
     for value, weight in zip(values, weights):
         if value is None:
             continue
-        term = torch.where(weight == 0, 0.0, weight * value)
+        if weight.ndim == 0 and weight.device.type == "cpu":  # a number: no need to wait for a GPU
+            term = weight * value if weight != 0 else torch.zeros_like(value)
+        else:
+            weight = weight.to(value.device)
+            term = torch.where(weight == 0, 0.0, weight * value)
         total = term if total is None else total + term
     if total is None:
         raise ValueError("nothing to sum: no value was given")

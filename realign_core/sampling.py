@@ -50,10 +50,12 @@ def gaussian_noise(x: Tensor, seed: int) -> NoiseSource:
 
 def per_element(value: Scalar, x: Tensor) -> Tensor:
     """λ as it broadcasts against x (B, C, ...): a number as (), one per batch element (B,) as (B, 1, ...), a map with
-    as many dimensions as x. Raises ValueError for a λ that does not fit x."""
-    tensor = torch.as_tensor(value, dtype=torch.float32, device=x.device)
+    as many dimensions as x. A number given as one stays on the CPU, so that asking whether it is 0 waits for no GPU.
+    Raises ValueError for a λ that does not fit x."""
+    tensor = torch.as_tensor(value, dtype=torch.float32)
     if tensor.ndim == 0:
         return tensor
+    tensor = tensor.to(x.device)
     sizes = tensor.shape + (1,) * (x.ndim - 1) if tensor.ndim == 1 else (1,) * (x.ndim - tensor.ndim) + tensor.shape
     if len(sizes) != x.ndim or any(n not in (1, m) for n, m in zip(sizes, x.shape)):
         raise ValueError(f"a λ of shape {tuple(tensor.shape)} does not fit a sample of shape {tuple(x.shape)}")

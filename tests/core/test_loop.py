@@ -18,6 +18,7 @@ from realign_core import (
     Sample,
     gaussian_noise,
     geometric_mixture,
+    per_element,
     realigned_sample,
     reverse_posterior,
     separate,
@@ -281,3 +282,18 @@ def test_the_starting_latent_is_left_as_it_was():
     before = x.clone()
     run([reference(), anchor()], constant(STEPS, 0.5), x=x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.4, 1.0])
+def test_a_number_is_mixed_without_waiting_for_the_device(lam):
+    """A tensor on "meta" has no values: whoever asks for one fails, as it would make a GPU's queue run dry."""
+    x = torch.empty(2, 3, device="meta")
+    calls = []
+
+    def models(x, level, called):
+        calls.append(called)
+        return [x if call else None for call in called]
+
+    predicted = Exact(models)(x, NoiseLevel(1.0, 2.0), [per_element(lam, x)])
+    assert predicted.combined.device.type == "meta"
+    assert calls == [[lam != 1, lam != 0]]

@@ -7,9 +7,11 @@ import comfy.samplers
 import pytest
 import tiny_models
 import torch
+from comfy_extras.nodes_custom_sampler import Guider_DualCFG
 from host_runs import assert_ends_are_stock, conds_of, distance, realign_guider, same, sampled, stock_guider
 from realign.nodes.anchor import Anchor
 from realign.nodes.guider import RealignModel
+from test_adapters import ADAPTERS, Calls, patched
 
 import nodes as host
 
@@ -113,3 +115,37 @@ def test_what_is_loaded(models, monkeypatch):
         loads.clear()
         sampled(realign_guider(pair, *conds, lam), latent)
         assert loads == [expected]
+
+
+def dual_cfg(model, conds, cfgs=(5.0, 2.0)):
+    guider = Guider_DualCFG(model)
+    guider.set_conds(conds[0], tiny_models.conditioning("sd15", 9), conds[1])
+    guider.set_cfg(*cfgs)
+    return guider
+
+
+def test_a_guider_of_another_class(models):
+    """DualCFGGuider on a realigned MODEL: the anchor gets a guider of the same class, with the same three prompts."""
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    run = dict(sampler="euler", sigmas=torch.tensor([3.0, 0.0]))
+    ref, anchor = (sampled(dual_cfg(model, conds), latent, **run)["samples"] for model in pair)
+    for lam in (0.0, 0.4, 1.0):
+        model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), lam).args[0]
+        got = sampled(dual_cfg(model, conds), latent, **run)["samples"]
+        assert torch.allclose(got, ref + lam * (anchor - ref), atol=1e-4 * got.std())
+    model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), 0.4, anchor_cfg=2.0).args[0]
+    with pytest.raises(ValueError, match="more than one cfg"):
+        sampled(dual_cfg(model, conds), latent, **run)
+
+
+def test_a_guider_of_another_class_with_a_lora_anchor(tiny):
+    """In one batch too, whatever prompts the guider asks for."""
+    first, second = (tiny.load(tiny.reference("sd15")) for _ in range(2))
+    conds, latent, weights = conds_of("sd15"), tiny_models.latent("sd15"), ADAPTERS["lora"](tiny, "sd15")
+    runs = []
+    for base in (second, first):
+        model = RealignModel.execute(first, Anchor(patched(base, weights), "anchor"), 0.4).args[0]
+        with Calls(first) as rows:
+            runs.append(sampled(dual_cfg(model, conds), latent, sampler="euler", sigmas=torch.tensor([3.0, 0.0])))
+    assert rows == [6]
+    assert distance(*runs) <= 1e-5
