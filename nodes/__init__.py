@@ -10,6 +10,7 @@ from .guider import RealignGuider, RealignModel
 from .lambda_schedule import LambdaSchedule
 from .load_anchor import LoadAnchorModel
 from .sampler import RealignSampler
+from .sweep import RealignSweep
 
 NODES: list[type[io.ComfyNode]] = [
     LoadAnchorModel,
@@ -20,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     RealignSampler,
     RealignGuider,
     RealignModel,
+    RealignSweep,
     RealignDemoModels,
 ]
 

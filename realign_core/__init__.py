@@ -6,9 +6,11 @@ from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lam
 from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
 from .sampling import Sample, check_run, gaussian_noise, per_element, realigned_sample
 from .schedule import LambdaSchedule
+from .sweep import Cell, Sweep, even_values, lambdas_for_betas, listed_values
 from .trace import Trace, TraceStep
 
 __all__ = [
+    "Cell",
     "ControlVariate",
     "DifferenceReuse",
     "Evaluator",
@@ -21,14 +23,18 @@ __all__ = [
     "NoiseLevel",
     "Prediction",
     "Sample",
+    "Sweep",
     "Trace",
     "TraceStep",
     "check_run",
     "combine",
     "even_span",
+    "even_values",
     "gaussian_noise",
     "geometric_mixture",
     "kl_increment",
+    "lambdas_for_betas",
+    "listed_values",
     "max_lambda",
     "noise_prediction",
     "per_element",

@@ -1,0 +1,145 @@
+"""RealignSweep: one batch with a λ per picture, all from the same noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.nested_tensor
+import torch
+from comfy_api.latest import io
+
+from ..realign_core import LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
+from .anchor import Anchor
+from .types import CATEGORY, AnchorType, LambdaType
+
+RANGE, LIST, BETAS = "range", "list", "target β"
+SECOND = ("seed", "cfg", "η")
+
+
+class RealignSweep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RealignSweep",
+            display_name="λ Sweep",
+            category=CATEGORY,
+            description=(
+                "One run with many λ: repeats the latent image, one λ per picture, all from the same noise, so that "
+                "what differs is λ's doing. Connect both outputs to Realign Sampler, or to Realign Guider's sampler."
+            ),
+            search_aliases=["deradiff", "xy plot", "lambda sweep", "grid", "compare", "beta", "alignment", "kl", "rlg"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent image to sweep. Of a batch, every image gets a row."),
+                io.Combo.Input(
+                    "values",
+                    options=[RANGE, LIST, BETAS],
+                    tooltip=(
+                        "range: count values of λ from start to end. list: the λ typed in listed. target β: the β typed "
+                        "in listed, as λ = the anchor's β / β (needs the anchor connected)."
+                    ),
+                ),
+                _lambda("start", 0.0, "For “range”: the first λ (-10 to 10)."),
+                _lambda("end", 1.5, "For “range”: the last λ (-10 to 10)."),
+                io.Int.Input("count", default=7, min=1, max=64, tooltip="For “range”: how many λ (1–64)."),
+                io.String.Input(
+                    "listed", default="0, 0.25, 0.5, 1", tooltip="For “list”: λ, for “target β”: β, e.g. 0, 0.5, 1."
+                ),
+                io.Int.Input(
+                    "seeds", default=1, min=1, max=64, tooltip="Rows with the sampler's seed, seed + 1 … (1–64)."
+                ),
+                io.Combo.Input(
+                    "rows",
+                    options=list(SECOND),
+                    tooltip="What else changes from row to row: nothing but the seed, cfg, or Realign Sampler's η.",
+                ),
+                io.String.Input(
+                    "row_values", default="3, 5, 7", tooltip="For rows “cfg” and “η”: their values, e.g. 3, 5, 7."
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Pictures sampled at once (1–1024). 0: as many as fit into memory. The result is the same.",
+                ),
+                io.Boolean.Input(
+                    "measure_ends",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="On: asks both models at λ 0 and 1 too, where one would do, so that every KL is known.",
+                ),
+                AnchorType.Input("anchor", optional=True, tooltip="For “target β”: the anchor whose β is known."),
+                LambdaType.Input(
+                    "lambda_schedule",
+                    optional=True,
+                    tooltip="λ over the steps, which each of the sweep's λ multiplies. Left open: constant.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The batch, for the sampler's latent image."),
+                LambdaType.Output(display_name="λ sweep", tooltip="For the sampler's or guider's λ schedule."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        latent: dict[str, Any],
+        values: str,
+        start: float,
+        end: float,
+        count: int,
+        listed: str,
+        seeds: int,
+        rows: str,
+        row_values: str,
+        batch_size: int = 0,
+        measure_ends: bool = False,
+        anchor: Anchor | None = None,
+        lambda_schedule: LambdaSchedule | Sweep | None = None,
+    ) -> io.NodeOutput:
+        if isinstance(lambda_schedule, Sweep):
+            raise ValueError("The sweep's λ schedule is itself a sweep: connect a λ Schedule, or nothing.")
+        if values == RANGE:
+            lambdas = even_values(start, end, count)
+        elif values == LIST:
+            lambdas = listed_values(listed)
+        else:
+            lambdas = lambdas_for_betas(listed_values(listed, "β"), anchor.beta if anchor else None)
+        second = listed_values(row_values, rows) if rows != "seed" else ()
+        sweep = Sweep(
+            lambdas,
+            seeds=seeds,
+            images=latent["samples"].shape[0],
+            cfgs=second if rows == "cfg" else (),
+            etas=second if rows == "η" else (),
+            schedule=lambda_schedule,
+            batch_size=batch_size,
+            measure_ends=measure_ends,
+        )
+        return io.NodeOutput(swept_latent(latent, sweep), sweep)
+
+
+def swept_latent(latent: dict[str, Any], sweep: Sweep) -> dict[str, Any]:
+    """The latent image with one element per cell. Equal batch indices give the host's samplers equal noise."""
+    images = [cell.image for cell in sweep.cells()]
+    out = {**latent, "samples": _picked(latent["samples"], images)}
+    indices = latent.get("batch_index") or [*range(sweep.images)]
+    out["batch_index"] = [indices[image] for image in images]
+    if latent.get("noise_mask") is not None:
+        out["noise_mask"] = _picked(latent["noise_mask"], images)
+    return out
+
+
+def _picked(tensor: torch.Tensor, images: list[int]) -> torch.Tensor:
+    """Elements of a batch; one that is shorter than the images is repeated, as the host does."""
+    if tensor.is_nested:
+        return comfy.nested_tensor.NestedTensor([_picked(part, images) for part in tensor.unbind()])
+    return tensor[[image % tensor.shape[0] for image in images]]
+
+
+def _lambda(name: str, default: float, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, round=0.001, tooltip=tooltip)
