@@ -34,8 +34,8 @@ class RealignSweep(io.ComfyNode):
                     "values",
                     options=[RANGE, LIST, BETAS],
                     tooltip=(
-                        "range: count values of λ from start to end. list: the λ typed in listed. target β: the β typed "
-                        "in listed, as λ = the anchor's β / β (needs the anchor connected)."
+                        "range: count values of λ from start to end. list: the λ in listed. target β: the β in listed, "
+                        "as λ = the anchor's β / β (needs the anchor connected)."
                     ),
                 ),
                 _lambda("start", 0.0, "For “range”: the first λ (-10 to 10)."),
@@ -114,6 +114,7 @@ class RealignSweep(io.ComfyNode):
             lambdas,
             seeds=seeds,
             images=latent["samples"].shape[0],
+            batch_index=tuple(latent.get("batch_index") or range(latent["samples"].shape[0])),
             cfgs=second if rows == "cfg" else (),
             etas=second if rows == "η" else (),
             schedule=lambda_schedule,
@@ -127,8 +128,7 @@ def swept_latent(latent: dict[str, Any], sweep: Sweep) -> dict[str, Any]:
     """The latent image with one element per cell. Equal batch indices give the host's samplers equal noise."""
     images = [cell.image for cell in sweep.cells()]
     out = {**latent, "samples": _picked(latent["samples"], images)}
-    indices = latent.get("batch_index") or [*range(sweep.images)]
-    out["batch_index"] = [indices[image] for image in images]
+    out["batch_index"] = [sweep.batch_index[image] for image in images]
     if latent.get("noise_mask") is not None:
         out["noise_mask"] = _picked(latent["noise_mask"], images)
     return out

@@ -1,15 +1,16 @@
 """The mathematics of denoising-time realignment, on torch alone. See the modules; each cites its equations."""
 
 from .economy import ControlVariate, DifferenceReuse, Merged, even_span, velocity_scale
-from .evaluation import Evaluator, Exact, Models, Prediction, combine, separate
+from .evaluation import Called, Evaluator, Exact, Models, Prediction, combine, on_elements, separate
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
-from .sampling import Sample, check_run, gaussian_noise, per_element, realigned_sample
+from .sampling import Sample, check_run, gaussian_noise, kl_increments, per_element, realigned_sample
 from .schedule import LambdaSchedule
 from .sweep import Cell, Sweep, even_values, lambdas_for_betas, listed_values
 from .trace import Trace, TraceStep
 
 __all__ = [
+    "Called",
     "Cell",
     "ControlVariate",
     "DifferenceReuse",
@@ -33,10 +34,12 @@ __all__ = [
     "gaussian_noise",
     "geometric_mixture",
     "kl_increment",
+    "kl_increments",
     "lambdas_for_betas",
     "listed_values",
     "max_lambda",
     "noise_prediction",
+    "on_elements",
     "per_element",
     "posterior_variance",
     "realigned_sample",

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from .gaussian import realignment_weights, weighted_sum
 from .posterior import NoiseLevel
 
 Denoiser = Callable[[Tensor, NoiseLevel], Tensor]  # (x_t, level) -> D, the predicted x_0, both (B, C, ...)
-# (x_t, level, called) -> D of the reference and of each anchor, None where it was not to be called.
-Models = Callable[[Tensor, NoiseLevel, Sequence[bool]], Sequence[Tensor | None]]
+# Whether a model is to be called: for the whole batch, or for the elements (B,) of it that need it.
+Called = bool | Tensor
+# (x_t, level, called) -> D of the reference and of each anchor, None where it was not to be called, and anything finite
+# for the elements it was not to be called for.
+Models = Callable[[Tensor, NoiseLevel, Sequence[Called]], Sequence[Tensor | None]]
 
 
 @dataclass
@@ -21,6 +25,7 @@ class Prediction:
     """The models' answers at one x_t.
 
     denoised: D of the reference, then of K anchors; None where a model was not called and its D is not known.
+    called: for which elements of the batch each D is known; None where each is known for all or none.
     combined: D_λ = Σ w_k D_k (RLG; design 5). calls: model evaluations spent, in those of one model (with its cfg).
     saved: how many fewer that is than `Exact` spends; a refresh may spend more.
     correction: what a refresh found that the calls saved since the last one had missed, as a share of ‖D_anchor -
@@ -32,6 +37,7 @@ class Prediction:
     calls: float
     correction: float | None = None
     saved: float = 0
+    called: Sequence[Called] | None = None
 
 
 class Evaluator(Protocol):
@@ -46,18 +52,43 @@ class Evaluator(Protocol):
 
 
 class Exact:
-    """Calls every model whose weight is not 0 for the whole batch."""
+    """Calls every model whose weight is not 0, and each only for the batch elements that need it.
+
+    every: call all models for all elements, whatever their weights, so that every D and every KL is known.
+    """
 
     knows_each = True
 
-    def __init__(self, models: Models) -> None:
-        self.models = models
+    def __init__(self, models: Models, every: bool = False) -> None:
+        self.models, self.every = models, every
 
     def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
         weights = realignment_weights(lambdas)
-        called = [bool((w != 0).any()) for w in weights]
+        called = [True if self.every else _needed(weight) for weight in weights]
         denoised = self.models(x, level, called)
-        return Prediction(denoised, combine(denoised, weights), sum(called))
+        calls = sum(float(torch.as_tensor(call).float().mean()) for call in called)
+        return Prediction(denoised, combine(denoised, weights), calls, called=called)
+
+
+def _needed(weight: Tensor) -> Called:
+    """For which elements of the batch a model of this weight counts. One sync at most."""
+    nonzero = weight != 0
+    if weight.ndim == 0 or weight.shape[0] == 1 or weight.device.type != "cpu":
+        return bool(nonzero.any())
+    needed = nonzero.flatten(1).any(1)
+    return needed if bool(needed.any() & ~needed.all()) else bool(needed.any())
+
+
+def on_elements(called: Called, x: Tensor, predict: Callable[[Tensor | slice], Tensor]) -> Tensor | None:
+    """A model's answer, shaped like x, from `predict`, which gets an index of the batch elements to compute.
+
+    The other elements are 0. None where the model is not called at all.
+    """
+    if not isinstance(called, Tensor):
+        return predict(slice(None)) if called else None
+    index = called.nonzero().flatten().to(x.device)
+    answer = predict(index)
+    return answer.new_zeros((x.shape[0], *answer.shape[1:])).index_copy_(0, index, answer)
 
 
 def combine(denoised: Sequence[Tensor | None], weights: Tensor) -> Tensor:
@@ -71,7 +102,10 @@ def combine(denoised: Sequence[Tensor | None], weights: Tensor) -> Tensor:
 def separate(denoisers: Sequence[Denoiser]) -> Models:
     """Models that are called one after the other."""
 
-    def models(x: Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[Tensor | None]:
-        return [denoise(x, level) if call else None for denoise, call in zip(denoisers, called, strict=True)]
+    def models(x: Tensor, level: NoiseLevel, called: Sequence[Called]) -> list[Tensor | None]:
+        return [
+            on_elements(call, x, lambda index, denoise=denoise: denoise(x[index], level))  # type: ignore[misc]
+            for denoise, call in zip(denoisers, called, strict=True)
+        ]
 
     return models

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .evaluation import Evaluator
+from .evaluation import Called, Evaluator, Prediction
 from .gaussian import (
     Gaussian,
     ImproperMixtureError,
@@ -55,7 +55,7 @@ def per_element(value: Scalar, x: Tensor) -> Tensor:
     tensor = torch.as_tensor(value, dtype=torch.float32)
     if tensor.ndim == 0:
         return tensor
-    tensor = tensor.to(x.device)
+    tensor = tensor if tensor.ndim == 1 else tensor.to(x.device)
     sizes = tensor.shape + (1,) * (x.ndim - 1) if tensor.ndim == 1 else (1,) * (x.ndim - tensor.ndim) + tensor.shape
     if len(sizes) != x.ndim or any(n not in (1, m) for n, m in zip(sizes, x.shape)):
         raise ValueError(f"a λ of shape {tuple(tensor.shape)} does not fit a sample of shape {tuple(x.shape)}")
@@ -153,12 +153,13 @@ def realigned_sample(
         else:
             weights = realignment_weights(lam).to(x.device)
             posterior, combined = mix_posteriors(x, predicted.denoised, weights, now, then, etas)
+        kls = kl_increments(combined, predicted, now, then)
         record = TraceStep(
             sigma=float(now.sigma),
             sigma_next=float(then.sigma),
             lambdas=[_batch_mean(value, x) for value in lam],
-            kl_reference=_kl(combined, predicted.denoised[0], now, then),
-            kl_anchors=[_kl(combined, d, now, then) for d in predicted.denoised[1:]],
+            kl_reference=kls[0],
+            kl_anchors=kls[1:],
             model_calls=predicted.calls,
             calls_saved=predicted.saved,
             correction=predicted.correction,
@@ -195,8 +196,17 @@ def _draw(posterior: Gaussian, noise: NoiseSource, now: NoiseLevel, then: NoiseL
     return posterior.mean + posterior.variance.sqrt() * noise(float(now.sigma), float(then.sigma)).to(posterior.mean)
 
 
-def _kl(combined: Tensor, denoised: Tensor | None, now: NoiseLevel, then: NoiseLevel) -> Tensor | None:
-    return None if denoised is None else kl_increment(combined, denoised, now, then)
+def kl_increments(combined: Tensor, predicted: Prediction, now: NoiseLevel, then: NoiseLevel) -> list[Tensor | None]:
+    """What the step adds to the KL from the realigned run to each model's: (B,), NaN for an element that the model was
+    not called for; None for a model that was not called."""
+    called: Sequence[Called] = predicted.called or [True] * len(predicted.denoised)
+    out: list[Tensor | None] = []
+    for denoised, known in zip(predicted.denoised, called):
+        kl = None if denoised is None else kl_increment(combined, denoised, now, then)
+        if kl is not None and isinstance(known, Tensor):
+            kl = torch.where(known.to(kl.device), kl, math.nan)
+        out.append(kl)
+    return out
 
 
 def _batch_mean(value: Tensor, x: Tensor) -> Tensor:

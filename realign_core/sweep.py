@@ -13,8 +13,8 @@ from .schedule import LambdaSchedule
 class Cell(NamedTuple):
     """One picture of a sweep.
 
-    value: its λ; where the sweep has a schedule, what that is multiplied by. seed: added to the run's seed. image: which
-    element of the latent batch it starts from. cfg, eta: None for the run's own.
+    value: its λ; where the sweep has a schedule, what that is multiplied by. seed: added to the run's seed. image:
+    which element of the latent batch it starts from. cfg, eta: None for the run's own.
     """
 
     value: float
@@ -29,9 +29,10 @@ class Sweep:
     """Columns of λ, and rows of everything else.
 
     values: λ of the columns. seeds: rows with the run's seed, seed + 1, … images: elements of the latent batch that is
-    swept. cfgs, etas: rows with these, at most one of the two. schedule: λ over the run, multiplied by each column's λ.
-    batch_size: how many pictures are sampled at once at the most; 0: as many as the memory holds. measure_ends: ask
-    both models for λ = 0 and 1 too, so that every KL is known.
+    swept; batch_index: their places in it, by which the host draws their noise. cfgs, etas: rows with these, at most
+    one of the two. schedule: λ over the run, multiplied by each column's λ. batch_size: how many pictures are sampled
+    at once at the most; 0: as many as the memory holds. measure_ends: ask both models for λ = 0 and 1 too, so that
+    every KL is known.
 
     Raises ValueError for a sweep that is empty, holds a number that is not finite, or has both cfgs and etas.
     """
@@ -39,6 +40,7 @@ class Sweep:
     values: tuple[float, ...]
     seeds: int = 1
     images: int = 1
+    batch_index: tuple[int, ...] = (0,)
     cfgs: tuple[float, ...] = ()
     etas: tuple[float, ...] = ()
     schedule: LambdaSchedule | None = None

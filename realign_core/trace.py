@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -15,7 +17,8 @@ class TraceStep:
     """One step σ → sigma_next. Tensors are per batch element, (B,); they stay on the device until read.
 
     lambdas: one (B,) per anchor (a map's mean over the pixels). kl_reference: KL(realigned ‖ reference) that this step
-    adds, in nats. kl_anchors: the same to each anchor. None: that model was not called in this step.
+    adds, in nats. kl_anchors: the same to each anchor. None: that model was not called in this step; NaN: not for that
+    element.
     model_calls, calls_saved, correction: see `Prediction`.
     """
 
@@ -33,6 +36,13 @@ def _numbers(values: Tensor | None) -> list[float | None] | None:
     if values is None:
         return None
     return [v if math.isfinite(v) else None for v in values.tolist()]  # JSON has no NaN
+
+
+def _joined(values: Sequence[Tensor | None], steps: Sequence[TraceStep], order: Tensor) -> Tensor:
+    """Each run's values, on the CPU, in the whole batch's order; NaN for a run that has none."""
+    sizes = [step.lambdas[0].shape[0] for step in steps]
+    parts = [torch.full((n,), math.nan) if v is None else v.float().cpu() for v, n in zip(values, sizes)]
+    return torch.cat(parts)[order]
 
 
 @dataclass
@@ -67,6 +77,34 @@ class Trace:
         if len(known) < len(parts) or not known:
             return [None] * self.batch_size
         return _numbers(sum(known[1:], known[0])) or []
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Sequence[int], Trace]]) -> Trace:
+        """One trace of runs that took the same steps, each with some elements of a whole batch: (which, its trace).
+
+        model_calls and calls_saved are those per element, on average. Raises ValueError where the steps differ.
+        """
+        if len({len(trace.steps) for _, trace in parts}) > 1:
+            raise ValueError("runs of different length cannot be joined into one trace")
+        places = [place for which, _ in parts for place in which]
+        order = torch.tensor(places).argsort()
+        sizes = [len(which) / len(places) for which, _ in parts]
+        joined = cls(info=dict(parts[0][1].info))
+        for steps in zip(*(trace.steps for _, trace in parts)):
+            corrections = [step.correction for step in steps if step.correction is not None]
+            joined.steps.append(
+                TraceStep(
+                    sigma=steps[0].sigma,
+                    sigma_next=steps[0].sigma_next,
+                    lambdas=[_joined(values, steps, order) for values in zip(*(step.lambdas for step in steps))],
+                    kl_reference=_joined([step.kl_reference for step in steps], steps, order),
+                    kl_anchors=[_joined(values, steps, order) for values in zip(*(step.kl_anchors for step in steps))],
+                    model_calls=sum(size * step.model_calls for size, step in zip(sizes, steps)),
+                    calls_saved=sum(size * step.calls_saved for size, step in zip(sizes, steps)),
+                    correction=max(corrections, default=None),
+                )
+            )
+        return joined
 
     def to_dict(self) -> dict[str, Any]:
         return {

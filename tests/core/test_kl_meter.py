@@ -38,7 +38,7 @@ def run(lambdas, space="ve", eta=1.0, data=DATA, steps=STEPS, batch=3, callback=
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_kl_per_step_is_that_of_the_models_own_noise_predictions(space, eta):
     visited: list[np.ndarray] = []
-    rows = [[0.2 + 0.1 * i, torch.tensor([0.0, 0.3, 0.6])] for i in range(STEPS)]
+    rows = [[0.2 + 0.1 * i, torch.tensor([0.13, 0.33, 0.57])] for i in range(STEPS)]
     trace = run(rows, space, eta, callback=lambda i, x, denoised, record: visited.append(x.numpy().copy()))
     levels = run_levels(space, STEPS)
     for i, (step, x, (a, s), (a_next, s_next)) in enumerate(zip(trace.steps, visited, levels, levels[1:])):
@@ -46,7 +46,7 @@ def test_kl_per_step_is_that_of_the_models_own_noise_predictions(space, eta):
         for data in DATA:
             gain, shift = data.denoiser(a, s)
             noises.append((x - a * (x @ gain.T + shift)) / s)
-        second = np.array([[0.0], [0.3], [0.6]])
+        second = np.array([[0.13], [0.33], [0.57]])
         first = 0.2 + 0.1 * i
         mixed = (1 - first - second) * noises[0] + first * noises[1] + second * noises[2]
         last, pure = s_next == 0, a == 0

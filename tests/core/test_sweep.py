@@ -1,0 +1,130 @@
+"""A λ sweep: its cells, what it refuses, and that each element is the run of its own λ with no model call too many."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from realign_core import (
+    Exact,
+    LambdaSchedule,
+    NoiseLevel,
+    Sweep,
+    Trace,
+    even_values,
+    lambdas_for_betas,
+    listed_values,
+    realigned_sample,
+)
+
+LEVELS = [NoiseLevel(*(torch.tensor(v, dtype=torch.float64) for v in (1.0, s))) for s in (8.0, 3.0, 1.0, 0.3, 0.0)]
+LAMBDAS = [0.0, 0.5, 1.0, 1.5]
+
+
+def models(seen):
+    """Two linear denoisers; `seen` collects how many elements each was called for."""
+
+    def evaluate(x, level, called):
+        gains = (1 / (1 + level.sigma**2), 1 / (1 + 0.5 * level.sigma**2))
+        seen.append([int(c.sum()) if isinstance(c, torch.Tensor) else c * len(x) for c in called])
+        return [x * gain.to(x) + shift if c is not False else None for gain, shift, c in zip(gains, (0.0, 0.4), called)]
+
+    return evaluate
+
+
+def run(lambdas, x, seen, every=False):
+    generator = torch.Generator().manual_seed(3)
+    draw = [torch.randn(1, *x.shape[1:], generator=generator) for _ in LEVELS]
+    steps = iter(draw)
+    rows = [[torch.tensor(lambdas)]] * (len(LEVELS) - 1)
+    return realigned_sample(Exact(models(seen), every), x, LEVELS, rows, noise=lambda *_: next(steps).expand_as(x))
+
+
+def test_each_element_is_the_run_of_its_own_lambda():
+    x = 8 * torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(1))
+    whole = run(LAMBDAS, x.expand(4, -1, -1, -1), [])
+    for i, lam in enumerate(LAMBDAS):
+        alone = run([lam], x, [])
+        assert torch.allclose(whole.x[i], alone.x[0], atol=1e-6)
+        assert whole.trace.kl_reference()[i] == pytest.approx(alone.trace.kl_reference()[0])
+    assert (whole.x[1] - whole.x[2]).abs().max() > 0.01
+
+
+def test_elements_at_the_ends_need_one_model():
+    seen = []
+    trace = run(LAMBDAS, torch.randn(4, 2, 3, 3), seen).trace
+    assert seen == [[3, 3]] * 4
+    assert trace.steps[0].model_calls == pytest.approx(1.5)
+    assert trace.kl_reference()[2] is None
+    assert trace.kl_reference()[0] == 0
+    assert trace.kl_anchors()[0][0] is None
+    assert all(trace.kl_reference()[i] > 0 for i in (1, 3))
+
+
+def test_every_model_on_request_so_that_every_kl_is_known():
+    seen = []
+    trace = run(LAMBDAS, torch.randn(4, 2, 3, 3), seen, every=True).trace
+    assert seen == [[4, 4]] * 4
+    assert all(value is not None for value in trace.kl_reference() + trace.kl_anchors()[0])
+
+
+def test_cells_are_row_by_row():
+    sweep = Sweep((0.0, 1.0), seeds=2, images=2, cfgs=(3.0, 7.0))
+    cells = sweep.cells()
+    assert (sweep.columns, sweep.rows, len(cells)) == (2, 8, 16)
+    assert [c.value for c in cells[:4]] == [0, 1, 0, 1]
+    assert [c.image for c in cells[:4]] == [0, 0, 1, 1]
+    assert [c.seed for c in cells[:8:2]] == [0, 0, 1, 1]
+    assert [c.cfg for c in cells[::8]] == [3, 7]
+    assert all(c.eta is None for c in cells)
+    assert json.loads(json.dumps(sweep.to_dict()))["cells"][15] == cells[15]._asdict()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"values": ()}, "empty"),
+        ({"values": (math.nan,)}, "finite"),
+        ({"values": (1.0,), "cfgs": (math.inf,)}, "finite"),
+        ({"values": (1.0,), "cfgs": (1.0,), "etas": (1.0,)}, "one second axis"),
+        ({"values": (1.0,), "etas": (1.5,)}, "η must be"),
+        ({"values": (1.0,), "seeds": 0}, "at least one seed"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Sweep(**wrong)
+
+
+def test_values_from_ranges_lists_and_betas():
+    assert even_values(0, 1.5, 7) == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)
+    assert even_values(0, 0.9, 4) == (0, 0.3, 0.6, 0.9)
+    assert even_values(0.4, 2, 1) == (0.4,)
+    assert listed_values(" 0, .5;1 -2e-1\n") == (0, 0.5, 1, -0.2)
+    assert lambdas_for_betas((10000.0, 5000.0, 2500.0, math.inf), 5000.0) == (0.5, 1, 2, 0)
+    for wrong, message in (("0, x", "“x”"), (" ", "empty"), ("nan", "“nan”")):
+        with pytest.raises(ValueError, match=message):
+            listed_values(wrong)
+    with pytest.raises(ValueError, match="known β"):
+        lambdas_for_betas((1.0,), None)
+    with pytest.raises(ValueError, match="above 0"):
+        lambdas_for_betas((0.0,), 1.0)
+
+
+def test_traces_of_parts_join_into_that_of_the_whole():
+    x = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(5))
+    whole = run(LAMBDAS, x, []).trace
+    parts = [([i for i in which], run([LAMBDAS[i] for i in which], x[which], []).trace) for which in ([2, 0], [1, 3])]
+    joined = Trace.join(parts)
+    assert joined.kl_reference() == pytest.approx(whole.kl_reference(), nan_ok=True)
+    assert joined.kl_anchors()[0] == pytest.approx(whole.kl_anchors()[0])
+    assert [s.lambdas[0].tolist() for s in joined.steps] == [s.lambdas[0].tolist() for s in whole.steps]
+    assert joined.model_calls == pytest.approx(whole.model_calls)
+
+
+def test_a_schedule_goes_with_the_sweep():
+    sweep = Sweep((1.0,), schedule=LambdaSchedule(shape="cosine"))
+    assert sweep.to_dict()["schedule"]["shape"] == "cosine"
