@@ -104,9 +104,11 @@ def test_kl_to_a_model_that_was_not_called_is_none_and_so_is_the_runs():
 
 
 def test_a_batch_element_at_lambda_0_spends_nothing_while_the_others_do():
-    first, second, third = run(constant(STEPS, torch.tensor([0.0, 0.5, 1.0]))).kl_reference()
+    first, second, third = run(constant(STEPS, torch.tensor([0.0, 0.5, 1.2]))).kl_reference()
     assert first == 0
     assert 0 < second < third
+    *_, at_the_anchor = run(constant(STEPS, torch.tensor([0.0, 0.5, 1.0]))).kl_reference()
+    assert at_the_anchor is None  # the reference was not asked
 
 
 def test_json_is_strict_and_holds_all_of_it():
