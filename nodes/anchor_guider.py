@@ -35,6 +35,17 @@ class Prepared(NamedTuple):
     seed: Any = None
 
 
+def taken(guider: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the host changes in a guider while it samples; see `restore`."""
+    return dict(guider.conds), comfy.model_patcher.create_model_options_clone(guider.model_options)
+
+
+def restore(guider: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Make a guider fit for another run of its outer_sample."""
+    conds, options = state
+    guider.conds, guider.model_options = dict(conds), comfy.model_patcher.create_model_options_clone(options)
+
+
 def set_own_cfg(guider: comfy.samplers.CFGGuider, cfg: float | None) -> None:
     """cfg: None leaves the guider's. Raises ValueError for a guider with more than one."""
     if cfg is None:

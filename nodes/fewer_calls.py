@@ -71,10 +71,20 @@ class FewerCalls:
                 "set anchor_eta to -1, or choose “difference reuse”."
             )
 
-    def __call__(self, models: Models, merged: Merged | None, levels: Sequence[NoiseLevel], anchors: int) -> Evaluator:
-        """merged: None where an anchor is not an adapter on the reference's weights. levels: T + 1 of the run."""
+    def __call__(
+        self,
+        models: Models,
+        merged: Merged | None,
+        levels: Sequence[NoiseLevel],
+        anchors: int,
+        every: bool = False,
+    ) -> Evaluator:
+        """merged: None where an anchor is not an adapter on the reference's weights. levels: T + 1 of the run.
+
+        every: see `Exact`.
+        """
         if self.method == OFF or not any(float(level.sigma) > 0 for level in levels):
-            return Exact(models)
+            return Exact(models, every)
         if self.method == REUSE:
             every = anchors / self._extra  # a refresh asks every anchor
             return DifferenceReuse(models, every, span=_span(levels, every))

@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..realign_core import LambdaSchedule
+from ..realign_core import LambdaSchedule, Sweep
 from .anchor import Anchor
 from .conditioning import Conditioning
 from .fewer_calls import OFF, FewerCalls, fewer_calls_inputs
@@ -79,7 +79,7 @@ class RealignGuider(io.ComfyNode):
         cfg: float,
         lambda_: float,
         anchor_cfg: float = -1.0,
-        lambda_schedule: LambdaSchedule | None = None,
+        lambda_schedule: LambdaSchedule | Sweep | None = None,
         lambda_mask: torch.Tensor | None = None,
         anchor_positive: Conditioning | None = None,
         anchor_negative: Conditioning | None = None,
@@ -125,7 +125,7 @@ class RealignModel(io.ComfyNode):
         anchor: Anchor,
         lambda_: float,
         anchor_cfg: float = -1.0,
-        lambda_schedule: LambdaSchedule | None = None,
+        lambda_schedule: LambdaSchedule | Sweep | None = None,
         lambda_mask: torch.Tensor | None = None,
         fewer_calls: str = OFF,
         calls_per_step: float = 1.2,

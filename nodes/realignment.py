@@ -11,26 +11,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.model_patcher
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..realign_core import LambdaSchedule
+from ..realign_core import LambdaSchedule, Sweep, Trace
 from .anchor import Anchor, check_mask
-from .anchor_guider import KEY, AnchorGuider, Prepared
+from .anchor_guider import KEY, AnchorGuider, Prepared, restore, taken
 from .conditioning import Conditioning
 from .fewer_calls import OFF, FewerCalls
 from .model_pair import check_pair
+from .progress import Progress
+from .record import Record
 from .run import Lambda, NeedsOwnWeights, Run
+from .sweep_run import SweptRun
 
 
 @dataclass(eq=False)
 class Realignment:
     """What is mixed, and how. lambdas: σ of a run (T + 1) -> T rows of one λ per anchor, without their masks.
 
-    anchor_cfg, anchor_conds: the anchors' own; None: the reference's.
+    sweep: one λ per batch element, which the rows of `swept` anchors are multiplied by. anchor_cfg, anchor_conds: the
+    anchors' own; None: the reference's.
     """
 
     anchors: Sequence[Anchor]
@@ -39,20 +42,31 @@ class Realignment:
     anchor_conds: tuple[Conditioning | None, Conditioning | None] = (None, None)
     mask: Tensor | None = None
     fewer_calls: FewerCalls = field(default_factory=lambda: FewerCalls(OFF, 2.0))
-    running: Run | None = None  # while a run goes on that has more than one model
+    sweep: Sweep | None = None
+    # Of the run, or the part of a sweep, that goes on or was the last:
+    running: Run | None = None  # while it has more than one model
+    rows: list[list[Lambda]] = field(default_factory=list)  # λ of its steps, per anchor, without masks
+    eta: float | None = None  # for RealignSampler; None: the plan's
+    record: Record = field(default_factory=Record)
+    finished: Trace = field(default_factory=Trace)  # of the last whole run
 
     @classmethod
     def of(
         cls,
         anchor: Anchor,
         lambda_: float,
-        lambda_schedule: LambdaSchedule | None,
+        lambda_schedule: LambdaSchedule | Sweep | None,
         mask: Tensor | None,
         anchor_cfg: float,
         fewer_calls: FewerCalls,
     ) -> Realignment:
-        """From the inputs of a node. anchor_cfg: below 0 for the reference's."""
+        """From the inputs of a node. anchor_cfg: below 0 for the reference's. Raises ValueError for a sweep over η."""
         anchors = anchor.all()
+        sweep = lambda_schedule if isinstance(lambda_schedule, Sweep) else None
+        if sweep is not None and sweep.etas:
+            raise ValueError(
+                "Only Realign Sampler has an η to sweep: use it, or set the sweep's rows to “seed” or “cfg”."
+            )
         rows = schedule_rows(schedules(anchors, lambda_, lambda_schedule), [one.share for one in anchors])
         return cls(
             anchors,
@@ -60,7 +74,13 @@ class Realignment:
             anchor_cfg=None if anchor_cfg < 0 else anchor_cfg,
             mask=check_mask(mask),
             fewer_calls=fewer_calls,
+            sweep=sweep,
         )
+
+    @property
+    def swept(self) -> list[bool]:
+        """Whether the sweep's λ applies to each anchor: one with a schedule of its own keeps that."""
+        return [self.sweep is not None and anchor.schedule is None for anchor in self.anchors]
 
     def attach(self, reference: ModelPatcher) -> ModelPatcher:
         """A clone of the reference that is sampled together with the anchors. Raises ValueError for unfit anchors."""
@@ -91,15 +111,28 @@ class Realignment:
         """Around CFGGuider.outer_sample."""
         prepared = Prepared(*args)
         rows = self.lambdas([float(s) for s in prepared.sigmas])
-        used = [k for k in range(len(self.anchors)) if not all(_is(row[k], 0) for row in rows)]
+        if self.sweep is not None:
+            return SweptRun(self, executor, prepared, kwargs, rows).sample()
+        if prepared.callback is not None:
+            progress = Progress.of(self, executor.class_obj, prepared, kwargs)
+            prepared = prepared._replace(callback=progress.part(range(prepared.noise.shape[0]), 0, 1))
+        out = self.sample(executor, prepared, kwargs, rows)
+        self.finished = self.record.trace()
+        return out
+
+    def sample(self, executor: Any, prepared: Prepared, more: dict[str, Any], rows: list[list[Lambda]]) -> Any:
+        """One run of the host's. rows: T rows of one λ per anchor."""
+        self.rows, self.record = rows, Record()
+        every = self.sweep is not None and self.sweep.measure_ends
+        used = [k for k in range(len(self.anchors)) if every or not all(_is(row[k], 0) for row in rows)]
         if not used:
-            return executor(*args, **kwargs)
+            return executor(*prepared, **more)
         anchor = self.anchors[used[0]]
-        if len(used) == 1 and all(_is(row[used[0]], 1) for row in rows) and not self.masks(anchor):
+        if len(used) == 1 and not every and all(_is(row[used[0]], 1) for row in rows) and not self.masks(anchor):
             # The host's own run of the anchor, with neither the reference nor Realign in it.
-            alone = self.anchor_guider(anchor.patcher, executor.class_obj, prepared, kwargs)
+            alone = self.anchor_guider(anchor.patcher, executor.class_obj, prepared, more)
             return alone.run(prepared.sampler, prepared.callback, prepared.disable_pbar)
-        return self._together(executor, rows, used, prepared, kwargs, share=True)
+        return self._together(executor, rows, used, prepared, more, share=True)
 
     def _together(
         self,
@@ -111,7 +144,7 @@ class Realignment:
         share: bool,
     ) -> Any:
         guider = executor.class_obj
-        unprepared = dict(guider.conds), comfy.model_patcher.create_model_options_clone(guider.model_options)
+        state = taken(guider)
         run = Run(self, guider, rows, used, prepared, more, share)
         try:
             self.running = run
@@ -120,9 +153,11 @@ class Realignment:
             logging.info("Realign: the anchor gets a weight copy of its own, because %s", error)
         finally:
             self.running = None
-            if run.saved:
-                logging.info("Realign: %g model calls, %g saved", run.calls, run.saved)
-        guider.conds, guider.model_options = unprepared
+            saved = sum(step.calls_saved for step in self.record.steps.values())
+            if saved:
+                logging.info("Realign: %g model calls, %g saved", self.record.calls, saved)
+        restore(guider, state)
+        self.record = Record()
         return self._together(executor, rows, used, prepared, more, share=False)
 
 
@@ -130,8 +165,15 @@ def _is(value: Lambda, number: float) -> bool:
     return bool((torch.as_tensor(value) == number).all())
 
 
-def schedules(anchors: Sequence[Anchor], lambda_: float, connected: LambdaSchedule | None) -> list[LambdaSchedule]:
-    """One λ schedule per anchor: its own, else the connected one, else the slider's constant."""
+def schedules(
+    anchors: Sequence[Anchor], lambda_: float, connected: LambdaSchedule | Sweep | None
+) -> list[LambdaSchedule]:
+    """One λ schedule per anchor: its own, else the connected one, else the slider's constant.
+
+    Where a sweep is connected: its schedule, to be multiplied by the λ of its cells.
+    """
+    if isinstance(connected, Sweep):
+        lambda_, connected = 1.0, connected.schedule
     return [anchor.schedule or connected or LambdaSchedule(start=lambda_) for anchor in anchors]
 
 

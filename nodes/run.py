@@ -17,7 +17,21 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from ..realign_core import Evaluator, Merged, Models, NoiseLevel, combine, per_element, realignment_weights
+from ..realign_core import (
+    Called,
+    Evaluator,
+    Merged,
+    Models,
+    NoiseLevel,
+    Prediction,
+    TraceStep,
+    batch_mean,
+    combine,
+    kl_increments,
+    on_elements,
+    per_element,
+    realignment_weights,
+)
 from .anchor import Anchor
 from .anchor_guider import KEY, AnchorGuider, HandOver, Prepared
 from .batching import MERGED, Batch
@@ -53,7 +67,6 @@ class Run:
         share: bool,
     ):
         self.realignment, self.guider, self.used = realignment, guider, used
-        self.calls = self.saved = 0.0
         self.latent_shapes = more.get("latent_shapes") or [prepared.noise.shape]
         self._sigmas = [float(s) for s in prepared.sigmas]
         self._rows = rows
@@ -67,6 +80,7 @@ class Run:
             if self.batch is None or place not in self.batch.places:
                 patchers.append(anchor.beside(patchers))
                 self._beside[place] = realignment.anchor_guider(patchers[-1], guider, prepared, more)
+        self._levels = [noise_level(guider.model_patcher, sigma) for sigma in self._sigmas]
         self._selected: int | None = None  # the model whose prediction the sampler asks for; None: the mixture
         self._answers: dict[int, Tensor] | None = None
         self._evaluate = self.evaluator(self.models, self.merged)
@@ -125,44 +139,67 @@ class Run:
         self._question = (executor, timestep, model_options, seed)
         if self._selected is not None:
             if self._answers is None:
-                self._answers = self._ask(x, self._places)
+                self._answers = self._ask(x, self._wanted)
             return self._answers[self._selected]
         sigma = float(timestep.flatten()[0])
-        lambdas = self.lambdas_at(sigma, x)
+        step = self._step_at(sigma)
+        lambdas = self.with_masks(self._rows[step], x)
         functions = added(
             self._base[0].get("sampler_post_cfg_function", []), model_options.get("sampler_post_cfg_function", [])
         )
         if functions:
-            return self._with_functions(x, lambdas, functions)
+            return self._with_functions(x, lambdas, functions, step)
         predicted = self._evaluate(x, noise_level(self.guider.model_patcher, sigma), lambdas)
-        self.calls += predicted.calls
-        self.saved += predicted.saved
+        self._record(step, lambdas, predicted)
         return predicted.combined.to(x.dtype)
+
+    def _step_at(self, sigma: float) -> int:
+        """The step whose σ is the nearest in log σ: samplers ask between the schedule's levels too, and adaptive ones
+        at levels of their own."""
+        return min(range(len(self._rows)), key=lambda i: abs(_log(self._sigmas[i]) - _log(sigma)))
+
+    def _record(self, step: int, lambdas: list[Tensor], predicted: Prediction) -> None:
+        """For a sampler of the host's: λ, KL and calls of the step, as if it went straight to the next level."""
+        now, then = self._levels[step], self._levels[step + 1]
+        kls = kl_increments(predicted.combined, predicted, now, then)
+        self.realignment.record.add(
+            step,
+            TraceStep(
+                sigma=float(now.sigma),
+                sigma_next=float(then.sigma),
+                lambdas=[batch_mean(value, predicted.combined) for value in lambdas],
+                kl_reference=kls[0],
+                kl_anchors=kls[1:],
+                model_calls=predicted.calls,
+                calls_saved=predicted.saved,
+                correction=predicted.correction,
+            ),
+        )
 
     # What the models predict.
 
     def evaluator(self, models: Models, merged: Merged) -> Evaluator:
         """A new one for this run. Raises ValueError where the run cannot have the one that was asked for."""
-        levels = [noise_level(self.guider.model_patcher, sigma) for sigma in self._sigmas]
         own = self.realignment.anchor_cfg is not None or any(self.realignment.anchor_conds)
         can_merge = not self._beside and not own
-        return self.realignment.fewer_calls(models, merged if can_merge else None, levels, len(self.used))
+        every = self.realignment.sweep is not None and self.realignment.sweep.measure_ends
+        return self.realignment.fewer_calls(models, merged if can_merge else None, self._levels, len(self.used), every)
 
-    def models(self, x: Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[Tensor | None]:
+    def models(self, x: Tensor, level: NoiseLevel, called: Sequence[Called]) -> list[Tensor | None]:
         """The evaluators' `Models`, for the question the sampler has just asked."""
-        answers = self._ask(x, [place for place, call in enumerate(called) if call])
+        answers = self._ask(x, _wanted(called))
         return [answers.get(place) for place in range(len(called))]
 
     def merged(
         self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor], called: Sequence[bool]
     ) -> tuple[Tensor, list[Tensor | None]]:
         self._merge(lambdas)
-        answers = self._ask(x, [MERGED, *(place for place, call in enumerate(called) if call)])
+        answers = self._ask(x, {MERGED: True, **_wanted(called)})
         return answers[MERGED], [answers.get(place) for place in range(len(called))]
 
-    def masked(self, model: Any, x: Tensor, sigma: Tensor, called: Sequence[bool]) -> list[Tensor | None]:
+    def masked(self, model: Any, x: Tensor, sigma: Tensor, called: Sequence[Called]) -> list[Tensor | None]:
         """`models` through the sampler's inpainting mask. model: what the host gave the sampler to call."""
-        answers = self._through_mask(model, x, sigma, [place for place, call in enumerate(called) if call])
+        answers = self._through_mask(model, x, sigma, _wanted(called))
         return [answers.get(place) for place in range(len(called))]
 
     def masked_merged(
@@ -170,14 +207,14 @@ class Run:
     ) -> tuple[Tensor, list[Tensor | None]]:
         """`merged` through the sampler's inpainting mask."""
         self._merge(lambdas)
-        answers = self._through_mask(model, x, sigma, [MERGED, *(place for place, call in enumerate(called) if call)])
+        answers = self._through_mask(model, x, sigma, {MERGED: True, **_wanted(called)})
         return answers[MERGED], [answers.get(place) for place in range(len(called))]
 
-    def _through_mask(self, model: Any, x: Tensor, sigma: Tensor, places: Sequence[int]) -> dict[int, Tensor]:
-        self._answers, self._places = None, places
+    def _through_mask(self, model: Any, x: Tensor, sigma: Tensor, wanted: dict[int, Called]) -> dict[int, Tensor]:
+        self._answers, self._wanted = None, wanted
         out = {}
         try:
-            for place in places:
+            for place in wanted:
                 self._selected = place
                 out[place] = model(x, sigma, **self._extra_args)
         finally:
@@ -188,37 +225,56 @@ class Run:
         assert self.batch is not None
         self.batch.merge([float(v) if v.ndim == 0 else v.flatten() for v in lambdas])
 
-    def lambdas_at(self, sigma: float, x: Tensor) -> list[Tensor]:
-        """λ of the anchors at a noise level: that of the step whose σ is the nearest in log σ, times the masks.
-
-        Samplers ask between the schedule's levels too, and adaptive ones at levels of their own.
-        """
-        steps = range(len(self._rows))
-        step = min(steps, key=lambda i: abs(_log(self._sigmas[i]) - _log(sigma)))
-        return self.with_masks(self._rows[step], x)
-
     def with_masks(self, row: Sequence[Lambda], x: Tensor) -> list[Tensor]:
         """One step's λ per anchor, as it broadcasts against x."""
         values = [per_element(value, x) for value in row]
-        return [value if mask is None else value * mask for value, mask in zip(values, self._masks)]
+        return [
+            v if mask is None else mask * (v.to(mask.device) if v.ndim else v) for v, mask in zip(values, self._masks)
+        ]
 
-    def _ask(self, x: Tensor, places: Sequence[int]) -> dict[int, Tensor]:
+    def _ask(self, x: Tensor, wanted: dict[int, Called]) -> dict[int, Tensor]:
+        """D of the models at these places, in the order of asking; see `Models` for what is not asked of an element."""
         executor, timestep, model_options, seed = self._question
-        out: dict[int, Tensor] = {}  # in the order of asking
+        out: dict[int, Tensor] = {}
+
+        def add(place: int, guider: Any, options: dict[str, Any]) -> None:
+            def predict(index: Tensor | slice) -> Tensor:
+                answer: Tensor = guider(_of(x, index), _of(timestep, index), options, seed)
+                return answer
+
+            answer = on_elements(wanted[place], x, predict)
+            if answer is not None:
+                out[place] = answer
+
         if self.batch is not None:
-            out = self.batch.predict([p for p in places if p not in self._beside], x, timestep, model_options, seed)
-            uncalled = self.batch.adapters.uncalled()
-            if uncalled and out:
-                raise NeedsOwnWeights(f"the model uses the weight of {uncalled[0]} outside of its layer")
-        elif 0 in places:
-            out[0] = executor(x, timestep, model_options, seed)
+            out = self._ask_batch(x, {place: call for place, call in wanted.items() if place not in self._beside})
+        elif 0 in wanted:
+            add(0, executor, model_options)
         for place, beside in self._beside.items():
-            if place in places:
-                options = carried_over(self._base[place], self._base[0], model_options)
-                out[place] = beside.guider(x, timestep, model_options=options, seed=seed)
+            if place in wanted:
+                add(place, beside.guider, carried_over(self._base[place], self._base[0], model_options))
         return out
 
-    def _with_functions(self, x: Tensor, lambdas: list[Tensor], functions: list[Any]) -> Tensor:
+    def _ask_batch(self, x: Tensor, wanted: dict[int, Called]) -> dict[int, Tensor]:
+        """Elements that need the same models are computed in one batch of the host's."""
+        assert self.batch is not None
+        _, timestep, model_options, seed = self._question
+        out: dict[int, Tensor] = {}
+        for places, index in _alike(wanted, x):
+            answers = self.batch.predict(places, _of(x, index), _of(timestep, index), model_options, seed)
+            uncalled = self.batch.adapters.uncalled()
+            if uncalled and answers:
+                raise NeedsOwnWeights(f"the model uses the weight of {uncalled[0]} outside of its layer")
+            for place, answer in answers.items():
+                if isinstance(index, slice):
+                    out[place] = answer
+                    continue
+                if place not in out:
+                    out[place] = answer.new_zeros((x.shape[0], *answer.shape[1:]))
+                out[place][index] = answer
+        return out
+
+    def _with_functions(self, x: Tensor, lambdas: list[Tensor], functions: list[Any], step: int) -> Tensor:
         """A sampler that looks behind the guidance (CFG++) added `functions`: they get the mixture of what each sees.
 
         With one model alone they are its own, as in the stock run.
@@ -226,9 +282,11 @@ class Run:
         executor, timestep, model_options, seed = self._question
         weights = realignment_weights(lambdas)
         places = [place for place, weight in enumerate(weights) if bool((weight != 0).any())]
-        self.calls += len(places)
+        wanted: dict[int, Called] = dict.fromkeys(places, True)
         if len(places) == 1 and bool((weights[places[0]] == 1).all()):
-            return self._ask(x, places)[places[0]]
+            alone = self._ask(x, wanted)
+            self._record(step, lambdas, self._predicted(alone, alone[places[0]]))
+            return alone[places[0]]
         seen: list[dict[str, Any]] = []
 
         def watch(args: dict[str, Any]) -> Tensor:
@@ -237,14 +295,19 @@ class Run:
 
         own = [fn for fn in model_options["sampler_post_cfg_function"] if not any(fn is f for f in functions)]
         self._question = (executor, timestep, {**model_options, "sampler_post_cfg_function": [*own, watch]}, seed)
-        denoised = self._ask(x, places)  # in the order of `seen`
+        denoised = self._ask(x, wanted)  # in the order of `seen`
         shares = weights[list(denoised)]
         mixed = {name: combine([args[name] for args in seen], shares) for name in ("cond_denoised", "uncond_denoised")}
         args = {**seen[0], **mixed, "model_options": model_options}
         out = combine(list(denoised.values()), shares)
+        self._record(step, lambdas, self._predicted(denoised, out))
         for function in functions:
             out = function({**args, "denoised": out})
         return out
+
+    def _predicted(self, answers: dict[int, Tensor], combined: Tensor) -> Prediction:
+        models = range(len(self.realignment.anchors) + 1)
+        return Prediction([answers.get(place) for place in models], combined, len(answers))
 
     def _resized(self, masks: list[Tensor] | None, device: torch.device) -> Tensor | None:
         """The product of the masks at the latent's size, as the host resizes noise masks; 1 on further streams."""
@@ -282,6 +345,29 @@ def _share(realignment: Realignment, guider: Any, anchors: dict[int, Anchor]) ->
     if not places:
         return None
     return Batch(guider, adapters, places, realignment.anchor_cfg, realignment.anchor_conds)
+
+
+def _wanted(called: Sequence[Called]) -> dict[int, Called]:
+    return {place: call for place, call in enumerate(called) if isinstance(call, Tensor) or call}
+
+
+def _of(tensor: Tensor, index: Tensor | slice) -> Tensor:
+    return tensor if isinstance(index, slice) else tensor[index]
+
+
+def _alike(wanted: dict[int, Called], x: Tensor) -> list[tuple[list[int], Tensor | slice]]:
+    """The batch, divided into elements that need the same models: (their places, the elements)."""
+    if not any(isinstance(call, Tensor) for call in wanted.values()):
+        return [(list(wanted), slice(None))]
+    size = x.shape[0]
+    table = [call.tolist() if isinstance(call, Tensor) else [call] * size for call in wanted.values()]
+    groups: dict[tuple[bool, ...], list[int]] = {}
+    for element in range(size):
+        groups.setdefault(tuple(row[element] for row in table), []).append(element)
+    return [
+        ([place for place, needs in zip(wanted, needed) if needs], torch.tensor(elements, device=x.device))
+        for needed, elements in groups.items()
+    ]
 
 
 def _log(sigma: float) -> float:

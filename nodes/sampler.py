@@ -13,13 +13,14 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 
-from ..realign_core import Exact, LambdaSchedule, NoiseLevel, Sample, TraceStep, check_run, realigned_sample
+from ..realign_core import Called, Exact, LambdaSchedule, NoiseLevel, Sweep, TraceStep, check_run, realigned_sample
 from .anchor import Anchor, check_mask
 from .conditioning import Conditioning
 from .fewer_calls import OFF, FewerCalls
 from .model_pair import noise_levels
 from .realignment import Realignment, schedule_rows, schedules
 from .sampler_inputs import sampler_schema
+from .sweep_run import check_batch
 
 ETA = {"ddpm": 1.0, "ddim": 0.0}
 
@@ -33,6 +34,10 @@ class Plan:
     lambdas: list[list[float]]
     etas: list[float]
     inpaint_options: dict[str, Any]
+
+    def with_eta(self, eta: float) -> list[float]:
+        """η per model where a sweep sets it: those of anchors that have another keep it."""
+        return [eta if own == self.etas[0] else own for own in self.etas]
 
 
 def plan_run(
@@ -49,6 +54,7 @@ def plan_run(
     start_at_step: int,
     end_at_step: int,
     return_with_leftover_noise: bool,
+    sweep: Sweep | None = None,
 ) -> Plan:
     """σ, λ and η of every step. Raises ValueError for a run that cannot be done, before any model call.
 
@@ -81,12 +87,22 @@ def plan_run(
         etas=[reference_eta] + [reference_eta if anchor_eta < 0 else anchor_eta] * len(anchors),
         inpaint_options=comfy.samplers.sampler_object(sampler_name).inpaint_options,
     )
-    check_run(plan.levels, plan.lambdas, plan.etas)
+    _check(plan, anchors, sweep)
     return plan
 
 
-def posterior_sampler(realignment: Realignment, plan: Plan, finished: list[Sample]) -> comfy.samplers.KSAMPLER:
-    """The host's sampler object around `realigned_sample`. The result is appended to `finished`."""
+def _check(plan: Plan, anchors: Sequence[Anchor], sweep: Sweep | None) -> None:
+    if sweep is None:
+        check_run(plan.levels, plan.lambdas, plan.etas)
+        return
+    values = torch.tensor(sweep.values)
+    swept = [[v if anchor.schedule else v * values for v, anchor in zip(row, anchors)] for row in plan.lambdas]
+    for eta in sweep.etas or (plan.etas[0],):
+        check_run(plan.levels, swept, plan.with_eta(eta))
+
+
+def posterior_sampler(realignment: Realignment, plan: Plan) -> comfy.samplers.KSAMPLER:
+    """The host's sampler object around `realigned_sample`. Its steps go to the realignment's record."""
     sigma_of = dict(zip(plan.levels, plan.sigmas))
 
     def sample_realigned(
@@ -96,11 +112,13 @@ def posterior_sampler(realignment: Realignment, plan: Plan, finished: list[Sampl
         extra_args: dict[str, Any],
         callback: Any = None,
         disable: bool | None = None,
+        noise_sampler: Any = None,
     ) -> torch.Tensor:
         s_in = x.new_ones([x.shape[0]])
         run = realignment.running  # None: one model alone is sampled throughout, and it is the one behind `model`
+        rows = realignment.rows
 
-        def models(x: torch.Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[torch.Tensor | None]:
+        def models(x: torch.Tensor, level: NoiseLevel, called: Sequence[Called]) -> list[torch.Tensor | None]:
             sigma = sigma_of[level].to(x) * s_in
             if run is None:
                 out = model(x, sigma, **extra_args)
@@ -114,23 +132,21 @@ def posterior_sampler(realignment: Realignment, plan: Plan, finished: list[Sampl
             return run.masked_merged(model, x, sigma_of[level].to(x) * s_in, lambdas, called)
 
         def report(step: int, x: torch.Tensor, denoised: torch.Tensor, record: TraceStep) -> None:
+            realignment.record.add(step, record)
             if callback is not None:
                 sigma = sigmas[step]
                 callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
-        finished.append(
-            realigned_sample(
-                Exact(models) if run is None else run.evaluator(models, merged),
-                x,
-                plan.levels,
-                plan.lambdas if run is None else [run.with_masks(row, x) for row in plan.lambdas],
-                noise=default_noise_sampler(x, seed=extra_args.get("seed")),
-                eta=plan.etas,
-                callback=report,
-                steps=trange(len(plan.levels) - 1, disable=disable),
-            )
-        )
-        return finished[-1].x
+        return realigned_sample(
+            Exact(models) if run is None else run.evaluator(models, merged),
+            x,
+            plan.levels,
+            rows if run is None else [run.with_masks(row, x) for row in rows],
+            noise=noise_sampler or default_noise_sampler(x, seed=extra_args.get("seed")),
+            eta=plan.etas if realignment.eta is None else plan.with_eta(realignment.eta),
+            callback=report,
+            steps=trange(len(plan.levels) - 1, disable=disable),
+        ).x
 
     return comfy.samplers.KSAMPLER(sample_realigned, inpaint_options=plan.inpaint_options)
 
@@ -173,7 +189,7 @@ class RealignSampler(io.ComfyNode):
         start_at_step: int = 0,
         end_at_step: int = 10000,
         return_with_leftover_noise: bool = False,
-        lambda_schedule: LambdaSchedule | None = None,
+        lambda_schedule: LambdaSchedule | Sweep | None = None,
         anchor_positive: Conditioning | None = None,
         anchor_negative: Conditioning | None = None,
         lambda_mask: torch.Tensor | None = None,
@@ -181,6 +197,9 @@ class RealignSampler(io.ComfyNode):
         calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
         check_latent(latent_image)
+        sweep = lambda_schedule if isinstance(lambda_schedule, Sweep) else None
+        if sweep is not None:
+            check_batch(latent_image["samples"].shape[0], sweep)
         anchors = anchor.all()
         realignment = Realignment(
             anchors,
@@ -189,6 +208,7 @@ class RealignSampler(io.ComfyNode):
             anchor_conds=(anchor_positive, anchor_negative),
             mask=check_mask(lambda_mask),
             fewer_calls=FewerCalls(fewer_calls, calls_per_step),
+            sweep=sweep,
         )
         realigned = realignment.attach(model)
         plan = plan_run(
@@ -204,6 +224,7 @@ class RealignSampler(io.ComfyNode):
             start_at_step=start_at_step,
             end_at_step=end_at_step,
             return_with_leftover_noise=return_with_leftover_noise,
+            sweep=sweep,
         )
         realignment.fewer_calls.check_etas(plan.etas)
         guider = comfy.samplers.CFGGuider(realigned)
@@ -212,12 +233,11 @@ class RealignSampler(io.ComfyNode):
 
         noise = Noise_RandomNoise(seed) if add_noise else Noise_EmptyNoise()
         noise.seed = seed  # also seeds the noise of the steps
-        finished: list[Sample] = []
-        sampler = posterior_sampler(realignment, plan, finished)
+        sampler = posterior_sampler(realignment, plan)
         sampled = SamplerCustomAdvanced.execute(noise, guider, sampler, plan.sigmas, latent_image)
         latent, denoised = sampled.args
 
-        trace = finished[-1].trace
+        trace = realignment.finished
         trace.info = {
             "anchors": [{"name": one.name, "beta": one.beta, "share": one.share} for one in anchors],
             "etas": plan.etas,
@@ -229,5 +249,6 @@ class RealignSampler(io.ComfyNode):
                 "scheduler": scheduler,
                 "denoise": denoise,
             },
+            **({"sweep": sweep.to_dict()} if sweep else {}),
         }
         return io.NodeOutput(latent, denoised, trace.to_json())

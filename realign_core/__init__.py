@@ -4,7 +4,7 @@ from .economy import ControlVariate, DifferenceReuse, Merged, even_span, velocit
 from .evaluation import Called, Evaluator, Exact, Models, Prediction, combine, on_elements, separate
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
-from .sampling import Sample, check_run, gaussian_noise, kl_increments, per_element, realigned_sample
+from .sampling import Sample, batch_mean, check_run, gaussian_noise, kl_increments, per_element, realigned_sample
 from .schedule import LambdaSchedule
 from .sweep import Cell, Sweep, even_values, lambdas_for_betas, listed_values
 from .trace import Trace, TraceStep
@@ -27,6 +27,7 @@ __all__ = [
     "Sweep",
     "Trace",
     "TraceStep",
+    "batch_mean",
     "check_run",
     "combine",
     "even_span",

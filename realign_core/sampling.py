@@ -157,7 +157,7 @@ def realigned_sample(
         record = TraceStep(
             sigma=float(now.sigma),
             sigma_next=float(then.sigma),
-            lambdas=[_batch_mean(value, x) for value in lam],
+            lambdas=[batch_mean(value, x) for value in lam],
             kl_reference=kls[0],
             kl_anchors=kls[1:],
             model_calls=predicted.calls,
@@ -209,6 +209,6 @@ def kl_increments(combined: Tensor, predicted: Prediction, now: NoiseLevel, then
     return out
 
 
-def _batch_mean(value: Tensor, x: Tensor) -> Tensor:
+def batch_mean(value: Tensor, x: Tensor) -> Tensor:
     """λ per batch element, (B,): the mean over a map's pixels."""
     return value.expand(x.shape[0], *value.shape[1:]).flatten(1).mean(1) if value.ndim else value.expand(x.shape[0])

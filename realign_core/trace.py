@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,11 +38,27 @@ def _numbers(values: Tensor | None) -> list[float | None] | None:
     return [v if math.isfinite(v) else None for v in values.tolist()]  # JSON has no NaN
 
 
-def _joined(values: Sequence[Tensor | None], steps: Sequence[TraceStep], order: Tensor) -> Tensor:
-    """Each run's values, on the CPU, in the whole batch's order; NaN for a run that has none."""
-    sizes = [step.lambdas[0].shape[0] for step in steps]
-    parts = [torch.full((n,), math.nan) if v is None else v.float().cpu() for v, n in zip(values, sizes)]
-    return torch.cat(parts)[order]
+def _joined(steps: Sequence[tuple[int, TraceStep | None]], order: Tensor) -> TraceStep:
+    """One step of the whole batch, on the CPU. steps: the number of elements of each run, and its step."""
+    there = [(size, step) for size, step in steps if step is not None]
+    first, total = there[0][1], sum(size for size, _ in there)
+    anchors = range(len(first.lambdas))
+
+    def column(get: Callable[[TraceStep], Tensor | None]) -> Tensor:
+        found = [(size, None if step is None else get(step)) for size, step in steps]
+        parts = [torch.full((size,), math.nan) if v is None else v.float().cpu() for size, v in found]
+        return torch.cat(parts)[order]
+
+    return TraceStep(
+        sigma=first.sigma,
+        sigma_next=first.sigma_next,
+        lambdas=[column(lambda step, k=k: step.lambdas[k]) for k in anchors],  # type: ignore[misc]
+        kl_reference=column(lambda step: step.kl_reference),
+        kl_anchors=[column(lambda step, k=k: step.kl_anchors[k]) for k in anchors],  # type: ignore[misc]
+        model_calls=sum(size * step.model_calls for size, step in there) / total,
+        calls_saved=sum(size * step.calls_saved for size, step in there) / total,
+        correction=max((step.correction for _, step in there if step.correction is not None), default=None),
+    )
 
 
 @dataclass
@@ -80,30 +96,16 @@ class Trace:
 
     @classmethod
     def join(cls, parts: Sequence[tuple[Sequence[int], Trace]]) -> Trace:
-        """One trace of runs that took the same steps, each with some elements of a whole batch: (which, its trace).
+        """One trace of runs over the same levels, each with some elements of a whole batch: (which, its trace).
 
-        model_calls and calls_saved are those per element, on average. Raises ValueError where the steps differ.
+        A step that a run did not record is NaN for its elements. model_calls and calls_saved are those per element, on
+        average over the runs that recorded the step.
         """
-        if len({len(trace.steps) for _, trace in parts}) > 1:
-            raise ValueError("runs of different length cannot be joined into one trace")
-        places = [place for which, _ in parts for place in which]
-        order = torch.tensor(places).argsort()
-        sizes = [len(which) / len(places) for which, _ in parts]
+        order = torch.tensor([place for which, _ in parts for place in which]).argsort()
         joined = cls(info=dict(parts[0][1].info))
-        for steps in zip(*(trace.steps for _, trace in parts)):
-            corrections = [step.correction for step in steps if step.correction is not None]
-            joined.steps.append(
-                TraceStep(
-                    sigma=steps[0].sigma,
-                    sigma_next=steps[0].sigma_next,
-                    lambdas=[_joined(values, steps, order) for values in zip(*(step.lambdas for step in steps))],
-                    kl_reference=_joined([step.kl_reference for step in steps], steps, order),
-                    kl_anchors=[_joined(values, steps, order) for values in zip(*(step.kl_anchors for step in steps))],
-                    model_calls=sum(size * step.model_calls for size, step in zip(sizes, steps)),
-                    calls_saved=sum(size * step.calls_saved for size, step in zip(sizes, steps)),
-                    correction=max(corrections, default=None),
-                )
-            )
+        for i in range(max(len(trace.steps) for _, trace in parts)):
+            steps = [(len(which), trace.steps[i] if i < len(trace.steps) else None) for which, trace in parts]
+            joined.steps.append(_joined(steps, order))
         return joined
 
     def to_dict(self) -> dict[str, Any]:

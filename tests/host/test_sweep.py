@@ -1,0 +1,326 @@
+"""A λ sweep: each picture of the batch is the run of its own λ, seed, cfg and η, however the batch is divided."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import comfy.samplers
+import pytest
+import tiny_models
+import torch
+from comfy.nested_tensor import NestedTensor
+from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise
+from host_runs import conds_of, distance, realign, realign_guider, sampled
+from realign.nodes import sweep_run
+from realign.nodes.anchor import Anchor
+from realign.nodes.guider import RealignModel
+from realign.nodes.sweep import RealignSweep
+from realign.realign_core import LambdaSchedule, Sweep
+from test_adapters import ADAPTERS, Calls, patched
+from test_guider import SAMPLERS
+from test_nested_and_control_lora import two_stream_model
+
+import nodes as host
+
+LAMBDAS = (0.0, 0.4, 1.0, 1.5)
+TOLERANCE = 1e-4  # of the latent's standard deviation
+
+
+def sweep_of(latent, lambdas=LAMBDAS, **options):
+    """(LATENT, sweep) of the λ Sweep node."""
+    text = ", ".join(f"{value:g}" for value in lambdas)
+    given = {"start": 0.0, "end": 1.0, "count": 2, "seeds": 1, "rows": "seed", "row_values": "", **options}
+    return RealignSweep.execute(latent=latent, values="list", listed=text, **given).args
+
+
+def element(latent, i, images=1):
+    return {"samples": latent["samples"][i : i + images]}
+
+
+def assert_each_is_its_own(swept, singles):
+    """swept: LATENT. singles: a LATENT per element; they must differ from each other, too."""
+    assert swept["samples"].shape[0] == len(singles)
+    for i, single in enumerate(singles):
+        assert distance(element(swept, i), single) <= TOLERANCE, i
+    assert all(distance(a, b) > 0.02 for a, b in pairwise(singles))
+
+
+def assert_near(ours, theirs):
+    """KL per element; None where it is not known."""
+    assert [value is None for value in ours] == [value is None for value in theirs]
+    known = [(a, b) for a, b in zip(ours, theirs, strict=True) if b is not None]
+    assert [a for a, _ in known] == pytest.approx([b for _, b in known], rel=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("kind", ["sd15", "sd3"])
+def test_sampler_with_a_full_anchor(models, kind, sampler):
+    pair, conds, latent = models(kind), conds_of(kind), tiny_models.latent(kind)
+    batch, sweep = sweep_of(latent)
+    with Calls(pair[0]) as reference, Calls(pair[1]) as anchor:
+        swept, denoised, trace = realign(pair, *conds, batch, 0.9, sampler=sampler, lambda_schedule=sweep)
+    assert sum(reference) == sum(anchor) == 4 * 2 * 3  # steps, cfg, three of four elements each
+    singles = [realign(pair, *conds, latent, lam, sampler=sampler) for lam in LAMBDAS]
+    assert_each_is_its_own(swept, [single[0] for single in singles])
+    assert_each_is_its_own(denoised, [single[1] for single in singles])
+    trace, singles = json.loads(trace), [json.loads(single[2]) for single in singles]
+    assert trace["model_calls"] == pytest.approx(sum(single["model_calls"] for single in singles) / len(singles))
+    assert_near(trace["kl_reference"], [single["kl_reference"][0] for single in singles])
+    assert_near(trace["kl_anchors"][0], [single["kl_anchors"][0][0] for single in singles])
+    assert [cell["value"] for cell in trace["sweep"]["cells"]] == list(LAMBDAS)
+
+
+def test_sampler_with_a_lora_anchor(models, tiny):
+    reference, conds, latent = models("sd15")[0], conds_of("sd15"), tiny_models.latent("sd15")
+    pair = (reference, patched(reference, ADAPTERS["lora"](tiny, "sd15")))
+    batch, sweep = sweep_of(latent)
+    with Calls(reference) as rows:
+        swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
+    assert sum(rows) == 4 * 2 * (1 + 2 + 1 + 2)  # steps, cfg; λ 0 and 1 need one model
+    assert_each_is_its_own(swept, [realign(pair, *conds, latent, lam)[0] for lam in LAMBDAS])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_guider_with_every_sampler(models, sampler):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    sigmas = [0.6, 0.4, 0.0] if sampler == "dpm_adaptive" else [2.0, 0.9, 0.4, 0.0]
+    run = dict(sampler=sampler, sigmas=torch.tensor(sigmas))
+    batch, sweep = sweep_of(latent, (0.0, 0.5, 1.4), seeds=2)
+    swept = sampled(realign_guider(pair, *conds, 9.0, lambda_schedule=sweep), batch, **run)
+    guiders = [realign_guider(pair, *conds, lam) for lam in (0.0, 0.5, 1.4)]
+    assert_each_is_its_own(
+        swept, [sampled(guider, latent, seed=seed, **run) for seed in (42, 43) for guider in guiders]
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
+def test_chunks_give_the_same_pictures(models, batch_size):
+    pair, conds = models("sd15"), conds_of("sd15")
+    batch, sweep = sweep_of(tiny_models.latent("sd15"), seeds=2)
+    whole = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)
+    _, divided = sweep_of(tiny_models.latent("sd15"), seeds=2, batch_size=batch_size)
+    parts = realign(pair, *conds, batch, 0.5, lambda_schedule=divided)
+    assert distance(parts[0], whole[0]) <= TOLERANCE
+    assert distance(parts[1], whole[1]) <= TOLERANCE
+    ours, theirs = json.loads(parts[2]), json.loads(whole[2])
+    assert_near(ours["kl_reference"], theirs["kl_reference"])
+    assert ours["model_calls"] == pytest.approx(theirs["model_calls"])
+
+
+def test_a_batch_that_does_not_fit_is_divided_by_the_hosts_own_estimate(models, monkeypatch):
+    pair, conds = models("sd15"), conds_of("sd15")
+    batch, sweep = sweep_of(tiny_models.latent("sd15"))
+    shape = tuple(batch["samples"].shape)
+    need = pair[0].memory_required([2, *shape[1:]]) * sweep_run.MEMORY_MARGIN
+    for free, largest in ((need * 1.01, 2), (0.0, 1)):
+        monkeypatch.setattr(sweep_run, "free_memory", lambda patchers, free=free: free)
+        with Calls(pair[0]) as rows:
+            realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)
+        assert max(rows) == 2 * largest  # with cfg
+
+
+def test_rows_of_seeds_are_the_runs_of_those_seeds(models):
+    """The same seeds in the stock KSampler give the same starting noise: λ = 0 is that run."""
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    batch, sweep = sweep_of(latent, (0.0, 0.5), seeds=3)
+    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
+    stock = [host.common_ksampler(pair[0], 42 + i, 4, 7.0, "ddpm", "normal", *conds, latent)[0] for i in range(3)]
+    for row in range(3):
+        assert distance(element(swept, 2 * row), stock[row]) <= TOLERANCE
+
+
+def test_every_image_of_a_batch_gets_a_row(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15", 3, seed=8)
+    mask = torch.zeros(3, 64, 64)
+    for i in range(3):
+        mask[i, 16 * i :] = 1
+    latent["noise_mask"] = mask
+    options = dict(denoise=0.8)
+    batch, sweep = sweep_of(latent, (0.0, 0.6))
+    for size in (0, 3):
+        _, sweep = sweep_of(latent, (0.0, 0.6), batch_size=size)
+        swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **options)[0]
+        singles = [realign(pair, *conds, latent, lam, **options)[0] for lam in (0.0, 0.6)]
+        assert_each_is_its_own(swept, [element(singles[column], image) for image in range(3) for column in (0, 1)])
+
+
+def test_rows_of_cfg_and_eta(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    batch, sweep = sweep_of(latent, (0.3, 1.2), rows="cfg", row_values="1, 4", seeds=2)
+    for runner in (
+        lambda lat, **o: realign(pair, *conds, lat, 0.5, **o)[0],
+        lambda lat, **o: sampled(realign_guider(pair, *conds, 0.5, **o), lat, sampler="dpmpp_2m_sde"),
+    ):
+        swept = runner(batch, lambda_schedule=sweep)
+        for row, cfg in ((0, 1.0), (2, 4.0)):
+            for column, lam in enumerate((0.3, 1.2)):
+                single = runner(latent, cfg=cfg, lambda_schedule=LambdaSchedule(start=lam))
+                assert distance(element(swept, 2 * row + column), single) <= TOLERANCE
+    batch, sweep = sweep_of(latent, (0.3, 1.2), rows="η", row_values="0, 0.5, 1")
+    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
+    singles = [realign(pair, *conds, latent, lam, eta=eta)[0] for eta in (0.0, 0.5, 1.0) for lam in (0.3, 1.2)]
+    assert_each_is_its_own(swept, singles)
+
+
+def test_a_schedule_is_multiplied(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    ramp = LambdaSchedule(shape="linear", start=0.2, end=1.0)
+    batch, sweep = sweep_of(latent, (0.5, 2.0), lambda_schedule=ramp)
+    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
+    scaled = [LambdaSchedule(shape="linear", start=0.2, end=1.0, scale=scale) for scale in (0.5, 2.0)]
+    assert_each_is_its_own(swept, [realign(pair, *conds, latent, 0.5, lambda_schedule=s)[0] for s in scaled])
+
+
+def test_an_anchor_with_a_schedule_of_its_own_is_not_swept(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    own = Anchor(pair[1], "own", schedule=LambdaSchedule(start=0.7))
+    batch, sweep = sweep_of(latent, (0.1, 1.1))
+    swept = realign((pair[0], own), *conds, batch, 0.5, lambda_schedule=sweep)[0]
+    want = realign(pair, *conds, latent, 0.7)[0]
+    assert all(distance(element(swept, i), want) <= TOLERANCE for i in (0, 1))
+
+
+def test_a_mask_goes_with_the_sweep(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    mask = torch.zeros(1, 8, 8)
+    mask[..., :4] = 1
+    batch, sweep = sweep_of(latent, (0.0, 1.0, 1.3))
+    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, lambda_mask=mask)[0]
+    singles = [realign(pair, *conds, latent, lam, lambda_mask=mask)[0] for lam in (0.0, 1.0, 1.3)]
+    assert_each_is_its_own(swept, singles)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_inpainting(models, sampler):
+    """The host's ddim draws noise of its own over the mask."""
+    pair, conds = models("sd15"), conds_of("sd15")
+    latent = {**tiny_models.latent("sd15", seed=3), "noise_mask": torch.zeros(1, 64, 64)}
+    latent["noise_mask"][:, 20:] = 1
+    batch, sweep = sweep_of(latent)
+    swept = realign(pair, *conds, batch, 0.5, sampler=sampler, lambda_schedule=sweep)[0]
+    assert_each_is_its_own(swept, [realign(pair, *conds, latent, lam, sampler=sampler)[0] for lam in LAMBDAS])
+
+
+def test_realign_model_in_the_stock_ksampler(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    batch, sweep = sweep_of(latent, seeds=2)
+    settings = (5, 4.0, "dpmpp_sde", "karras")
+
+    def run(lambda_, latent, seed, **options):
+        model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), lambda_, **options).args[0]
+        return host.common_ksampler(model, seed, *settings, *conds, latent)[0]
+
+    swept = run(0.5, batch, 42, lambda_schedule=sweep)
+    assert_each_is_its_own(swept, [run(lam, latent, seed) for seed in (42, 43) for lam in LAMBDAS])
+
+
+def test_nested_latents(models):
+    """Video and audio in one latent: each element keeps its own of both."""
+    pair = [two_stream_model(seed) for seed in (1, 2)]
+    conds = [[[torch.zeros(1, 1, 1), {}]]] * 2
+    latent = {"samples": NestedTensor([torch.zeros(1, 4, 3, 8, 8), torch.zeros(1, 2, 16)])}
+    batch, sweep = sweep_of(latent, (0.0, 0.5, 1.2), seeds=2)
+    for size in (0, 2):
+        _, sweep = sweep_of(latent, (0.0, 0.5, 1.2), seeds=2, batch_size=size)
+        swept = sampled(realign_guider(pair, *conds, 0.5, lambda_schedule=sweep), batch)["samples"].unbind()
+        for row in range(2):
+            for column, lam in enumerate((0.0, 0.5, 1.2)):
+                single = sampled(realign_guider(pair, *conds, lam), latent, seed=42 + row)["samples"].unbind()
+                for ours, theirs in zip(swept, single, strict=True):
+                    assert (ours[3 * row + column] - theirs[0]).abs().max() <= TOLERANCE * theirs.std()
+
+
+def test_every_kl_is_known_on_request(models):
+    pair, conds = models("sd15"), conds_of("sd15")
+    batch, sweep = sweep_of(tiny_models.latent("sd15"), (0.0, 0.5, 1.0))
+    plain = json.loads(realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[2])
+    assert plain["kl_reference"][0] == 0
+    assert plain["kl_reference"][2] is None
+    batch, sweep = sweep_of(tiny_models.latent("sd15"), (0.0, 0.5, 1.0), measure_ends=True)
+    for size in (0, 1):
+        _, sweep = sweep_of(tiny_models.latent("sd15"), (0.0, 0.5, 1.0), measure_ends=True, batch_size=size)
+        measured = json.loads(realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[2])
+        assert measured["kl_reference"][0] == 0
+        assert 0 < measured["kl_reference"][1] < measured["kl_reference"][2]
+        assert measured["kl_anchors"][0][0] > measured["kl_anchors"][0][1] > measured["kl_anchors"][0][2] == 0
+
+
+def test_the_host_is_left_as_it_was(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    before = sampled(realign_guider(pair, *conds, 0.0), latent)
+    batch, sweep = sweep_of(latent, rows="cfg", row_values="2, 5")
+    guider = realign_guider(pair, *conds, 0.5, cfg=3.0, lambda_schedule=sweep)
+    first = sampled(guider, batch)
+    assert guider.cfg == 3.0
+    assert torch.equal(sampled(guider, batch)["samples"], first["samples"])
+    assert torch.equal(sampled(realign_guider(pair, *conds, 0.0), latent)["samples"], before["samples"])
+
+
+def test_progress_counts_the_whole(models):
+    pair, conds = models("sd15"), conds_of("sd15")
+    batch, sweep = sweep_of(tiny_models.latent("sd15"), batch_size=3)
+    guider = realign_guider(pair, *conds, 0.5, lambda_schedule=sweep)
+    seen = []
+    noise = torch.randn(1, *batch["samples"].shape[1:]).expand_as(batch["samples"])
+    sigmas = torch.tensor([2.0, 1.0, 0.5, 0.0])
+    guider.sample(
+        noise,
+        batch["samples"],
+        comfy.samplers.sampler_object("euler"),
+        sigmas,
+        callback=lambda step, x0, x, total: seen.append((step, total, tuple(x0.shape), tuple(x.shape))),
+        seed=1,
+    )
+    shape = tuple(batch["samples"].shape)
+    assert seen == [(i, 6, shape, shape) for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(rows="cfg", row_values=""), "list of cfg is empty"),
+        (dict(rows="η", row_values="2"), "η must be"),
+        (dict(lambdas=()), "list of λ is empty"),
+    ],
+)
+def test_the_node_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        sweep_of(tiny_models.latent("sd15"), **options)
+
+
+def test_sampler_and_guider_refuse(models):
+    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    batch, sweep = sweep_of(latent)
+    with pytest.raises(ValueError, match="4 pictures, but the latent image holds 1"):
+        realign(pair, *conds, latent, 0.5, lambda_schedule=sweep)
+    with pytest.raises(ValueError, match="4 pictures, but the latent image holds 1"):
+        sampled(realign_guider(pair, *conds, 0.5, lambda_schedule=sweep), latent)
+    _, etas = sweep_of(latent, rows="η", row_values="0, 1")
+    with pytest.raises(ValueError, match="Only Realign Sampler"):
+        realign_guider(pair, *conds, 0.5, lambda_schedule=etas)
+    with pytest.raises(ValueError, match="largest λ"):
+        realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, eta=0.2, anchor_eta=0.9)
+    with pytest.raises(ValueError, match="known β"):
+        RealignSweep.execute(latent, "target β", 0.0, 1.0, 3, "100", 1, "seed", "")
+
+
+def test_target_betas_are_lambdas(models):
+    anchor = Anchor(models("sd15")[1], "anchor", beta=2000.0)
+    latent = tiny_models.latent("sd15")
+    sweep = RealignSweep.execute(
+        latent, "target β", 0.0, 1.0, 3, "4000, 2000, 1000", 1, "seed", "", anchor=anchor
+    ).args[1]
+    assert sweep == Sweep((0.5, 1.0, 2.0))
+
+
+def test_rows_of_seeds_need_noise_that_comes_from_a_seed(models):
+    pair, conds = models("sd15"), conds_of("sd15")
+    batch, sweep = sweep_of(tiny_models.latent("sd15"), seeds=2)
+    guider = realign_guider(pair, *conds, 0.5, lambda_schedule=sweep)
+    sigmas, euler = torch.tensor([2.0, 1.0, 0.0]), comfy.samplers.sampler_object("euler")
+    with pytest.raises(ValueError, match="RandomNoise"):
+        guider.sample(torch.rand_like(batch["samples"]), batch["samples"], euler, sigmas, seed=1)
+    none = Noise_EmptyNoise().generate_noise(batch)
+    out = guider.sample(none, batch["samples"], comfy.samplers.sampler_object("euler_ancestral"), sigmas, seed=1)
+    assert (out[0] - out[4]).abs().max() > 0.01  # the steps' noise differs
