@@ -62,7 +62,9 @@ class Progress:
 
         def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
             done, last = number * total + min(step, total - 1), step + 1 >= total
-            self.callback(done, *self._in_whole(places, x0, x), count * total)
+            whole = self._in_whole(places, x0, x)
+            if self.bar is None or done + 1 == count * total:  # its preview of one picture would replace the strip
+                self.callback(done, *whole, count * total)
             self._say(done, count * total, last)
             self._draw(places, x0, done, count * total, last)
 
@@ -109,9 +111,9 @@ class Progress:
         if self.bar is None or self.strip is None:
             return
         if not must and self.drawing > SHARE * (began - self.began):
+            self.bar.update_absolute(step + 1, total)
             return
-        images = self._pictures(x0)
-        self.strip.show(places, images)
+        self.strip.show(places, self._pictures(x0))
         self.bar.update_absolute(step + 1, total, ("JPEG", self.strip.picture(), None))
         self.drawing += time.perf_counter() - began
 
