@@ -96,7 +96,21 @@ class Realignment:
                 )
         clone = reference.clone()
         clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, self._outer_sample)
+        clone.set_attachments(KEY, self)
         return clone
+
+    @staticmethod
+    def behind(patcher: ModelPatcher) -> Realignment | None:
+        """What `attach` put on this MODEL, or on the one it was cloned from."""
+        found: Realignment | None = patcher.get_attachment(KEY)
+        return found
+
+    def trace(self, **settings: Any) -> Trace:
+        """Of the last whole run, with what is known of it."""
+        anchors = [{"name": one.name, "beta": one.beta, "share": one.share} for one in self.anchors]
+        sweep = {"sweep": self.sweep.to_dict()} if self.sweep else {}
+        self.finished.info = {"anchors": anchors, **settings, **sweep}
+        return self.finished
 
     def masks(self, anchor: Anchor) -> list[Tensor]:
         return [mask for mask in (self.mask, anchor.mask) if mask is not None]

@@ -237,18 +237,13 @@ class RealignSampler(io.ComfyNode):
         sampled = SamplerCustomAdvanced.execute(noise, guider, sampler, plan.sigmas, latent_image)
         latent, denoised = sampled.args
 
-        trace = realignment.finished
-        trace.info = {
-            "anchors": [{"name": one.name, "beta": one.beta, "share": one.share} for one in anchors],
-            "etas": plan.etas,
-            "settings": {
-                "seed": seed,
-                "steps": steps,
-                "cfg": cfg,
-                "sampler_name": sampler_name,
-                "scheduler": scheduler,
-                "denoise": denoise,
-            },
-            **({"sweep": sweep.to_dict()} if sweep else {}),
+        settings = {
+            "seed": seed,
+            "steps": steps,
+            "cfg": cfg,
+            "sampler_name": sampler_name,
+            "scheduler": scheduler,
+            "denoise": denoise,
         }
+        trace = realignment.trace(etas=plan.etas, settings=settings)
         return io.NodeOutput(latent, denoised, trace.to_json())

@@ -14,7 +14,7 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise
 from host_runs import conds_of, distance, realign, realign_guider, sampled
 from realign.nodes import sweep_run
 from realign.nodes.anchor import Anchor
-from realign.nodes.guider import RealignModel
+from realign.nodes.guider import RealignModel, RealignTrace
 from realign.nodes.sweep import RealignSweep
 from realign.realign_core import LambdaSchedule, Sweep
 from test_adapters import ADAPTERS, Calls, patched
@@ -244,6 +244,23 @@ def test_every_kl_is_known_on_request(models):
         assert measured["kl_reference"][0] == 0
         assert 0 < measured["kl_reference"][1] < measured["kl_reference"][2]
         assert measured["kl_anchors"][0][0] > measured["kl_anchors"][0][1] > measured["kl_anchors"][0][2] == 0
+
+
+def test_the_trace_of_a_guided_run(models):
+    """The guider's KL with ddim is the sampler's own: it takes the same steps."""
+    pair, conds = models("sd15"), conds_of("sd15")
+    batch, sweep = sweep_of(tiny_models.latent("sd15"), seeds=2, batch_size=3)
+    guider = realign_guider(pair, *conds, 0.5, lambda_schedule=sweep)
+    latent = sampled(guider, batch, sampler="ddim")
+    same, trace = RealignTrace.execute(latent, guider=guider).args
+    ours = json.loads(trace)
+    theirs = json.loads(realign(pair, *conds, batch, 0.5, sampler="ddim", lambda_schedule=sweep)[2])
+    assert same is latent
+    assert_near(ours["kl_reference"], theirs["kl_reference"])
+    assert ours["model_calls"] == pytest.approx(theirs["model_calls"])
+    assert ours["sweep"] == theirs["sweep"]
+    with pytest.raises(ValueError, match="Connect the Realign Guider"):
+        RealignTrace.execute(latent, model=pair[0])
 
 
 def test_the_host_is_left_as_it_was(models):
