@@ -44,7 +44,7 @@ def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, An
     from realign.nodes.low_rank import factorise
 
     if kind == "demo":
-        reference, anchor, positive, negative, _ = RealignDemoModels.execute("heart", "any", "any").args
+        reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "any", "any").args
         difference, _ = factorise(reference, anchor.patcher, 4096)  # more than any layer has: kept whole
         latent = {"samples": torch.zeros(4, 3, 64, 64)}
         return reference, lora_clone(reference, difference, 1.0, "demo")[0], positive, negative, latent

@@ -140,7 +140,7 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
     from realign.nodes.demo import RealignDemoModels
     from realign.nodes.load_anchor import LoadAnchorModel, low_rank_clone
 
-    reference, anchor, positive, negative, _ = RealignDemoModels.execute("heart", "red", "any").args
+    reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "red", "any").args
     loaded = {}
     for kind in anchors:
         if kind == LORA:

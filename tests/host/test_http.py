@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import struct
 import sys
+from typing import NamedTuple
 
 import aiohttp
 import pytest
 from conftest import PACK
+from PIL import Image
 
 sys.path.insert(0, str(PACK / "tools"))
 from host_process import Host, HostError
 from workflow_api import to_api
 
 STEPS = 4
-PREVIEW_WITH_METADATA = 4  # server.py, BinaryEventTypes
+TEXT, PREVIEW_WITH_METADATA = 3, 4  # server.py, BinaryEventTypes
 
 
 @pytest.fixture(scope="module")
@@ -67,33 +70,61 @@ def test_demo_graph_runs_and_gives_a_trace(server, graph):
 
 def test_one_progress_tick_and_one_preview_per_step(server, graph):
     inputs_of(graph, "RealignSampler")["seed"] = 12345  # not from the cache of another test
-    ticks, previews = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler")))
-    assert ticks == [(i, STEPS) for i in range(1, STEPS + 1)]
-    assert previews == STEPS
+    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler")))
+    assert seen.ticks == [(i, STEPS) for i in range(1, STEPS + 1)]
+    assert len(seen.previews) == STEPS
+    assert seen.texts[-1].startswith(f"step {STEPS}/{STEPS} · λ 0.5 (β 1000) · KL ")
+
+
+def test_a_sweep_shows_one_progress_and_the_strip_of_its_pictures(server, graph):
+    sweep = {"latent": inputs_of(graph, "RealignSampler")["latent_image"], "values": "list", "listed": "0, 0.5, 1, 2"}
+    sweep |= {"start": 0, "end": 1, "count": 2, "seeds": 2, "rows": "seed", "row_values": "", "batch_size": 4}
+    graph["sweep"] = {"class_type": "RealignSweep", "inputs": sweep}
+    inputs_of(graph, "EmptyLatentImage")["batch_size"] = 1
+    inputs_of(graph, "RealignSampler").update(latent_image=["sweep", 0], lambda_schedule=["sweep", 1], seed=31)
+    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler")))
+    done = [tick for tick in seen.ticks if tick[1] == 2 * STEPS]  # two parts of four pictures
+    assert sorted(set(done)) == [(i, 2 * STEPS) for i in range(1, 2 * STEPS + 1)]
+    strips = [size for size in seen.previews if size[0] > size[1] + 100]
+    assert len(strips) >= 3  # the first step's, and each part's last
+    assert len(seen.previews) == len(strips) + 1  # the host's own, of one picture, at the very end
+    assert seen.previews[-1] == strips[-1]
+    assert seen.texts[-1].startswith("step 8/8 · 4 λ from 0 to 2 · KL ")
+    assert seen.texts[-1].endswith("model calls")
+
+
+class Watched(NamedTuple):
+    """Of one node: progress as (done, total), the sizes of its previews, and its lines of text."""
+
+    ticks: list
+    previews: list
+    texts: list
 
 
 async def watch(server, graph, node_id):
-    """Progress of one node as (done, total), and the number of preview pictures, until the graph has run."""
-    ticks, previews = [], 0
+    """What the host tells of a node until the graph has run."""
+    seen = Watched([], [], [])
     url = server.url.replace("http", "ws") + "/ws?clientId=watcher"
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
         await asyncio.to_thread(server.queue, graph, "watcher")
         async for message in socket:
             if message.type == aiohttp.WSMsgType.BINARY:
-                (kind,) = struct.unpack(">I", message.data[:4])
-                if kind == PREVIEW_WITH_METADATA:
-                    (length,) = struct.unpack(">I", message.data[4:8])
-                    previews += json.loads(message.data[8 : 8 + length])["node_id"] == node_id
+                kind, length = struct.unpack(">II", message.data[:8])
+                head, body = message.data[8 : 8 + length], message.data[8 + length :]
+                if kind == PREVIEW_WITH_METADATA and json.loads(head)["node_id"] == node_id:
+                    seen.previews.append(Image.open(io.BytesIO(body)).size)
+                if kind == TEXT and head.decode() == node_id:
+                    seen.texts.append(body.decode())
                 continue
             event = json.loads(message.data)
             data = event["data"]
             if event["type"] == "progress" and data["node"] == node_id:
-                ticks.append((data["value"], data["max"]))
+                seen.ticks.append((data["value"], data["max"]))
             if event["type"] == "execution_error":
                 raise AssertionError(data["exception_message"])
             if event["type"] == "executing" and data["node"] is None:
-                return ticks, previews
+                return seen
 
 
 @pytest.mark.parametrize(
@@ -142,10 +173,6 @@ def decoded(decode):
 
 def picture(server, graph):
     """The bytes of the first picture's pixels."""
-    import io
-
-    from PIL import Image
-
     graph = {k: v for k, v in graph.items() if v["class_type"] not in ("RealignSampler", "PreviewAny")}
     name = server.run(graph)[id_of(graph, "SaveImage")]["images"][0]
     data = server.get_bytes(f"/view?filename={name['filename']}&subfolder={name['subfolder']}&type={name['type']}")
@@ -159,9 +186,10 @@ def test_every_sampler_graph_runs(server):
     inputs_of(graph, "BasicScheduler")["steps"] = inputs_of(graph, "KSampler")["steps"] = STEPS
     for kind in ("SamplerCustomAdvanced", "KSampler"):
         inputs_of(graph, "RandomNoise")["noise_seed"] = inputs_of(graph, "KSampler")["seed"] = len(kind)
-        ticks, previews = asyncio.run(watch(server, graph, id_of(graph, kind)))
-        assert [done for done, total in ticks if total == STEPS][-STEPS:] == list(range(1, STEPS + 1))
-        assert previews == STEPS
+        seen = asyncio.run(watch(server, graph, id_of(graph, kind)))
+        assert [done for done, total in seen.ticks if total == STEPS][-STEPS:] == list(range(1, STEPS + 1))
+        assert len(seen.previews) == STEPS
+        assert seen.texts[-1].startswith(f"step {STEPS}/{STEPS} · λ ")
     outputs = server.run(graph)
     saved = [output["images"] for output in outputs.values() if output and "images" in output]
     assert [len(images) for images in saved] == [4, 4]
