@@ -5,10 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .anchor import RealignAddAnchor, RealignAnchorFromModel, RealignAnchorLambda
+from .compare import RealignCompare
 from .demo import RealignDemoModels
-from .guider import RealignGuider, RealignModel
+from .grid import RealignGrid
+from .guider import RealignGuider, RealignModel, RealignTrace
 from .lambda_schedule import LambdaSchedule
 from .load_anchor import LoadAnchorModel
+from .report import RealignReport
 from .sampler import RealignSampler
 from .sweep import RealignSweep
 
@@ -21,7 +24,11 @@ NODES: list[type[io.ComfyNode]] = [
     RealignSampler,
     RealignGuider,
     RealignModel,
+    RealignTrace,
     RealignSweep,
+    RealignCompare,
+    RealignGrid,
+    RealignReport,
     RealignDemoModels,
 ]
 

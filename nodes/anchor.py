@@ -9,7 +9,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..realign_core import LambdaSchedule
+from ..realign_core import LambdaSchedule, Sweep
 from .adapters import AdapterCache
 from .model_pair import with_own_weights
 from .types import CATEGORY, AnchorType, LambdaType
@@ -148,8 +148,13 @@ class RealignAnchorLambda(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, anchor: Anchor, lambda_schedule: LambdaSchedule | None = None, mask: torch.Tensor | None = None
+        cls, anchor: Anchor, lambda_schedule: LambdaSchedule | Sweep | None = None, mask: torch.Tensor | None = None
     ) -> io.NodeOutput:
+        if isinstance(lambda_schedule, Sweep):
+            raise ValueError(
+                "A λ sweep belongs to the sampler: connect it to its λ schedule, and a λ Schedule here. The sweep then "
+                "goes over the anchors that have no schedule of their own."
+            )
         own = {"schedule": lambda_schedule, "mask": check_mask(mask)}
         changes = {name: value for name, value in own.items() if value is not None}
         parts = [replace(one, others=(), **changes) for one in anchor.all()]

@@ -15,6 +15,7 @@ from .anchor import Anchor
 from .beta import beta_from_metadata
 from .conditioning import Conditioning
 from .demo_model import CAPTION, REFERENCE_TOKENS, TOKEN_DIM, VOCABULARY, build_model, caption_ids
+from .page import SHOWS, beta_shown
 from .types import CATEGORY, AnchorType
 
 FOLDER = Path(__file__).resolve().parent.parent / "demo"
@@ -59,7 +60,9 @@ class RealignDemoModels(io.ComfyNode):
                 io.Conditioning.Output(display_name="positive", tooltip="The caption chosen above."),
                 io.Conditioning.Output(display_name="negative", tooltip="The empty caption: any shape, any colour."),
                 io.Vae.Output(display_name="vae", tooltip="The stock “pixel_space”: the model's latents are pixels."),
+                io.Model.Output(display_name="anchor model", tooltip="The anchor as a MODEL, for merges and KSampler."),
             ],
+            **SHOWS,
         )
 
     @classmethod
@@ -70,7 +73,8 @@ class RealignDemoModels(io.ComfyNode):
         anchor = Anchor(demo_model("anchor"), "demo: colourful", beta_from_metadata(read("anchor")[1]))
         positive = caption(tokens, shape=shape, colour=colour, background=background)
         vae = nodes.VAELoader().load_vae("pixel_space")[0]
-        return io.NodeOutput(demo_model("reference"), anchor, positive, caption(tokens), vae)
+        outputs = demo_model("reference"), anchor, positive, caption(tokens), vae, anchor.patcher
+        return io.NodeOutput(*outputs, ui=beta_shown(anchor.beta))
 
 
 def demo_model(name: str, disable_dynamic: bool = False) -> ModelPatcher:

@@ -24,7 +24,7 @@ class LambdaSchedule(io.ComfyNode):
             node_id="LambdaSchedule",
             display_name="λ Schedule",
             category=CATEGORY,
-            description="λ that changes over the steps. The node shows it as a plot after a run.",
+            description="λ that changes over the steps, by a shape or a curve. The node draws it live.",
             search_aliases=["deradiff", "lambda", "schedule", "curve", "alignment", "kl"],
             inputs=[
                 io.Combo.Input(

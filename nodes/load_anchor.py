@@ -15,6 +15,7 @@ from .low_rank import low_rank_difference
 from .model_file import find_file, list_files, load_model, read_file
 from .model_pair import check_pair
 from .node_text import show_text
+from .page import SHOWS, beta_shown
 from .types import CATEGORY, AnchorType
 
 FROM_FILE = "from file"
@@ -76,6 +77,7 @@ class LoadAnchorModel(io.ComfyNode):
                 io.Model.Output(display_name="model", tooltip="The anchor as a MODEL, for any other node."),
             ],
             hidden=[io.Hidden.unique_id],
+            **SHOWS,
         )
 
     @classmethod
@@ -109,7 +111,7 @@ class LoadAnchorModel(io.ComfyNode):
                 label += f"\n{note}"
         logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
         show_text(getattr(cls.hidden, "unique_id", None), label)
-        return io.NodeOutput(Anchor(patcher, path.name, known), patcher)
+        return io.NodeOutput(Anchor(patcher, path.name, known), patcher, ui=beta_shown(known))
 
 
 def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name: str) -> tuple[ModelPatcher, str]:

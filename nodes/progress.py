@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..realign_core import TraceStep
 from .anchor_guider import Prepared
+from .labels import number
 from .node_text import show_text
 from .strip import Strip
 
@@ -53,7 +54,7 @@ class Progress:
         shapes = more.get("latent_shapes") or [prepared.noise.shape]
         patcher, strip, preview = guider.model_patcher, None, None
         if realignment.sweep is not None:
-            strip = Strip(realignment.sweep)
+            strip = Strip(realignment.sweep, prepared.seed)
             preview = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
         return cls(realignment, prepared.callback or _silent, shapes, strip, preview)
 
@@ -61,7 +62,8 @@ class Progress:
         """The callback of one of `count` parts of the run, that of the batch's elements `places`."""
 
         def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
-            done, last = number * total + min(step, total - 1), step + 1 >= total
+            last = step + 1 >= total
+            done = step if count == 1 else number * total + min(step, total - 1)  # adaptive samplers take more steps
             whole = self._in_whole(places, x0, x)
             if self.bar is None or done + 1 == count * total:  # its preview of one picture would replace the strip
                 self.callback(done, *whole, count * total)
@@ -95,14 +97,14 @@ class Progress:
             facts = [f"{sweep.columns} λ from {min(sweep.values):g} to {max(sweep.values):g}"]
         else:
             lambdas = [float(value.mean()) for value in record.lambdas]
-            facts = ["λ " + " + ".join(f"{value:.3g}" for value in lambdas)]
+            facts = ["λ " + " + ".join(number(value, 3) for value in lambdas)]
             beta = anchors[0].beta
             if len(anchors) == 1 and beta is not None and lambdas[0] > 0:
-                facts[0] += f" (β {beta / lambdas[0]:.4g})"
+                facts[0] += f" (β {number(beta / lambdas[0])})"
         kls = self.realignment.record.kl_reference()
         if kls:
-            low, high = min(kls), max(kls)
-            facts.append(f"KL {low:.3g} nats" if f"{low:.3g}" == f"{high:.3g}" else f"KL {low:.3g}–{high:.3g} nats")
+            low, high = (number(kl, 3) for kl in (min(kls), max(kls)))
+            facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")
         return [*facts, f"{self.realignment.record.calls:.4g} model calls"]
 
     def _draw(self, places: Sequence[int], x0: Tensor, step: int, total: int, must: bool) -> None:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..realign_core import Sweep
-from .plot import AXIS, BACKGROUND, FONT, INK
+from .labels import column_label, row_label
+from .plot import AXIS, BACKGROUND, GRID, INK, font
 
-WIDTH = 1200  # px, of the whole strip at the most
+WIDTH = 1200  # px, of the pictures of a row at the most
 SIDES = (72, 256)  # px, the longer side of a picture at the least and the most
-BAND, GAP = 22, 4  # px: the line of λ, and between pictures
+BAND, GAP, LINE = 24, 4, 17  # px: the line of λ, between pictures, and from line to line of a row's label
 
 
 class Strip:
-    """Columns of λ and rows as the sweep's. Pictures that are not there yet are dark."""
+    """Columns of λ and rows as the sweep's. Pictures that are not there yet are dark.
 
-    def __init__(self, sweep: Sweep):
+    seed: the run's, None where it is not known.
+    """
+
+    def __init__(self, sweep: Sweep, seed: int | None = None):
+        cells = sweep.cells()
         self.columns, self.rows = sweep.columns, sweep.rows
-        self.labels = [f"λ {value:.4g}" for value in sweep.values]
+        self.heads = [column_label(value, scheduled=sweep.schedule is not None)[0] for value in sweep.values]
+        starts = cells[:: sweep.columns]
+        self.sides = [row_label(cell, cells, seed) for cell in starts]
+        self.font = font(14)
+        widths = [self.font.getlength(part) for parts in self.sides for part in parts]
+        self.left = round(max(widths, default=0)) + (12 if widths else GAP)
         self.side = max(SIDES[0], min(SIDES[1], WIDTH // self.columns - GAP))
         self.pictures: dict[int, Image.Image] = {}
 
@@ -33,15 +43,19 @@ class Strip:
         """All of them, as one RGB picture."""
         cell = next(iter(self.pictures.values())).size if self.pictures else (self.side, self.side)
         width, height = cell[0] + GAP, cell[1] + GAP
-        out = Image.new("RGB", (self.columns * width + GAP, BAND + self.rows * height + GAP), BACKGROUND)
+        out = Image.new("RGB", (self.left + self.columns * width, BAND + self.rows * height), BACKGROUND)
         draw = ImageDraw.Draw(out)
-        font = ImageFont.truetype(FONT, 14)
-        for column, label in enumerate(self.labels):
-            draw.text((GAP + column * width + cell[0] / 2, BAND / 2 + 2), label, fill=INK, font=font, anchor="mm")
+        for column, text in enumerate(self.heads):
+            middle = self.left + column * width + cell[0] / 2
+            draw.text((middle, BAND / 2), text, fill=INK, font=self.font, anchor="mm")
+        for row, parts in enumerate(self.sides):
+            top = BAND + row * height + (cell[1] - LINE * (len(parts) - 1)) / 2
+            for line, part in enumerate(parts):
+                draw.text((self.left - 8, top + line * LINE), part, fill=AXIS, font=self.font, anchor="rm")
         for place in range(self.columns * self.rows):
-            corner = (GAP + place % self.columns * width, BAND + place // self.columns * height + GAP)
+            corner = (self.left + place % self.columns * width, BAND + place // self.columns * height)
             if place in self.pictures:
                 out.paste(self.pictures[place], corner)
             else:
-                draw.rectangle((*corner, corner[0] + cell[0] - 1, corner[1] + cell[1] - 1), outline=AXIS)
+                draw.rectangle((*corner, corner[0] + cell[0] - 1, corner[1] + cell[1] - 1), outline=GRID)
         return out

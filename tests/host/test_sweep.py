@@ -13,7 +13,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise
 from host_runs import conds_of, distance, realign, realign_guider, sampled
 from realign.nodes import sweep_run
-from realign.nodes.anchor import Anchor
+from realign.nodes.anchor import Anchor, RealignAnchorLambda
 from realign.nodes.guider import RealignModel, RealignTrace
 from realign.nodes.sweep import RealignSweep
 from realign.realign_core import LambdaSchedule, Sweep
@@ -318,6 +318,10 @@ def test_sampler_and_guider_refuse(models):
         realign_guider(pair, *conds, 0.5, lambda_schedule=etas)
     with pytest.raises(ValueError, match="largest λ"):
         realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, eta=0.2, anchor_eta=0.9)
+    with pytest.raises(ValueError, match="belongs to the sampler"):
+        RealignAnchorLambda.execute(Anchor(pair[1], "anchor"), sweep)
+    with pytest.raises(ValueError, match="itself a sweep"):
+        sweep_of(latent, lambda_schedule=sweep)
     with pytest.raises(ValueError, match="known β"):
         RealignSweep.execute(latent, "target β", 0.0, 1.0, 3, "100", 1, "seed", "")
 

@@ -1,0 +1,19 @@
+"""What nodes tell the page besides their outputs; `web/` shows it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+
+# Schema fields of a node that is no output node but has something to show. Hosts that know the first also send what a
+# cached node showed, so that a page that was loaded again learns it.
+SHOWS: dict[str, Any] = (
+    {"has_intermediate_output": True} if "has_intermediate_output" in {f.name for f in fields(io.Schema)} else {}
+)
+
+
+def beta_shown(beta: float | None) -> dict[str, list[float | None]]:
+    """An anchor's β for the page's β line; None: unknown."""
+    return {"realign_beta": [beta]}

@@ -1,0 +1,483 @@
+"""The pack's own widgets in the real page: λ Compare, the β line, and the schedule's live plot and presets."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PACK
+
+sys.path.insert(0, str(PACK))
+from realign_core import LambdaSchedule, even_values
+
+# Nodes by name, their widgets, and links [from, output, to, input], on a page that is cleared first.
+BUILD = """([nodes, links]) => {
+  const graph = window.app.graph, made = {};
+  graph.clear();
+  // The page keeps widget values by node id: new nodes get new ids.
+  graph.state.lastNodeId = window.lastId = (window.lastId ?? 1000) + 100;
+  for (const [name, kind, pos, widgets] of nodes) {
+    const node = window.LiteGraph.createNode(kind);
+    node.pos = pos;
+    graph.add(node);
+    for (const w of node.widgets ?? []) if (w.name in widgets) w.value = widgets[w.name];
+    made[name] = node;
+  }
+  for (const [from, output, to, input] of links) {
+    const slot = made[to].inputs.findIndex((i) => i.name === input);
+    if (slot < 0 || !made[from].connect(output, made[to], slot)) throw new Error(`no link ${from} → ${to}.${input}`);
+  }
+  window.made = made;
+  const ds = window.app.canvas.ds;
+  ds.scale = 1; ds.offset = [90, 90];
+  graph.setDirtyCanvas(true, true);
+  return Object.fromEntries(Object.entries(made).map(([name, node]) => [name, node.id]));
+}"""
+
+
+def build(tab, nodes, links):
+    tab.errors.clear()
+    tab.page.evaluate(BUILD, [nodes, links])
+    tab.page.wait_for_timeout(400)
+
+
+def js(tab, code, arg=None):
+    return tab.page.evaluate(code, arg)
+
+
+def press_run(tab):
+    button = tab.page.locator('[data-testid*="queue-button"]').first
+    inner = button.locator("button")
+    (inner.first if inner.count() else button).click()
+
+
+def set_widget(tab, name, widget, value):
+    code = "([n, w, v]) => { window.made[n].widgets.find((x) => x.name === w).value = v; }"
+    js(tab, code, [name, widget, value])
+
+
+def value_of(tab, name, widget):
+    return js(tab, "([n, w]) => window.made[n].widgets.find((x) => x.name === w).value", [name, widget])
+
+
+SWEEP = {"values": "list", "listed": "0, 0.5, 0.75, 1.25", "seeds": 2}
+
+
+def compare_graph(tab, sweep=SWEEP, sampler=None):
+    nodes = [
+        ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
+        ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
+        ["sweep", "RealignSweep", [300, 330], sweep],
+        ["sampler", "RealignSampler", [620, 0], {"steps": 2, "seed": 7, "lambda_": 0.3, **(sampler or {})}],
+        ["decode", "VAEDecode", [300, 200], {}],
+        ["compare", "RealignCompare", [1020, 0], {}],
+    ]
+    links = [
+        ["demo", 0, "sampler", "model"],
+        ["demo", 1, "sampler", "anchor"],
+        ["demo", 2, "sampler", "positive"],
+        ["demo", 3, "sampler", "negative"],
+        ["empty", 0, "sweep", "latent"],
+        ["sweep", 0, "sampler", "latent_image"],
+        ["sweep", 1, "sampler", "lambda_schedule"],
+        ["sampler", 0, "decode", "samples"],
+        ["demo", 4, "decode", "vae"],
+        ["decode", 0, "compare", "images"],
+        ["sweep", 1, "compare", "sweep"],
+        ["sampler", 2, "compare", "trace"],
+    ]
+    build(tab, nodes, links)
+    js(tab, "() => { const w = window.made.sampler.widgets.find((x) => x.name === 'control_after_generate');"
+            " if (w) w.value = 'fixed'; }")  # fmt: skip
+
+
+def run_compare(tab):
+    press_run(tab)
+    tab.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0", timeout=90_000)
+
+
+def shown(tab):
+    return js(tab, "() => document.querySelector('.realign-compare img').src")
+
+
+def click(tab, selector):
+    js(tab, "(s) => document.querySelector(`.realign-compare ${s}`).click()", selector)
+
+
+def visible(tab, selector):
+    return js(tab, "(s) => !document.querySelector(`.realign-compare ${s}`).hidden", selector)
+
+
+def slide(tab, column):
+    code = """(column) => {
+      const slider = document.querySelector('.realign-compare input[type=range]');
+      slider.value = column; slider.dispatchEvent(new Event('input', {bubbles: true}));
+    }"""
+    js(tab, code, column)
+
+
+def press(tab, key):
+    js(tab, "() => document.querySelector('.realign-compare .realign-stage').focus()")
+    tab.page.keyboard.press(key)
+
+
+@pytest.fixture(scope="module")
+def compared(tab):
+    """A sweep of 4 λ and 2 seeds that has run."""
+    compare_graph(tab)
+    tab.shot("compare_before")
+    run_compare(tab)
+    tab.page.wait_for_timeout(500)
+    tab.shot("compare")
+    return tab
+
+
+def test_compare_flips_through_the_pictures(compared):
+    slide(compared, 0)
+    seen = [shown(compared)]
+    for column in (1, 2, 3):
+        slide(compared, column)
+        seen.append(shown(compared))
+    assert len(set(seen)) == 4
+    assert all("type=temp" in src for src in seen)
+    for key, column in [("Home", 0), ("ArrowRight", 1), ("End", 3), ("ArrowRight", 3), ("ArrowLeft", 2)]:
+        press(compared, key)
+        assert shown(compared) == seen[column], key
+    press(compared, "ArrowDown")
+    assert shown(compared) not in seen
+    text = js(compared, "() => document.querySelector('.realign-compare').innerText")
+    assert "seed +1" in text
+    assert "λ 0.75" in text
+    press(compared, "ArrowUp")
+    assert shown(compared) == seen[2]
+    assert compared.errors == []
+
+
+def test_keys_stay_in_the_widget(compared):
+    js(compared, "() => { window.heard = []; window.addEventListener('keydown', (e) => window.heard.push(e.key)); }")
+    for key in ("ArrowRight", "End", "Home", "ArrowDown", "ArrowUp"):
+        press(compared, key)
+    assert js(compared, "() => window.heard") == []
+
+
+def test_use_lambda_and_sweep_again(compared):
+    slide(compared, 2)
+    press(compared, "ArrowDown")
+    assert visible(compared, ".realign-use")
+    assert not visible(compared, ".realign-again")
+    click(compared, ".realign-use")
+    assert value_of(compared, "sampler", "lambda_") == 0.75
+    assert value_of(compared, "sampler", "seed") == 8
+    assert js(compared, "() => window.made.sweep.mode") == 4
+    compared.page.wait_for_timeout(300)
+    compared.shot("compare_used")
+    assert visible(compared, ".realign-again")
+    assert not visible(compared, ".realign-use")
+    press(compared, "ArrowUp")
+    assert visible(compared, ".realign-use")  # another picture can be taken instead
+    click(compared, ".realign-stage")
+    assert value_of(compared, "sampler", "seed") == 7
+    click(compared, ".realign-again")
+    assert js(compared, "() => window.made.sweep.mode") == 0
+    assert value_of(compared, "sampler", "seed") == 7
+    assert value_of(compared, "sampler", "lambda_") == 0.75
+    assert not visible(compared, ".realign-again")
+    assert js(compared, "() => window.made.compare.properties.realign_used ?? null") is None
+
+
+def test_compare_survives_another_workflow_tab(compared):
+    slide(compared, 1)
+    before = shown(compared)
+    store = "window.app.extensionManager"
+    js(compared, f"async () => {{ window.here = {store}.workflow.activeWorkflow; }}")
+    js(compared, f"async () => await {store}.command.execute('Comfy.NewBlankWorkflow')")
+    compared.page.wait_for_function("() => !document.querySelector('.realign-compare img')")
+    js(compared, "async () => await window.app.loadGraphData(window.here.activeState, true, true, window.here)")
+    compared.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0")
+    slide(compared, 1)
+    assert shown(compared) == before
+    assert compared.errors == []
+
+
+def test_use_alone_runs_one_picture(tab):
+    compare_graph(tab, {**SWEEP, "listed": "0, 1", "seeds": 1, "rows": "cfg", "row_values": "2, 4"})
+    run_compare(tab)
+    slide(tab, 1)
+    press(tab, "ArrowDown")
+    click(tab, ".realign-use")
+    assert value_of(tab, "sampler", "lambda_") == 1
+    assert value_of(tab, "sampler", "cfg") == 4
+    before = shown(tab)
+    press_run(tab)
+    tab.page.wait_for_function("(b) => document.querySelector('.realign-compare img').src !== b", arg=before)
+    text = js(tab, "() => document.querySelector('.realign-compare').innerText")
+    assert "λ 1 · β 500" in text  # as its trace says
+    click(tab, ".realign-again")
+    assert value_of(tab, "sampler", "cfg") == 7
+    assert tab.errors == []
+
+
+def test_lambda_beyond_the_slider_is_said(tab):
+    compare_graph(tab, {**SWEEP, "listed": "1, 5", "seeds": 1})
+    run_compare(tab)
+    slide(tab, 1)
+    click(tab, ".realign-use")
+    assert value_of(tab, "sampler", "lambda_") == 0.3
+    assert js(tab, "() => window.made.sweep.mode") == 0
+    assert "beyond the slider" in js(tab, "() => document.querySelector('.realign-said').textContent")
+
+
+def test_a_swept_schedule_is_scaled_instead_of_the_slider(tab):
+    """The bypassed sweep hands the schedule on, which then replaces the slider."""
+    compare_graph(tab, {**SWEEP, "listed": "1, 0.5", "seeds": 1})
+    connect = """() => {
+      const { sweep } = window.made, schedule = window.LiteGraph.createNode('LambdaSchedule');
+      window.app.graph.add(schedule);
+      schedule.connect(0, sweep, sweep.inputs.findIndex((i) => i.name === 'lambda_schedule'));
+      schedule.widgets.find((w) => w.name === 'scale').value = 1.5;
+      window.made.schedule = schedule;
+    }"""
+    js(tab, connect)
+    run_compare(tab)
+    slide(tab, 1)
+    assert "Use λ ×0.5" in js(tab, "() => document.querySelector('.realign-use').textContent")
+    for _ in range(2):  # again, it is still the schedule's own scale that is multiplied
+        js(tab, "() => document.querySelector('.realign-stage').click()")
+        assert (value_of(tab, "schedule", "scale"), value_of(tab, "sampler", "lambda_")) == (0.75, 0.3)
+    assert not visible(tab, ".realign-use")
+    click(tab, ".realign-again")
+    assert value_of(tab, "schedule", "scale") == 1.5
+    assert tab.errors == []
+
+
+def test_everything_works_through_a_subgraph(tab):
+    """The sampler and the decoder in a subgraph; the anchor, the sweep and λ Compare outside of it."""
+    compare_graph(tab)
+    make = """() => {
+      const made = window.made;
+      window.sub = window.app.graph.convertToSubgraph(new Set([made.sampler, made.decode])).subgraph;
+      made.sampler = [...window.sub.nodes].find((n) => n.type === 'RealignSampler');
+    }"""
+    js(tab, make)
+    run_compare(tab)
+    slide(tab, 2)
+    press(tab, "ArrowDown")
+    click(tab, ".realign-use")
+    assert (value_of(tab, "sampler", "lambda_"), value_of(tab, "sampler", "seed")) == (0.75, 8)
+    js(tab, "() => window.app.canvas.openSubgraph(window.sub, window.app.graph.nodes.find((n) => n.subgraph))")
+    line_is(tab, "anchor β 500 · λ 0.75 → β 666.7 (stronger pull to the reference)")
+    js(tab, "() => window.app.canvas.setGraph(window.app.rootGraph ?? window.app.graph)")
+    tab.page.wait_for_timeout(400)
+    click(tab, ".realign-again")
+    assert (value_of(tab, "sampler", "lambda_"), value_of(tab, "sampler", "seed")) == (0.75, 7)
+    assert tab.errors == []
+
+
+LINE = """() => Object.values(window.made).flatMap((node) => node.widgets ?? [])
+  .find((widget) => widget.name === 'realign_beta_line')?.element.textContent"""
+
+
+def line_is(tab, text):
+    tab.page.wait_for_function(f"(t) => ({LINE})() === t", arg=text, timeout=3_000)
+
+
+@pytest.mark.parametrize("kind", ["RealignSampler", "RealignGuider", "RealignModel"])
+def test_beta_line(tab, kind):
+    nodes = [
+        ["load", "CheckpointLoaderSimple", [0, 0], {}],
+        ["from", "RealignAnchorFromModel", [360, 0], {"beta_source": "typed", "beta": 5000}],
+        ["node", kind, [720, 0], {"lambda_": 0.5}],
+        ["add", "RealignAddAnchor", [360, 200], {}],
+        ["schedule", "LambdaSchedule", [360, 420], {}],
+    ]
+    links = [["load", 0, "from", "model"], ["load", 0, "node", "model"], ["from", 0, "node", "anchor"]]
+    build(tab, nodes, links)
+    line_is(tab, "anchor β 5000 · λ 0.5 → β 10000 (stronger pull to the reference)")
+    tab.shot(f"beta_line_{kind}")
+    for value, text in [
+        (1, "anchor β 5000 · λ 1: the anchor itself"),
+        (0, "anchor β 5000 · λ 0: the reference itself"),
+        (2, "anchor β 5000 · λ 2 → β 2500 (weaker pull to the reference)"),
+        (-0.5, "anchor β 5000 · λ -0.5: away from the anchor"),
+    ]:
+        set_widget(tab, "node", "lambda_", value)
+        line_is(tab, text)
+    set_widget(tab, "node", "lambda_", 0.5)
+    set_widget(tab, "from", "beta_source", "unknown / no KL term")
+    line_is(tab, "strength 0.5 (the anchor has no known β)")
+    connect = """([from, output, to, input]) => {
+      const slot = window.made[to].inputs.findIndex((i) => i.name === input);
+      window.made[from].connect(output, window.made[to], slot);
+    }"""
+    js(tab, connect, ["schedule", 0, "node", "lambda_schedule"])
+    line_is(tab, "λ comes from the connected schedule/sweep")
+    js(tab, "() => { window.made.schedule.mode = 4; }")  # bypassed, it hands on nothing
+    line_is(tab, "strength 0.5 (the anchor has no known β)")
+    js(tab, connect, ["from", 0, "add", "anchor"])
+    js(tab, connect, ["add", 0, "node", "anchor"])
+    line_is(tab, "several anchors: strength 0.5")
+    assert tab.errors == []
+
+
+def test_beta_of_the_demo_models_is_known_after_a_run(tab):
+    compare_graph(tab, {**SWEEP, "listed": "0.5", "seeds": 1})
+    js(tab, "() => { window.made.sweep.mode = 4; }")
+    line_is(tab, "strength 0.3 (β is known after a run)")
+    run_compare(tab)
+    line_is(tab, "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)")
+
+
+def test_beta_is_told_again_by_a_cached_run(tab):
+    """After a reload of the page, all but the changed node come from the host's cache."""
+    tab.page.evaluate("() => { window.state = window.app.graph.serialize(); }")
+    tab.page.evaluate("async () => await window.app.loadGraphData(window.state)")
+    tab.page.evaluate(
+        "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }",
+    )
+    line_is(tab, "strength 0.3 (β is known after a run)")
+    set_widget(tab, "RealignSampler", "lambda_", 0.25)
+    press_run(tab)
+    line_is(tab, "anchor β 500 · λ 0.25 → β 2000 (stronger pull to the reference)")
+
+
+DEFAULTS = {"shape": "linear", "start": 0.0, "end": 1.0, "begin": 0.0, "stop": 1.0, "scale": 1.0, "offset": 0.0}
+DEFAULTS |= {"over": "steps", "sigma_max": 0.0, "sigma_min": 0.0, "curve": None}
+CURVE = {"points": [[0, 0.1], [0.3, 0.9], [0.55, 0.2], [0.7, 0.2], [1, 1]]}
+SETTINGS = [
+    {},
+    {"shape": "constant", "start": 0.7, "scale": 1.5, "offset": 0.1},
+    *({"shape": s, "start": -0.5, "end": 1.5, "begin": 0.2, "stop": 0.7} for s in ("linear", "cosine", "ease in")),
+    *({"shape": s, "start": 1.5, "end": 0.2, "begin": 0.5, "stop": 0.5} for s in ("ease out", "ease in-out", "step")),
+    {"shape": "interval", "start": 0.8, "begin": 0.25, "stop": 0.75, "offset": 0.2},
+    {"shape": "curve", "curve": {**CURVE, "interpolation": "monotone_cubic"}, "scale": 1.5, "offset": 0.25},
+    {"shape": "curve", "curve": {**CURVE, "interpolation": "linear"}},
+    {"shape": "curve", "curve": {"points": [[0.5, 0.3]], "interpolation": "linear"}},
+    {
+        "shape": "curve",
+        "curve": {"points": [[0, 0], [0.4, 0.02], [0.5, 0.9], [1, 1]], "interpolation": "monotone_cubic"},
+    },
+    {"over": "noise level"},
+    {"over": "noise level", "sigma_max": 10.0, "sigma_min": 0.1, "shape": "cosine"},
+    {"over": "noise level", "sigma_max": 0.2, "sigma_min": 0.01},
+    {"over": "noise level", "sigma_min": 20.0, "shape": "step", "begin": 0.5},
+]
+
+
+def host_curve(curve):
+    """The node's own points of a curve, by the host's interpolation."""
+    folder = Path(os.environ.get("REALIGN_HOST") or os.environ["COMFYUI_PATH"])
+    source = folder / "comfy_api" / "latest" / "_input" / "curve_types.py"
+    spec = importlib.util.spec_from_file_location("curve_types", source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = module.CurveInput.from_raw(curve)
+    return tuple((i / 128, float(drawn.interp(i / 128))) for i in range(129))
+
+
+@pytest.mark.parametrize("changed", SETTINGS, ids=lambda c: " ".join(map(str, c)) or "default")
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_plot_draws_what_the_run_gets(tab, host, changed, steps):
+    values = {**DEFAULTS, **changed}
+    sigmas = [14.6 * math.exp(-i * 0.7) for i in range(steps)] + [0.0]
+    module = [path for path in host.get("/extensions") if path.endswith("lib/schedule.js")]
+    code = "async ([m, v, s]) => { const x = await import(m); return x.over(x.scheduleOf(v), s); }"
+    drawn = js(tab, code, [f"{host.url}{module[0]}", values, sigmas])
+    schedule = LambdaSchedule(
+        **{name: values[name] for name in ("shape", "start", "end", "begin", "stop", "scale", "offset")},
+        points=host_curve(values["curve"]) if values["curve"] else (),
+        domain="sigma" if values["over"] == "noise level" else "progress",
+        sigma_max=values["sigma_max"] or None,
+        sigma_min=values["sigma_min"] or None,
+    )
+    assert drawn == pytest.approx(schedule.over(sigmas), abs=1e-9)
+
+
+def schedule_graph(tab):
+    nodes = [
+        ["schedule", "LambdaSchedule", [0, 0], {}],
+        ["demo", "RealignDemoModels", [0, 0], {}],
+        ["sweep", "RealignSweep", [450, 0], {}],
+        ["sampler", "RealignSampler", [850, 0], {"steps": 12}],
+    ]
+    links = [["schedule", 0, "sweep", "lambda_schedule"], ["sweep", 1, "sampler", "lambda_schedule"]]
+    build(tab, nodes, links)
+    js(tab, "() => window.app.graph.remove(window.made.demo)")
+
+
+INK = """() => {
+  const canvas = document.querySelector('.realign-plot canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 3] * 7) % 1000003;
+  return [canvas.width, canvas.height, sum];
+}"""
+
+
+def test_plot_follows_the_widgets_and_presets_fill_the_curve(tab):
+    schedule_graph(tab)
+    tab.page.wait_for_function("() => document.querySelector('.realign-plot')?.innerText.includes('12 steps')")
+    tab.shot("schedule_live")
+    width, height, first = js(tab, INK)
+    assert width > 300
+    assert height > 150
+    set_widget(tab, "schedule", "end", 0.25)
+    tab.page.wait_for_function(f"(b) => ({INK})()[2] !== b", arg=first, timeout=3_000)
+    choose = """(name) => {
+      const menu = document.querySelector('.realign-plot select');
+      menu.value = name; menu.dispatchEvent(new Event('change', {bubbles: true}));
+    }"""
+    names = js(tab, "() => [...document.querySelectorAll('.realign-plot option')].map((o) => o.value)")
+    assert names[0] == ""
+    for name in names[1:]:
+        js(tab, choose, name)
+        curve = value_of(tab, "schedule", "curve")
+        assert value_of(tab, "schedule", "shape") == "curve"
+        points = curve["points"]
+        assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in points)
+        assert points == sorted(points, key=lambda point: point[0])
+        assert host_curve(curve)
+    js(tab, choose, "bell")
+    tab.page.wait_for_timeout(400)
+    tab.shot("schedule_bell")
+    sent = js(tab, "async () => (await window.app.graphToPrompt()).output[window.made.schedule.id].inputs.curve")
+    assert json.dumps(value_of(tab, "schedule", "curve")["points"]) in json.dumps(sent)
+    assert tab.errors == []
+
+
+def test_widgets_are_no_part_of_the_workflow(tab):
+    """widgets_values and prompts are those of the same nodes without this pack's widgets."""
+    schedule_graph(tab)
+    code = """async () => {
+      const saved = () => {
+        const nodes = window.app.graph.serialize().nodes;
+        return JSON.stringify(nodes.map((n) => [n.type, n.widgets_values]));
+      };
+      const prompt = async () => JSON.stringify((await window.app.graphToPrompt()).output);
+      const before = [saved(), await prompt()];
+      const isOurs = (widget) => widget.name.startsWith('realign_');
+      const ours = window.app.graph.nodes.flatMap((n) => (n.widgets ?? []).filter(isOurs));
+      const last = window.app.graph.nodes.every((n) => {
+        const own = (n.widgets ?? []).map(isOurs);
+        return own.lastIndexOf(false) < own.indexOf(true) || !own.includes(true);
+      });
+      for (const n of window.app.graph.nodes) n.widgets = n.widgets?.filter((w) => !isOurs(w));
+      return [ours.length, last, before, [saved(), await prompt()]];
+    }"""
+    count, last, before, after = js(tab, code)
+    assert count == 2
+    assert last
+    assert before == after
+    assert "realign_" not in before[1]
+
+
+def test_range_of_the_sweep_is_what_the_page_shows(tab):
+    compare_graph(tab, {"values": "range", "start": 0, "end": 1, "count": 3, "seeds": 1})
+    run_compare(tab)
+    for column, value in enumerate(even_values(0, 1, 3)):
+        slide(tab, column)
+        assert f"λ {value:g}" in js(tab, "() => document.querySelector('.realign-compare').innerText")

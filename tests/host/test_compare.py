@@ -1,0 +1,151 @@
+"""λ Compare: what it tells the page, and which pictures it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from realign.nodes import compare, page
+from realign.nodes.compare import RealignCompare
+from realign.nodes.demo import RealignDemoModels
+from realign.realign_core import LambdaSchedule, Sweep
+
+
+def images(count):
+    """Grey pictures, each a little lighter than the one before."""
+    return torch.linspace(0, 1, count).view(-1, 1, 1, 1).expand(count, 8, 8, 3)
+
+
+def shown(count, **inputs):
+    return RealignCompare.execute(images(count), **inputs).ui["realign_compare"][0]
+
+
+def trace(kl, lambdas, **told):
+    """A trace of one step, in the form of Trace.to_dict."""
+    step = {"sigma": 1.0, "sigma_next": 0.0, "lambdas": [lambdas], "kl_reference": None, "kl_anchors": [None]}
+    anchors = [{"name": "a", "beta": 500.0, "share": 1.0}]
+    run = {"kl_reference": kl, "kl_anchors": [[None] * len(kl)], "steps": [{**step, "model_calls": 1}]}
+    return json.dumps({**run, "anchors": anchors, "settings": {"seed": 40}, **told})
+
+
+def test_every_picture_is_saved_to_temp_in_the_sweeps_order():
+    told = shown(6, sweep=Sweep((0.0, 0.5, 1.0), seeds=2))
+    assert (told["columns"], told["rows"]) == (3, 2)
+    for i, cell in enumerate(told["cells"]):
+        assert cell["image"]["type"] == "temp"
+        path = Path(folder_paths.get_temp_directory()) / cell["image"]["subfolder"] / cell["image"]["filename"]
+        assert abs(np.asarray(Image.open(path)).mean() / 255 - i / 5) < 0.01
+    assert [(c["lambda"], c["row"], c["column"], c["seed_offset"]) for c in told["cells"]] == [
+        *((value, 0, i, 0) for i, value in enumerate((0.0, 0.5, 1.0))),
+        *((value, 1, i, 1) for i, value in enumerate((0.0, 0.5, 1.0))),
+    ]
+
+
+def test_the_pages_own_gallery_stays_empty():
+    assert set(RealignCompare.execute(images(2)).ui) == {"realign_compare"}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "label"),
+    [
+        (Sweep((0.75,)), "λ 0.75"),
+        (Sweep((0.75,), cfgs=(3, 5)), "λ 0.75, cfg 5"),
+        (Sweep((0.75,), etas=(0, 0.5)), "λ 0.75, η 0.5"),
+        (Sweep((0.75,), seeds=2), "λ 0.75, seed +1"),
+        (Sweep((0.75,), images=2), "λ 0.75, image 2"),
+        (Sweep((0.75,), images=2, seeds=2, cfgs=(3, 5)), "λ 0.75, cfg 5, seed +1, image 2"),
+    ],
+)
+def test_the_last_pictures_label(sweep, label):
+    assert shown(len(sweep.cells()), sweep=sweep)["cells"][-1]["label"] == label
+
+
+def test_without_a_sweep_pictures_are_numbered():
+    told = shown(3)
+    assert (told["columns"], told["rows"], told["seed"]) == (3, 1, None)
+    assert [cell["label"] for cell in told["cells"]] == ["picture 1", "picture 2", "picture 3"]
+    assert all(cell["lambda"] is None for cell in told["cells"])
+
+
+def test_a_schedule_of_a_bypassed_sweep_is_no_sweep():
+    assert shown(2, sweep=LambdaSchedule())["cells"][0]["lambda"] is None
+
+
+def test_trace_brings_kl_beta_and_seed():
+    told = shown(3, sweep=Sweep((0.0, 0.5, 1.0)), trace=trace([None, 2.5, 12.5], [0.0, 0.5, 1.0]))
+    assert [cell["kl"] for cell in told["cells"]] == [None, 2.5, 12.5]
+    assert [cell["beta"] for cell in told["cells"]] == [None, 1000.0, 500.0]
+    assert told["seed"] == 40
+
+
+def test_trace_alone_tells_the_sweep():
+    sweep = Sweep((0.0, 1.0), seeds=2)
+    told = shown(4, trace=trace([0.0] * 4, [0.0, 1.0] * 2, sweep=sweep.to_dict()))
+    assert [(c["lambda"], c["seed_offset"]) for c in told["cells"]] == [(0.0, 0), (1.0, 0), (0.0, 1), (1.0, 1)]
+
+
+def test_a_single_picture_is_named_by_its_trace():
+    cell = shown(1, trace=trace([3.0], [0.75]))["cells"][0]
+    assert (cell["label"], cell["lambda"], cell["kl"]) == ("λ 0.75", None, 3.0)
+    assert cell["beta"] == pytest.approx(500 / 0.75)
+
+
+def test_a_schedule_that_is_swept_is_said():
+    sweep = Sweep((0.5, 1.0), schedule=LambdaSchedule("linear", 0.0, 1.0))
+    assert [cell["name"] for cell in shown(2, sweep=sweep)["cells"]] == ["λ ×0.5", "λ ×1"]
+
+
+def test_the_number_of_pictures_must_be_the_sweeps():
+    with pytest.raises(ValueError, match="4 images, but the λ sweep has 6 cells"):
+        shown(4, sweep=Sweep((0.0, 0.5, 1.0), seeds=2))
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "3"])
+def test_a_text_that_is_no_trace_is_refused(text):
+    with pytest.raises(ValueError, match="not a trace"):
+        shown(1, trace=text)
+
+
+def test_seed_is_that_of_the_nearest_node_before():
+    prompt = {
+        "9": {"inputs": {"images": ["8", 0], "sweep": ["2", 1]}},
+        "8": {"inputs": {"samples": ["7", 0], "vae": ["1", 4]}},
+        "7": {"inputs": {"noise": ["6", 0], "latent_image": ["2", 0]}},
+        "6": {"inputs": {"noise_seed": 11}},
+        "2": {"inputs": {"latent": ["1", 0]}},
+        "1": {"inputs": {"seed": 3, "loop": ["1", 0]}},
+    }
+    assert compare.nearest_seed(prompt, "9") == 3  # two nodes away, on the other branch
+    del prompt["1"]["inputs"]["seed"]
+    assert compare.nearest_seed(prompt, "9") == 11
+    assert compare.nearest_seed(prompt, "10") is None
+    prompt["6"]["inputs"]["noise_seed"] = ["4", 0]
+    assert compare.nearest_seed(prompt, "9") is None
+
+
+def test_hidden_inputs_are_used(monkeypatch):
+    hidden = SimpleNamespace(
+        prompt={"2": {"inputs": {"images": ["1", 0]}}, "1": {"inputs": {"seed": 8}}},
+        unique_id="2",
+        extra_pnginfo={"workflow": {"nodes": []}},
+    )
+    monkeypatch.setattr(RealignCompare, "hidden", hidden, raising=False)
+    told = shown(1)
+    assert told["seed"] == 8
+    path = Path(folder_paths.get_temp_directory()) / told["cells"][0]["image"]["filename"]
+    assert "workflow" in Image.open(path).info
+
+
+def test_what_the_page_gets_is_json():
+    json.dumps(shown(2, sweep=Sweep((0.0, 1.0)), trace=trace([None, 1.0], [0.0, 1.0])), allow_nan=False)
+
+
+def test_anchors_tell_their_beta():
+    assert RealignDemoModels.execute("heart", "any", "any").ui == {"realign_beta": [500.0]}
+    assert page.beta_shown(None) == {"realign_beta": [None]}

@@ -1,0 +1,58 @@
+/** The β of the anchor that arrives at a node: typed in the graph, or as the last run read it from the file. */
+
+import { chain } from "./live.js";
+import { effectiveSource, isConnected, kindOf, nodeByLocator, valueOf } from "./graph.js";
+
+export const BETA_READERS = ["LoadAnchorModel", "RealignDemoModels"];
+
+const told = new WeakMap(); // node → {beta, from}: what the last run said, and for which widget values
+
+const fileOf = (node) => JSON.stringify([valueOf(node, "anchor_name"), valueOf(node, "beta_source")]);
+
+/** Keeps what a run says of the β of a node that reads it. */
+export function rememberBeta(node, output) {
+  if (output?.realign_beta) told.set(node, { beta: output.realign_beta[0], from: fileOf(node) });
+}
+
+export function attachBetaReader(node) {
+  chain(node, "onExecuted", (output) => rememberBeta(node, output));
+}
+
+export function betaOutputsUpdated(outputs) {
+  for (const [locator, output] of Object.entries(outputs ?? {})) {
+    if (!output?.realign_beta) continue;
+    const node = nodeByLocator(locator);
+    if (BETA_READERS.includes(kindOf(node))) rememberBeta(node, output);
+  }
+}
+
+const known = (beta) => (beta > 0 ? { state: "known", beta } : { state: "none" });
+
+function read(node) {
+  const last = told.get(node);
+  return last && last.from === fileOf(node) ? known(last.beta) : { state: "later" };
+}
+
+/** {state: "known", beta}, or a state: "none", "later" (after a run), "several", "own" (the anchor has a λ of its own). */
+export function anchorAt(node, hops = 0) {
+  const from = effectiveSource(node, "anchor")?.node;
+  if (!from || hops > 100) return { state: "none" };
+  switch (kindOf(from)) {
+    case "LoadAnchorModel":
+      if (valueOf(from, "beta_source") === "from file") return read(from);
+      return valueOf(from, "beta_source") === "typed" ? known(valueOf(from, "beta")) : { state: "none" };
+    case "RealignAnchorFromModel":
+      return valueOf(from, "beta_source") === "typed" ? known(valueOf(from, "beta")) : { state: "none" };
+    case "RealignDemoModels":
+      return read(from);
+    case "RealignAddAnchor":
+      return { state: "several" };
+    case "RealignAnchorLambda": {
+      const before = anchorAt(from, hops + 1);
+      const own = isConnected(from, "lambda_schedule") && effectiveSource(from, "lambda_schedule");
+      return own && before.state !== "several" ? { state: "own" } : before;
+    }
+    default:
+      return { state: "none" };
+  }
+}

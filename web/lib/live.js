@@ -1,0 +1,73 @@
+/** DOM widgets that follow whatever changes in the graph: widgets, links, modes, whoever changes them. */
+
+import { allGraphs } from "./graph.js";
+
+const PERIOD = 120; // ms
+const live = new Map();
+let timer = null;
+
+const fresh = new Set(); // nodes whose elements the page may have mounted since it last drew, and so not placed yet
+
+function tick() {
+  if (document.hidden) return;
+  const graphs = new Set(allGraphs());
+  for (const [node, updates] of live) {
+    if (!graphs.has(node.graph)) continue; // not added yet, or of a workflow that is not open
+    updates.forEach(run);
+    if (fresh.delete(node)) node.setDirtyCanvas?.(true, true);
+  }
+}
+
+function run(update) {
+  try {
+    update();
+  } catch (error) {
+    console.warn("realign: a widget could not be updated", error);
+  }
+}
+
+/** Calls `update` a few times a second as long as the node is in a graph. It must be cheap when nothing changed. */
+export function keepUpdated(node, update) {
+  if (!live.has(node)) {
+    live.set(node, []);
+    fresh.add(node);
+    chain(node, "onRemoved", () => live.delete(node));
+    chain(node, "onAdded", () => live.set(node, live.get(node) ?? updates));
+  }
+  const updates = live.get(node);
+  updates.push(update);
+  timer ??= setInterval(tick, PERIOD);
+}
+
+/** Has a method of a node call `then`, with the same arguments, after what it does already. */
+export function chain(node, method, then) {
+  const before = node[method];
+  node[method] = function (...args) {
+    const result = before?.apply(this, args);
+    then.apply(this, args);
+    return result;
+  };
+}
+
+/**
+ * A DOM widget that is no part of the workflow: not in widgets_values, not in the prompt.
+ * height: {min, max} in px; with `fixed`, always `min`.
+ */
+export function addElement(node, name, element, { min, max = 4096, fixed = false, hideOnZoom = true, margin = 6 }) {
+  const widget = node.addDOMWidget(name, name, element, {
+    serialize: false,
+    hideOnZoom,
+    margin,
+    getMinHeight: () => min,
+    getMaxHeight: () => max,
+    getValue: () => "",
+    setValue: () => {},
+  });
+  widget.serialize = false;
+  widget.options.serialize = false;
+  if (fixed) {
+    widget.computeLayoutSize = undefined;
+    widget.computeSize = () => [0, min - 4]; // the page adds 4
+  }
+  return widget;
+}

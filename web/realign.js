@@ -1,0 +1,27 @@
+/** Realign's part of the page: what λ stands for, the live schedule, and the pictures of a sweep. */
+
+import { app } from "../../scripts/app.js";
+import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.js";
+import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
+import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
+import { attachSchedule } from "./lib/schedule_widget.js";
+import { injectStyles } from "./lib/styles.js";
+
+const ATTACH = new Map([
+  ...LAMBDA_NODES.map((kind) => [kind, attachBetaLine]),
+  ...BETA_READERS.map((kind) => [kind, attachBetaReader]),
+  ["LambdaSchedule", attachSchedule],
+  ["RealignCompare", attachCompare],
+]);
+
+app.registerExtension({
+  name: "realign.widgets",
+  setup: injectStyles,
+  nodeCreated(node) {
+    ATTACH.get(node.comfyClass)?.(node);
+  },
+  onNodeOutputsUpdated(outputs) {
+    betaOutputsUpdated(outputs);
+    compareOutputsUpdated(outputs);
+  },
+});
