@@ -138,14 +138,17 @@ class Host:
         except urllib.error.HTTPError as error:
             raise HostError(_refusal(error.read().decode(errors="replace"))) from error
 
-    def queue(self, graph: dict[str, Any], client_id: str = "realign") -> str:
-        """Queue a graph in API format; its prompt id."""
-        prompt_id: str = self.post("/prompt", {"prompt": graph, "client_id": client_id})["prompt_id"]
+    def queue(self, graph: dict[str, Any], client_id: str = "realign", workflow: dict[str, Any] | None = None) -> str:
+        """Queue a graph in API format; its prompt id. workflow: in UI format, to be kept in the pictures it saves."""
+        body: dict[str, Any] = {"prompt": graph, "client_id": client_id}
+        if workflow is not None:
+            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+        prompt_id: str = self.post("/prompt", body)["prompt_id"]
         return prompt_id
 
-    def run(self, graph: dict[str, Any], limit: float = 900) -> dict[str, Any]:
+    def run(self, graph: dict[str, Any], limit: float = 900, workflow: dict[str, Any] | None = None) -> dict[str, Any]:
         """Queue a graph in API format and wait: {node id: what it showed}. Raises HostError with what a node said."""
-        prompt_id = self.queue(graph)
+        prompt_id = self.queue(graph, workflow=workflow)
         for entry in self._history(prompt_id, limit):
             for kind, message in entry["status"]["messages"]:
                 if kind == "execution_error":

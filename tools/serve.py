@@ -30,9 +30,9 @@ def main() -> int:
     if link.is_symlink() and link.resolve() != PACK:
         link.unlink()  # another clone's
     try:
-        with Host(sys.executable, options.host, base=base, port=options.port) as host:
+        with Host(sys.executable, options.host, ["--preview-method", "auto"], base, options.port) as host:
             say(f"ComfyUI runs; models go into {(base / 'models').resolve()}. Stop it with Ctrl-C. Open the demo at")
-            print(f"{host.url}/?template=realign_demo&source=realign", flush=True)
+            print(f"{host.url}/?template=realign_demo_sweep&source=realign", flush=True)
             host.wait()
     except HostError as error:
         say(f"make serve: {error}")
