@@ -20,7 +20,7 @@ SEED, STEPS, CFG = 7, 12, 2.0
 def loaded():
     """shape, colour, background -> model, anchor, positive, negative, vae."""
     return lambda shape="any", colour="any", background="any": (
-        demo.RealignDemoModels.execute(shape, colour, background).result
+        demo.RealignDemoModels.execute(shape, colour, background).result[:5]
     )
 
 

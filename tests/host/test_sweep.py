@@ -81,6 +81,18 @@ def test_sampler_with_a_lora_anchor(models, tiny):
     assert_each_is_its_own(swept, [realign(pair, *conds, latent, lam)[0] for lam in LAMBDAS])
 
 
+@pytest.mark.parametrize("method", ["difference reuse", "control variate"])
+def test_fewer_calls(models, tiny, method):
+    """What is reused is each element's own."""
+    reference, conds, latent = models("sd15")[0], conds_of("sd15"), tiny_models.latent("sd15")
+    pair = (reference, patched(reference, ADAPTERS["lora"](tiny, "sd15")))
+    saving = dict(fewer_calls=method, calls_per_step=1.3, steps=8)
+    batch, sweep = sweep_of(latent, (0.3, 0.6, 1.2))
+    swept, _, trace = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **saving)
+    assert_each_is_its_own(swept, [realign(pair, *conds, latent, lam, **saving)[0] for lam in (0.3, 0.6, 1.2)])
+    assert json.loads(trace)["model_calls_saved"] > 0
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_guider_with_every_sampler(models, sampler):
     pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
