@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ PACK = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
 sys.path.insert(0, str(PACK / "tools"))
 from host_process import Host  # noqa: E402
+from stand_in_files import stand_in_files  # noqa: E402
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
@@ -26,21 +26,9 @@ def host():
     if not folder:
         raise pytest.UsageError("tests/browser need a ComfyUI: run `make test`, or set REALIGN_HOST to its folder")
     with Host(sys.executable, folder) as host:
-        stand_in_files(host.base / "models")
+        stand_in_files(host.base / "models", PACK / "workflows")
         host.post("/settings", {"Comfy.TutorialCompleted": True})  # no templates dialog over the first page
         yield host
-
-
-def stand_in_files(models):
-    """Empty files under the names that the workflows load: the page marks loaders of absent files red."""
-    folders = {"CheckpointLoaderSimple": "checkpoints", "TripleCLIPLoader": "text_encoders", "LoadAnchorModel": ""}
-    for path in (PACK / "workflows").glob("*.json"):
-        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
-            for value in node.get("widgets_values", []):
-                if node["type"] in folders and str(value).endswith(".safetensors"):
-                    file = models / folders[node["type"]] / value
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.touch()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import comfy.samplers
 import pytest
 import tiny_models
 import torch
+import toy_models
 from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise
 from host_runs import conds_of, distance, realign, realign_guider, sampled
@@ -25,6 +26,12 @@ import nodes as host
 
 LAMBDAS = (0.0, 0.4, 1.0, 1.5)
 TOLERANCE = 1e-4  # of the latent's standard deviation
+
+
+@pytest.fixture(scope="module")
+def toys():
+    """(reference, anchor), conditionings, of networks that cost next to nothing."""
+    return tuple(toy_models.toy_model(seed=seed) for seed in (1, 2)), toy_models.CONDS
 
 
 def sweep_of(latent, lambdas=LAMBDAS, **options):
@@ -94,8 +101,8 @@ def test_fewer_calls(models, tiny, method):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_guider_with_every_sampler(models, sampler):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_guider_with_every_sampler(toys, sampler):
+    pair, conds, latent = *toys, toy_models.latent()
     sigmas = [0.6, 0.4, 0.0] if sampler == "dpm_adaptive" else [2.0, 0.9, 0.4, 0.0]
     run = dict(sampler=sampler, sigmas=torch.tensor(sigmas))
     batch, sweep = sweep_of(latent, (0.0, 0.5, 1.4), seeds=2)
@@ -107,11 +114,11 @@ def test_guider_with_every_sampler(models, sampler):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
-def test_chunks_give_the_same_pictures(models, batch_size):
-    pair, conds = models("sd15"), conds_of("sd15")
-    batch, sweep = sweep_of(tiny_models.latent("sd15"), seeds=2)
+def test_chunks_give_the_same_pictures(toys, batch_size):
+    pair, conds = toys
+    batch, sweep = sweep_of(toy_models.latent(), seeds=2)
     whole = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)
-    _, divided = sweep_of(tiny_models.latent("sd15"), seeds=2, batch_size=batch_size)
+    _, divided = sweep_of(toy_models.latent(), seeds=2, batch_size=batch_size)
     parts = realign(pair, *conds, batch, 0.5, lambda_schedule=divided)
     assert distance(parts[0], whole[0]) <= TOLERANCE
     assert distance(parts[1], whole[1]) <= TOLERANCE
@@ -132,9 +139,9 @@ def test_a_batch_that_does_not_fit_is_divided_by_the_hosts_own_estimate(models, 
         assert max(rows) == 2 * largest  # with cfg
 
 
-def test_rows_of_seeds_are_the_runs_of_those_seeds(models):
+def test_rows_of_seeds_are_the_runs_of_those_seeds(toys):
     """The same seeds in the stock KSampler give the same starting noise: λ = 0 is that run."""
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    pair, conds, latent = *toys, toy_models.latent()
     batch, sweep = sweep_of(latent, (0.0, 0.5), seeds=3)
     swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
     stock = [host.common_ksampler(pair[0], 42 + i, 4, 7.0, "ddpm", "normal", *conds, latent)[0] for i in range(3)]
@@ -142,8 +149,8 @@ def test_rows_of_seeds_are_the_runs_of_those_seeds(models):
         assert distance(element(swept, 2 * row), stock[row]) <= TOLERANCE
 
 
-def test_every_image_of_a_batch_gets_a_row(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15", 3, seed=8)
+def test_every_image_of_a_batch_gets_a_row(toys):
+    pair, conds, latent = *toys, {"samples": torch.randn(3, 4, 8, 8)}
     mask = torch.zeros(3, 64, 64)
     for i in range(3):
         mask[i, 16 * i :] = 1
@@ -159,24 +166,22 @@ def test_every_image_of_a_batch_gets_a_row(models):
 
 def test_rows_of_cfg_and_eta(models):
     pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
-    batch, sweep = sweep_of(latent, (0.3, 1.2), rows="cfg", row_values="1, 4", seeds=2)
+    batch, sweep = sweep_of(latent, (0.3, 1.2), rows="cfg", row_values="1, 4")
     for runner in (
-        lambda lat, **o: realign(pair, *conds, lat, 0.5, **o)[0],
-        lambda lat, **o: sampled(realign_guider(pair, *conds, 0.5, **o), lat, sampler="dpmpp_2m_sde"),
+        lambda lat, **o: realign(pair, *conds, lat, 0.5, steps=2, **o)[0],
+        lambda lat, **o: sampled(realign_guider(pair, *conds, 0.5, **o), lat, sampler="dpmpp_2m_sde", steps=2),
     ):
         swept = runner(batch, lambda_schedule=sweep)
-        for row, cfg in ((0, 1.0), (2, 4.0)):
-            for column, lam in enumerate((0.3, 1.2)):
-                single = runner(latent, cfg=cfg, lambda_schedule=LambdaSchedule(start=lam))
-                assert distance(element(swept, 2 * row + column), single) <= TOLERANCE
+        rows = [(cfg, LambdaSchedule(start=lam)) for cfg in (1.0, 4.0) for lam in (0.3, 1.2)]
+        assert_each_is_its_own(swept, [runner(latent, cfg=cfg, lambda_schedule=constant) for cfg, constant in rows])
     batch, sweep = sweep_of(latent, (0.3, 1.2), rows="η", row_values="0, 0.5, 1")
-    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
-    singles = [realign(pair, *conds, latent, lam, eta=eta)[0] for eta in (0.0, 0.5, 1.0) for lam in (0.3, 1.2)]
+    swept = realign(pair, *conds, batch, 0.5, steps=2, lambda_schedule=sweep)[0]
+    singles = [realign(pair, *conds, latent, lam, steps=2, eta=eta)[0] for eta in (0.0, 0.5, 1.0) for lam in (0.3, 1.2)]
     assert_each_is_its_own(swept, singles)
 
 
-def test_a_schedule_is_multiplied(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_a_schedule_is_multiplied(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     ramp = LambdaSchedule(shape="linear", start=0.2, end=1.0)
     batch, sweep = sweep_of(latent, (0.5, 2.0), lambda_schedule=ramp)
     swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[0]
@@ -184,8 +189,8 @@ def test_a_schedule_is_multiplied(models):
     assert_each_is_its_own(swept, [realign(pair, *conds, latent, 0.5, lambda_schedule=s)[0] for s in scaled])
 
 
-def test_an_anchor_with_a_schedule_of_its_own_is_not_swept(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_an_anchor_with_a_schedule_of_its_own_is_not_swept(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     own = Anchor(pair[1], "own", schedule=LambdaSchedule(start=0.7))
     batch, sweep = sweep_of(latent, (0.1, 1.1))
     swept = realign((pair[0], own), *conds, batch, 0.5, lambda_schedule=sweep)[0]
@@ -193,8 +198,8 @@ def test_an_anchor_with_a_schedule_of_its_own_is_not_swept(models):
     assert all(distance(element(swept, i), want) <= TOLERANCE for i in (0, 1))
 
 
-def test_a_mask_goes_with_the_sweep(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_a_mask_goes_with_the_sweep(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     mask = torch.zeros(1, 8, 8)
     mask[..., :4] = 1
     batch, sweep = sweep_of(latent, (0.0, 1.0, 1.3))
@@ -204,18 +209,18 @@ def test_a_mask_goes_with_the_sweep(models):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
-def test_inpainting(models, sampler):
+def test_inpainting(toys, sampler):
     """The host's ddim draws noise of its own over the mask."""
-    pair, conds = models("sd15"), conds_of("sd15")
-    latent = {**tiny_models.latent("sd15", seed=3), "noise_mask": torch.zeros(1, 64, 64)}
+    pair, conds = toys
+    latent = {"samples": torch.randn(1, 4, 8, 8), "noise_mask": torch.zeros(1, 64, 64)}
     latent["noise_mask"][:, 20:] = 1
     batch, sweep = sweep_of(latent)
     swept = realign(pair, *conds, batch, 0.5, sampler=sampler, lambda_schedule=sweep)[0]
     assert_each_is_its_own(swept, [realign(pair, *conds, latent, lam, sampler=sampler)[0] for lam in LAMBDAS])
 
 
-def test_realign_model_in_the_stock_ksampler(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_realign_model_in_the_stock_ksampler(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     batch, sweep = sweep_of(latent, seeds=2)
     settings = (5, 4.0, "dpmpp_sde", "karras")
 
@@ -243,15 +248,15 @@ def test_nested_latents(models):
                     assert (ours[3 * row + column] - theirs[0]).abs().max() <= TOLERANCE * theirs.std()
 
 
-def test_every_kl_is_known_on_request(models):
-    pair, conds = models("sd15"), conds_of("sd15")
-    batch, sweep = sweep_of(tiny_models.latent("sd15"), (0.0, 0.5, 1.0))
+def test_every_kl_is_known_on_request(toys):
+    pair, conds = toys
+    batch, sweep = sweep_of(toy_models.latent(), (0.0, 0.5, 1.0))
     plain = json.loads(realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[2])
     assert plain["kl_reference"][0] == 0
     assert plain["kl_reference"][2] is None
-    batch, sweep = sweep_of(tiny_models.latent("sd15"), (0.0, 0.5, 1.0), measure_ends=True)
+    batch, sweep = sweep_of(toy_models.latent(), (0.0, 0.5, 1.0), measure_ends=True)
     for size in (0, 1):
-        _, sweep = sweep_of(tiny_models.latent("sd15"), (0.0, 0.5, 1.0), measure_ends=True, batch_size=size)
+        _, sweep = sweep_of(toy_models.latent(), (0.0, 0.5, 1.0), measure_ends=True, batch_size=size)
         measured = json.loads(realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)[2])
         assert measured["kl_reference"][0] == 0
         assert 0 < measured["kl_reference"][1] < measured["kl_reference"][2]
@@ -275,8 +280,8 @@ def test_the_trace_of_a_guided_run(models):
         RealignTrace.execute(latent, model=pair[0])
 
 
-def test_the_host_is_left_as_it_was(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_the_host_is_left_as_it_was(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     before = sampled(realign_guider(pair, *conds, 0.0), latent)
     batch, sweep = sweep_of(latent, rows="cfg", row_values="2, 5")
     guider = realign_guider(pair, *conds, 0.5, cfg=3.0, lambda_schedule=sweep)
@@ -286,9 +291,9 @@ def test_the_host_is_left_as_it_was(models):
     assert torch.equal(sampled(realign_guider(pair, *conds, 0.0), latent)["samples"], before["samples"])
 
 
-def test_progress_counts_the_whole(models):
-    pair, conds = models("sd15"), conds_of("sd15")
-    batch, sweep = sweep_of(tiny_models.latent("sd15"), batch_size=3)
+def test_progress_counts_the_whole(toys):
+    pair, conds = toys
+    batch, sweep = sweep_of(toy_models.latent(), batch_size=3)
     guider = realign_guider(pair, *conds, 0.5, lambda_schedule=sweep)
     seen = []
     noise = torch.randn(1, *batch["samples"].shape[1:]).expand_as(batch["samples"])
@@ -318,8 +323,8 @@ def test_the_node_refuses(options, message):
         sweep_of(tiny_models.latent("sd15"), **options)
 
 
-def test_sampler_and_guider_refuse(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_sampler_and_guider_refuse(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     batch, sweep = sweep_of(latent)
     with pytest.raises(ValueError, match="4 pictures, but the latent image holds 1"):
         realign(pair, *conds, latent, 0.5, lambda_schedule=sweep)
@@ -347,9 +352,9 @@ def test_target_betas_are_lambdas(models):
     assert sweep == Sweep((0.5, 1.0, 2.0))
 
 
-def test_rows_of_seeds_need_noise_that_comes_from_a_seed(models):
-    pair, conds = models("sd15"), conds_of("sd15")
-    batch, sweep = sweep_of(tiny_models.latent("sd15"), seeds=2)
+def test_rows_of_seeds_need_noise_that_comes_from_a_seed(toys):
+    pair, conds = toys
+    batch, sweep = sweep_of(toy_models.latent(), seeds=2)
     guider = realign_guider(pair, *conds, 0.5, lambda_schedule=sweep)
     sigmas, euler = torch.tensor([2.0, 1.0, 0.0]), comfy.samplers.sampler_object("euler")
     with pytest.raises(ValueError, match="RandomNoise"):
