@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image, ImageDraw
 
-from ..realign_core import Sweep
+from ..realign_core import LambdaSchedule, Sweep
 from .graph_text import model_files, prompt_text
 from .labels import (
     Facts,
@@ -92,14 +92,13 @@ class RealignGrid(io.ComfyNode):
     def execute(
         cls,
         images: torch.Tensor,
-        sweep: Sweep | None = None,
+        sweep: Sweep | LambdaSchedule | None = None,
         trace: str | None = None,
         cell_size: int = 0,
         footer: str = "",
     ) -> io.NodeOutput:
-        if sweep is not None and not isinstance(sweep, Sweep):
-            raise ValueError("A λ schedule is connected to “sweep”: connect λ Sweep's “λ sweep”, or nothing.")
-        known = facts(images.shape[0], sweep, parse_trace(trace) if trace else None)
+        swept = sweep if isinstance(sweep, Sweep) else None  # bypassed, it hands on a schedule
+        known = facts(images.shape[0], swept, parse_trace(trace) if trace else None)
         graph, node_id = getattr(cls.hidden, "prompt", None), getattr(cls.hidden, "unique_id", None)
         notes = [Note("", footer, OWN_LINES)] if footer.strip() else footer_notes(known, graph, node_id)
         table = swept_table(known, notes) if known.cells else plain_table(known, notes)

@@ -207,12 +207,15 @@ def test_the_traces_sweep_is_taken_where_none_is_connected():
         (2, {"trace": "not { json"}, "not a trace.*not JSON"),
         (2, {"trace": '{"steps": []}'}, "not a trace"),
         (2, {"trace": json.dumps(json.loads(trace_of(2)) | {"kl_reference": [1]})}, "not a trace"),
-        (2, {"sweep": LambdaSchedule()}, "λ schedule"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(count, inputs, match):
     with pytest.raises(ValueError, match=match):
         grid_of(flat(count), **inputs)
+
+
+def test_a_bypassed_sweep_that_hands_on_its_schedule_is_no_sweep():
+    assert torch.equal(grid_of(flat(2), sweep=LambdaSchedule())[0], grid_of(flat(2))[0])
 
 
 def test_the_footer_says_prompt_and_models_of_the_graph(monkeypatch):
