@@ -113,6 +113,19 @@ def test_guider_with_every_sampler(toys, sampler):
     )
 
 
+def test_samplers_whose_elements_would_not_be_alone_run_one_by_one():
+    euler = comfy.samplers.sampler_object("euler")
+    mask = torch.ones(1, 1, 8, 8)
+    assert sweep_run.draws_can_be_shared(euler, mask)
+    assert sweep_run.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), None)
+    churned = comfy.samplers.ksampler("euler", {"s_churn": 1.0})
+    others = comfy.samplers.KSAMPLER(lambda *_, **__: None)  # of another pack
+    own = comfy.samplers.ksampler("euler_ancestral", {"noise_sampler": lambda *_: None})
+    adaptive = comfy.samplers.sampler_object("dpm_adaptive")
+    assert not any(sweep_run.draws_can_be_shared(one, None) for one in (churned, others, own, adaptive, object()))
+    assert not sweep_run.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), mask)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
 def test_chunks_give_the_same_pictures(toys, batch_size):
     pair, conds = toys
