@@ -76,7 +76,7 @@ class RealignAnchorFromModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, beta_source: str, beta: float) -> io.NodeOutput:
-        return io.NodeOutput(Anchor(model, type(model.model).__name__, typed_beta(beta_source, beta)))
+        return io.NodeOutput(Anchor(model, "anchor from MODEL", typed_beta(beta_source, beta)))
 
 
 class RealignAddAnchor(io.ComfyNode):

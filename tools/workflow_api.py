@@ -47,14 +47,19 @@ def _widget_values(node: dict[str, Any], description: dict[str, Any]) -> dict[st
     out: dict[str, Any] = {}
     for group in ("required", "optional"):
         for name in description["input_order"].get(group, []):
-            kind, *options = description["input"][group][name]
-            settings = options[0] if options else {}
-            if not (isinstance(kind, list) or kind in WIDGETS) or settings.get("forceInput"):
+            spec = description["input"][group][name]
+            if not is_widget(spec):
                 continue
             try:
                 out[name] = next(values)
             except StopIteration:
                 return out  # saved before this input existed: the host takes the default
-            if settings.get("control_after_generate"):
+            if len(spec) > 1 and spec[1].get("control_after_generate"):
                 next(values, None)
     return out
+
+
+def is_widget(spec: list[Any]) -> bool:
+    """Whether an input, as /object_info describes it, is one that the page shows as a widget."""
+    kind, settings = spec[0], spec[1] if len(spec) > 1 else {}
+    return (isinstance(kind, list) or kind in WIDGETS) and not settings.get("forceInput")

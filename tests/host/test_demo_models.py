@@ -19,9 +19,9 @@ SEED, STEPS, CFG = 7, 12, 2.0
 @pytest.fixture(scope="module")
 def loaded():
     """shape, colour, background -> model, anchor, positive, negative, vae."""
-    return lambda shape="any", colour="any", background="any": (
-        demo.RealignDemoModels.execute(shape, colour, background).result[:5]
-    )
+    return lambda shape="any", colour="any", background="any": demo.RealignDemoModels.execute(
+        shape, colour, background
+    ).result[:5]
 
 
 def draw(model, positive, negative, vae, batch=4, size=64):

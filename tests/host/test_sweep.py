@@ -172,7 +172,9 @@ def test_every_image_of_a_batch_gets_a_row(toys):
     batch, sweep = sweep_of(latent, (0.0, 0.6))
     for size in (0, 3):
         _, sweep = sweep_of(latent, (0.0, 0.6), batch_size=size)
-        swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **options)[0]
+        with Calls(pair[0]) as rows:
+            swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **options)[0]
+        assert max(rows) == 2 * (size or 6)  # with cfg
         singles = [realign(pair, *conds, latent, lam, **options)[0] for lam in (0.0, 0.6)]
         assert_each_is_its_own(swept, [element(singles[column], image) for image in range(3) for column in (0, 1)])
 
@@ -215,10 +217,11 @@ def test_a_mask_goes_with_the_sweep(toys):
     pair, conds, latent = *toys, toy_models.latent()
     mask = torch.zeros(1, 8, 8)
     mask[..., :4] = 1
-    batch, sweep = sweep_of(latent, (0.0, 1.0, 1.3))
-    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, lambda_mask=mask)[0]
     singles = [realign(pair, *conds, latent, lam, lambda_mask=mask)[0] for lam in (0.0, 1.0, 1.3)]
-    assert_each_is_its_own(swept, singles)
+    for size in (0, 2):
+        batch, sweep = sweep_of(latent, (0.0, 1.0, 1.3), batch_size=size)
+        swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, lambda_mask=mask)[0]
+        assert_each_is_its_own(swept, singles)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])

@@ -2,7 +2,7 @@
 
 import { anchorAt } from "./beta.js";
 import { betaLine } from "./beta_text.js";
-import { effectiveSource, isConnected, valueOf, widgetOf } from "./graph.js";
+import { effectiveSource, valueOf, widgetOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { el } from "./styles.js";
 
@@ -11,7 +11,7 @@ export const LAMBDA_NODES = ["RealignSampler", "RealignGuider", "RealignModel"];
 const WIDTH = 380; // px: a new node shows the whole line
 
 function lineOf(node) {
-  const scheduled = effectiveSource(node, "lambda_schedule") !== null || isConnected(node, "lambda_");
+  const scheduled = ["lambda_schedule", "lambda_"].some((input) => effectiveSource(node, input) !== null);
   return betaLine(Number(valueOf(node, "lambda_")), anchorAt(node), scheduled);
 }
 

@@ -1,0 +1,234 @@
+"""The shared workflow files and the blueprint: they load, run, look right, and those released stay usable.
+
+frozen/<name>.json is a workflow file as released in 0.1.0. It is never written again: the host must take it as long as
+the pack exists, whatever becomes of the current file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PACK
+from PIL import Image
+
+sys.path.insert(0, str(PACK / "tools"))
+from host_process import Host, HostError
+from stand_in_files import stand_in_files
+from workflow_api import to_api
+
+CURRENT = sorted((PACK / "workflows").glob("*.json"))
+FROZEN = sorted((Path(__file__).parent / "frozen").glob("*.json"))
+BLUEPRINTS = sorted((PACK / "subgraphs").glob("*.json"))
+LOADERS = ("CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel")
+SHOWN = ("MarkdownNote", "Note")
+TITLE = 30  # px above a node's position
+LARGEST = 60_000  # bytes of a thumbnail
+# How many pictures a run of fewer steps and λ gives, in all batches.
+PICTURES = {
+    "realign_demo": 4,
+    "realign_any_sampler": 8,
+    "realign_demo_sweep": 4,
+    "rescue_over_optimised": 4,
+    "lambda_curve": 8,
+    "lambda_mask": 8,
+}
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def name_of(path):
+    return path.stem
+
+
+def needs_models(path):
+    return any(node["type"] in LOADERS for node in read(path)["nodes"])
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Host(sys.executable, os.environ["REALIGN_HOST"]) as host:
+        for folder in (PACK / "workflows", Path(__file__).parent / "frozen"):
+            stand_in_files(host.base / "models", folder)
+        yield host
+
+
+@pytest.fixture(scope="module")
+def known(server):
+    return server.get("/object_info")
+
+
+def shortened(graph):
+    """The graph with few steps and a small sweep."""
+    for node in graph.values():
+        inputs = node["inputs"]
+        if "steps" in inputs:
+            inputs["steps"] = 2
+        if node["class_type"] == "RealignSweep":
+            inputs |= {"values": "list", "listed": "0.3, 1.2", "seeds": 2}
+    return graph
+
+
+def refused(server, graph):
+    """What the host has against nodes of a graph. It queues the rest where only some outputs are wrong."""
+    try:
+        return server.post("/prompt", {"prompt": shortened(graph), "client_id": "workflows"})["node_errors"]
+    finally:
+        server.post("/queue", {"clear": True})
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=name_of)
+def test_the_host_accepts_what_was_released(server, known, path):
+    graph = to_api(read(path), known)
+    assert set(graph) == {str(node["id"]) for node in read(path)["nodes"] if node["type"] not in SHOWN}
+    assert refused(server, graph) == {}
+
+
+@pytest.mark.parametrize("name", ["realign_demo", "lambda_mask"])
+def test_the_host_refuses_what_it_does_not_know(server, known, name):
+    """So that the test above can fail; of lambda_mask, the mask's picture alone would be accepted."""
+    graph = to_api(read(PACK / "workflows" / f"{name}.json"), known)
+    for node in graph.values():
+        if node["class_type"] == "RealignSampler":
+            node["inputs"]["sampler_name"] = "ddpmm"
+    try:
+        assert "ddpmm" in str(refused(server, graph))
+    except HostError as error:
+        assert "ddpmm" in str(error)
+
+
+def test_every_workflow_has_a_frozen_copy_and_none_is_lost():
+    assert {path.stem for path in FROZEN} == {path.stem for path in CURRENT}
+
+
+@pytest.mark.parametrize("path", FROZEN, ids=name_of)
+def test_the_current_file_has_the_released_nodes(path):
+    """A workflow may grow, but its nodes keep their ids and kinds: what is written about it stays true."""
+    current = {node["id"]: node["type"] for node in read(PACK / "workflows" / path.name)["nodes"]}
+    released = {node["id"]: node["type"] for node in read(path)["nodes"]}
+    assert released.items() <= current.items()
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_the_current_file_fits_the_nodes(known, path):
+    """Slots and widgets are those of the nodes: run tools/make_workflows.py after a change to a node."""
+    graph = to_api(read(path), known)
+    for node in read(path)["nodes"]:
+        if node["type"] in SHOWN:
+            assert all(isinstance(value, str) for value in node["widgets_values"])
+            continue
+        info = known[node["type"]]
+        assert [output["name"] for output in node["outputs"]] == info["output_name"], node["type"]
+        names = [name for group in ("required", "optional") for name in info["input_order"].get(group, [])]
+        open_slots = {slot["name"] for slot in node["inputs"] if slot["link"] is None}
+        assert set(names) - set(graph[str(node["id"])]["inputs"]) <= open_slots, node["type"]
+
+
+@pytest.mark.parametrize("path", [path for path in CURRENT if needs_models(path)], ids=name_of)
+def test_a_workflow_for_public_models_is_accepted(server, known, path):
+    assert refused(server, to_api(read(path), known)) == {}
+
+
+def test_all_others_are_run():
+    assert {path.stem for path in CURRENT if not needs_models(path)} == set(PICTURES)
+
+
+@pytest.mark.parametrize("name", sorted(PICTURES))
+def test_a_workflow_without_downloads_runs(server, known, name):
+    graph = shortened(to_api(read(PACK / "workflows" / f"{name}.json"), known))
+    decoders = [node for node, content in graph.items() if content["class_type"] == "VAEDecode"]
+    for node in decoders:
+        graph[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}
+    outputs = server.run(graph)
+    assert sum(len(outputs[f"seen {node}"]["images"]) for node in decoders) == PICTURES[name]
+    for node, content in graph.items():
+        if content["class_type"] in ("RealignGrid", "RealignReport", "SaveImage"):
+            assert outputs[node]["images"], content["class_type"]
+        if content["class_type"] == "RealignCompare":
+            (shown,) = outputs[node]["realign_compare"]
+            assert [cell["lambda"] for cell in shown["cells"]] == [0.3, 1.2, 0.3, 1.2]
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_a_thumbnail_is_a_small_jpeg(path):
+    thumbnail = path.with_suffix(".jpg")
+    assert thumbnail.stat().st_size < LARGEST
+    with Image.open(thumbnail) as picture:
+        assert picture.format == "JPEG"
+        assert min(picture.size) >= 300
+
+
+def boxes(nodes):
+    return {
+        f"{node['id']} {node['type']}": (
+            node["pos"][0],
+            node["pos"][1] - TITLE,
+            node["pos"][0] + node["size"][0],
+            node["pos"][1] + node["size"][1],
+        )
+        for node in nodes
+    }
+
+
+def overlapping(first, second):
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+@pytest.mark.parametrize("path", [*CURRENT, *BLUEPRINTS], ids=name_of)
+def test_nodes_do_not_overlap(path):
+    workflow = read(path)
+    parts = [workflow, *workflow.get("definitions", {}).get("subgraphs", [])]
+    for part in parts:
+        pairs = itertools.combinations(boxes(part["nodes"]).items(), 2)
+        assert [(a, b) for (a, one), (b, other) in pairs if overlapping(one, other)] == []
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_links_say_the_same_at_both_ends(path):
+    workflow = read(path)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for link, source, output, target, slot, kind in workflow["links"]:
+        assert link in nodes[source]["outputs"][output]["links"]
+        assert nodes[target]["inputs"][slot]["link"] == link
+        assert kind in (nodes[source]["outputs"][output]["type"], "*")
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=name_of)
+def test_a_blueprint_is_listed_and_its_nodes_exist(server, known, path):
+    listed = server.get("/global_subgraphs")
+    (entry,) = [key for key, one in listed.items() if one["name"] == path.stem]
+    assert listed[entry]["source"] == "custom_node"
+    served = json.loads(server.get(f"/global_subgraphs/{entry}")["data"])
+    assert served == read(path)
+    (inner,) = served["definitions"]["subgraphs"]
+    (outer,) = served["nodes"]
+    assert outer["type"] == inner["id"]
+    assert all(node["type"] in known for node in inner["nodes"])
+    assert_inner_links_hold(inner)
+
+
+def assert_inner_links_hold(inner):
+    nodes = {node["id"]: node for node in inner["nodes"]}
+    for link in inner["links"]:
+        if link["target_id"] in nodes:
+            slot = nodes[link["target_id"]]["inputs"][link["target_slot"]]
+            assert (slot["link"], slot["type"]) == (link["id"], link["type"])
+        if link["origin_id"] in nodes:
+            assert link["id"] in nodes[link["origin_id"]]["outputs"][link["origin_slot"]]["links"]
+    ids = sorted(link["id"] for link in inner["links"])
+    ends = [number for end in (*inner["inputs"], *inner["outputs"]) for number in end["linkIds"]]
+    assert ids == list(range(1, len(ids) + 1))
+    assert set(ends) <= set(ids)
+
+
+def test_the_blueprint_offers_what_it_says():
+    (inner,) = read(PACK / "subgraphs" / "Realign.json")["definitions"]["subgraphs"]
+    sockets = ["model", "positive", "negative", "latent_image", "lambda_schedule"]
+    assert [one["name"] for one in inner["inputs"]] == [*sockets, "anchor_name", "lambda_", "seed", "steps", "cfg"]
+    assert [one["name"] for one in inner["outputs"]] == ["latent", "trace"]

@@ -1,0 +1,133 @@
+"""Writes workflows/*.jpg, which the host shows under Templates: of real runs, or of the graph where models are needed.
+
+    python tools/make_thumbnails.py --host FOLDER --chromium FILE [NAME …]
+
+Needs playwright and a browser; the environment of `make test` has both. Without names, all but realign_demo, whose
+picture is of several runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from host_process import PACK, Host, say
+from PIL import Image, ImageOps
+from playwright.sync_api import Browser, sync_playwright
+from stand_in_files import stand_in_files
+from workflow_api import to_api
+
+WORKFLOWS = PACK / "workflows"
+SIZE = (512, 320)
+LARGEST = 60_000  # bytes
+# Of the pictures of a run, which columns are shown, and how many there are: those of the sweep, or of the batch.
+COLUMNS = {
+    "realign_any_sampler": ((0, 1, 2), 4),
+    "realign_demo_sweep": ((0, 1, 2, 4, 6), 7),
+    "rescue_over_optimised": ((0, 1, 2, 3, 4), 5),
+    "lambda_curve": ((0, 1, 2), 4),
+    "lambda_mask": ((0, 2, 3), 4),
+}
+VIEW, CLIP = {"width": 1900, "height": 1250}, {"x": 70, "y": 110, "width": 1440, "height": 900}
+# The upper row of groups, as large as it fills the picture, from the left.
+FIT = """([x, y, width, height]) => {
+  const ds = window.app.canvas.ds, boxes = window.app.graph._groups.map(g => [...g.pos, ...g.size]);
+  const top = Math.min(...boxes.map(b => b[1])), row = boxes.filter(b => b[1] < top + 100);
+  const left = Math.min(...row.map(b => b[0])), right = Math.max(...row.map(b => b[0] + b[2]));
+  const low = Math.max(...row.map(b => b[1] + b[3]));
+  ds.scale = Math.max(width / (right - left + 40), height / (low - top + 40));
+  ds.offset = [x / ds.scale - left + 20, y / ds.scale - top + 20];
+  window.app.graph.setDirtyCanvas(true, true);
+}"""
+LOADED = "([n]) => window.app?.graph?._nodes.length === n"
+READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
+
+
+def ran(host: Host, path: Path) -> Image.Image:
+    """The workflow's pictures, side by side: a row per row of the sweep, or per run."""
+    graph = to_api(json.loads(path.read_text(encoding="utf-8")), host.get("/object_info"))
+    decoders = [node for node, content in graph.items() if content["class_type"] == "VAEDecode"]
+    for node in decoders:
+        graph[f"shown {node}"] = {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}
+    outputs = host.run(graph)
+    pictures = [one for node in decoders for one in pictures_of(host, outputs[f"shown {node}"])]
+    return tiled(pictures, *COLUMNS[path.stem])
+
+
+def pictures_of(host: Host, shown: dict[str, Any]) -> Iterator[Image.Image]:
+    for image in shown["images"]:
+        query = urlencode({key: image[key] for key in ("filename", "subfolder", "type")})
+        yield Image.open(io.BytesIO(host.get_bytes(f"/view?{query}"))).convert("RGB")
+
+
+def tiled(pictures: Sequence[Image.Image], columns: Sequence[int], across: int) -> Image.Image:
+    """Some columns of a table of pictures that is `across` wide, without gaps; each picture is cropped to its cell."""
+    rows = len(pictures) // across
+    out = Image.new("RGB", SIZE)
+    for row in range(rows):
+        for place, column in enumerate(columns):
+            left, right = (SIZE[0] * i // len(columns) for i in (place, place + 1))
+            top, low = (SIZE[1] * i // rows for i in (row, row + 1))
+            picture = pictures[row * across + column]
+            cell = ImageOps.fit(picture, (right - left, low - top), Image.Resampling.LANCZOS)
+            out.paste(cell, (left, top))
+    return out
+
+
+def graph_picture(browser: Browser, host: Host, path: Path) -> Image.Image:
+    """The graph as the page shows it."""
+    page = browser.new_page(viewport=VIEW)
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(host.url) else route.abort())
+    page.goto(host.url)
+    page.wait_for_function(READY, timeout=120_000)
+    page.evaluate("() => window.app.ui.settings.setSettingValueAsync('Comfy.VueNodes.Enabled', true)")
+    text = path.read_text(encoding="utf-8")
+    load = "async ([name, text]) => window.app.handleFile(new File([text], name, {type: 'application/json'}))"
+    page.evaluate(load, [path.name, text])
+    page.wait_for_function(LOADED, arg=[len(json.loads(text)["nodes"])])
+    page.wait_for_timeout(1000)
+    page.evaluate(FIT, list(CLIP.values()))
+    page.wait_for_timeout(1500)
+    data = page.screenshot(clip=CLIP)
+    page.close()
+    return Image.open(io.BytesIO(data)).convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """As a JPEG that is no larger than LARGEST."""
+    for quality in range(92, 40, -4):
+        data = io.BytesIO()
+        picture.save(data, "JPEG", quality=quality, optimize=True)
+        if data.tell() < LARGEST:
+            break
+    path.write_bytes(data.getvalue())
+    say(f"wrote {path} ({data.tell()} bytes)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--host", required=True, help="the ComfyUI folder")
+    parser.add_argument("--chromium", required=True, help="the browser")
+    parser.add_argument("names", nargs="*", help="workflows, without .json")
+    options = parser.parse_args()
+    names = options.names or [path.stem for path in sorted(WORKFLOWS.glob("*.json")) if path.stem != "realign_demo"]
+    with Host(sys.executable, options.host) as host, sync_playwright() as playwright:
+        stand_in_files(host.base / "models", WORKFLOWS)
+        host.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False})
+        flags = ["--headless", "--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=flags)
+        for name in names:
+            path = WORKFLOWS / f"{name}.json"
+            picture = ran(host, path) if name in COLUMNS else graph_picture(browser, host, path)
+            save(picture, path.with_suffix(".jpg"))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
