@@ -20,9 +20,11 @@ LAMBDA = f"() => {NODE.format('RealignSampler')}.widgets.find(w => w.name === 'l
 
 
 def open_template(tab, name):
+    tab.page.evaluate("() => window.app.graph.clear()")
     tab.page.get_by_text("Templates", exact=True).first.click()
-    tab.page.get_by_text("realign", exact=True).first.click()
-    tab.page.get_by_text(name, exact=True).first.click()
+    dialog = tab.page.get_by_role("dialog")
+    dialog.get_by_text("realign", exact=True).first.click()
+    dialog.get_by_text(name, exact=True).first.click()
     tab.page.wait_for_function(f"() => !!{NODE.format('RealignCompare')}")
     tab.page.wait_for_timeout(700)
 
