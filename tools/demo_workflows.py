@@ -132,9 +132,9 @@ def demo_models(column: Column, batch_size: int, **caption: str) -> tuple[int, i
 
 def demo_sweep(known: Known, folder: Path) -> None:
     graph = Graph(known)
-    start = Column(graph, 40, 320)
+    start = Column(graph, 40, 310)
     start.note(
-        260,
+        270,
         "## Find your λ, no download needed\n\n"
         "1. Press **Run**: 7 λ × 3 seeds. They take shape on *Realign Sampler*, from the same noise.\n"
         "2. On *λ Compare* move the slider, or press ← →. ▲ ▼ change the seed.\n"
@@ -145,7 +145,7 @@ def demo_sweep(known: Known, folder: Path) -> None:
     )
     models, latent = demo_models(start, 1)
     sweep = start.add("RealignSweep", latent=(latent, 0), start=0.0, end=1.5, count=7, seeds=3, measure_ends=True)
-    middle = start.beside(720)
+    middle = start.beside(640)
     swept = dict(latent_image=(sweep, 0), lambda_schedule=(sweep, 1))
     sampler = middle.add(
         "RealignSampler", start.end - middle.y, colours=NODE_BLUE, lambda_=0.5, **sampler_inputs(models), **swept

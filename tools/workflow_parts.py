@@ -22,9 +22,9 @@ def show_sweep(
     left: Column, latent: Source, vae: Source, sweep: Source, trace: Source, prefix: str
 ) -> tuple[Column, Column]:
     """Decode a sweep, flip through it, and save its grid: two columns to the right of `left`, as high as that."""
-    look = left.beside(540)
+    look = left.beside(430)
     images = compare(look, left.end, latent, vae, sweep, trace)
-    keep = look.beside(540)
+    keep = look.beside(440)
     grid = (keep.add("RealignGrid", 620, images=images, sweep=sweep, trace=trace), 0)
     keep.add("SaveImage", left.end - keep.y, title="Save the grid", images=grid, filename_prefix=prefix)
     return look, keep
