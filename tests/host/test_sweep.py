@@ -89,10 +89,10 @@ def test_sampler_with_a_lora_anchor(models, tiny):
 
 
 @pytest.mark.parametrize("method", ["difference reuse", "control variate"])
-def test_fewer_calls(models, tiny, method):
+def test_fewer_calls(toys, method):
     """What is reused is each element's own."""
-    reference, conds, latent = models("sd15")[0], conds_of("sd15"), tiny_models.latent("sd15")
-    pair = (reference, patched(reference, ADAPTERS["lora"](tiny, "sd15")))
+    (reference, _), conds = toys
+    pair, latent = (reference, toy_models.with_lora(reference)), toy_models.latent()
     saving = dict(fewer_calls=method, calls_per_step=1.3, steps=8)
     batch, sweep = sweep_of(latent, (0.3, 0.6, 1.2))
     swept, _, trace = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **saving)
@@ -179,8 +179,8 @@ def test_every_image_of_a_batch_gets_a_row(toys):
         assert_each_is_its_own(swept, [element(singles[column], image) for image in range(3) for column in (0, 1)])
 
 
-def test_rows_of_cfg_and_eta(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+def test_rows_of_cfg_and_eta(toys):
+    pair, conds, latent = *toys, toy_models.latent()
     batch, sweep = sweep_of(latent, (0.3, 1.2), rows="cfg", row_values="1, 4")
     for runner in (
         lambda lat, **o: realign(pair, *conds, lat, 0.5, steps=2, **o)[0],
@@ -279,10 +279,10 @@ def test_every_kl_is_known_on_request(toys):
         assert measured["kl_anchors"][0][0] > measured["kl_anchors"][0][1] > measured["kl_anchors"][0][2] == 0
 
 
-def test_the_trace_of_a_guided_run(models):
+def test_the_trace_of_a_guided_run(toys):
     """The guider's KL with ddim is the sampler's own: it takes the same steps."""
-    pair, conds = models("sd15"), conds_of("sd15")
-    batch, sweep = sweep_of(tiny_models.latent("sd15"), seeds=2, batch_size=3)
+    pair, conds = toys
+    batch, sweep = sweep_of(toy_models.latent(), seeds=2, batch_size=3)
     guider = realign_guider(pair, *conds, 0.5, lambda_schedule=sweep)
     latent = sampled(guider, batch, sampler="ddim")
     same, trace = RealignTrace.execute(latent, guider=guider).args

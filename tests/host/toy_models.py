@@ -6,12 +6,13 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.supported_models_base
 import torch
+from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter.lora import LoRAAdapter
 
 
 class PerPixel(torch.nn.Module):
-    """A network without spatial mixing: each pixel is computed from itself alone."""
+    """A network without spatial mixing: each pixel is computed from itself and the prompt alone."""
 
     dtype = torch.float32
 
@@ -23,7 +24,7 @@ class PerPixel(torch.nn.Module):
             parameter.data = torch.randn(parameter.shape, generator=generator) / 2
 
     def forward(self, x, t, context=None, **_):
-        return self.mix(x.movedim(1, -1)).movedim(-1, 1)
+        return self.mix(x.movedim(1, -1)).movedim(-1, 1) + context.mean((1, 2))[:, None, None, None]
 
     def mix(self, x):
         """x: (B, H, W, 4)."""
@@ -52,11 +53,11 @@ class WeightAlone(PerPixel):
         return torch.nn.functional.linear(x, self.layer.weight, self.layer.bias).tanh()
 
 
-def toy_model(network: type[PerPixel] = PerPixel, seed: int = 1) -> ModelPatcher:
-    """MODEL (EPS) on the CPU."""
+def toy_model(network: type[PerPixel] = PerPixel, seed: int = 1, kind: ModelType = ModelType.EPS) -> ModelPatcher:
+    """MODEL on the CPU."""
     config = comfy.supported_models_base.BASE({"disable_unet_model_creation": True, "in_channels": 4})
     config.latent_format = comfy.latent_formats.LatentFormat()
-    model = comfy.model_base.BaseModel(config)
+    model = comfy.model_base.BaseModel(config, kind)
     model.diffusion_model = network(seed)
     return ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
 
@@ -70,7 +71,7 @@ def with_lora(model: ModelPatcher, seed: int = 5) -> ModelPatcher:
     return clone
 
 
-CONDS = [[[torch.zeros(1, 1, 1), {}]]] * 2
+CONDS = [[[torch.full((1, 1, 1), prompt), {}]] for prompt in (0.3, -0.1)]
 
 
 def latent(batch: int = 1) -> dict:

@@ -1,0 +1,145 @@
+"""Help pages behind a node's info button, and names and tooltips in the page's language."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from conftest import PACK, READY
+
+LOCALES = {
+    language: json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    for language in ("en", "zh", "ja")
+}
+ADD = """(kind) => {
+  const graph = window.app.graph;
+  graph.clear();
+  graph.state.lastNodeId = window.lastId = (window.lastId ?? 5000) + 100;
+  const node = window.LiteGraph.createNode(kind);
+  node.pos = [100, 80];
+  graph.add(node);
+  window.app.canvas.ds.scale = 1;
+  window.app.canvas.ds.offset = [200, 120];
+  window.app.canvas.select?.(node);
+  graph.setDirtyCanvas(true, true);
+  window.made = node;
+}"""
+# What the classic renderer draws, and the title.
+LABELS = """() => {
+  const node = window.made;
+  return {
+    title: node.title,
+    inputs: Object.fromEntries(node.inputs.map((i) => [i.name, i.label ?? i.localized_name ?? i.name])),
+    widgets: Object.fromEntries(node.widgets.map((w) => [w.name, w.label ?? w.name])),
+    outputs: node.outputs.map((o) => o.label ?? o.localized_name ?? o.name),
+  };
+}"""
+HELP = ".node-help-content"
+SHOWN = """(heading) => {
+  const help = document.querySelector('.node-help-content');
+  return help?.querySelector('h1')?.textContent === heading;
+}"""
+LOADED = """() => {
+  const images = [...document.querySelectorAll('.node-help-content img')];
+  return images.length > 0 && images.every((image) => image.complete && image.naturalWidth > 0);
+}"""
+FITS = """() => {
+  const help = document.querySelector('.node-help-content');
+  const { right } = help.getBoundingClientRect();
+  return [...help.querySelectorAll('img')].every((image) => image.getBoundingClientRect().right <= right + 1);
+}"""
+
+
+def speak(tab, language):
+    """As the setting does it: it is kept by the host, and the page is loaded again."""
+    tab.page.evaluate("(l) => window.app.ui.settings.setSettingValueAsync('Comfy.Locale', l)", language)
+    tab.page.goto("about:blank")
+    tab.page.goto(tab.url)
+    tab.page.wait_for_function(READY, timeout=120_000)
+    tab.page.wait_for_timeout(500)
+
+
+@pytest.fixture(scope="module", params=["en", "zh", "ja"])
+def language(request, tab, host):
+    tab.url = host.url
+    tab.errors.clear()
+    speak(tab, request.param)
+    yield request.param
+    speak(tab, "en")
+
+
+def add(tab, kind):
+    tab.page.evaluate(ADD, kind)
+    tab.page.wait_for_timeout(700)
+
+
+def open_help(tab):
+    """By the info button of the selected node's toolbox."""
+    tab.page.locator('[data-testid="info-button"]').first.click()
+    tab.page.wait_for_selector(HELP)
+
+
+@pytest.mark.parametrize("kind", LOCALES["en"])
+def test_help_opens_with_its_pictures(tab, language, kind):
+    add(tab, kind)
+    open_help(tab)
+    tab.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"], timeout=10_000)
+    tab.page.wait_for_function(LOADED, timeout=10_000)
+    assert tab.page.evaluate(FITS)
+    text = tab.page.locator(HELP).first.inner_text()
+    assert "<!--" not in text
+    assert not re.search(r"\*\*|^\| ", text, re.MULTILINE)  # all of it is understood as Markdown
+    if kind in ("RealignSampler", "RealignCompare", "LoadAnchorModel"):
+        tab.shot(f"help_{kind}_{language}")
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize("kind", ["RealignSampler", "LambdaSchedule", "RealignSweep"])
+def test_names_are_in_the_pages_language(tab, language, kind):
+    add(tab, kind)
+    shown, told = tab.page.evaluate(LABELS), LOCALES[language][kind]
+    assert shown["title"] == told["display_name"]
+    assert shown["outputs"] == [one["name"] for one in told["outputs"].values()]
+    for name, label in {**shown["inputs"], **shown["widgets"]}.items():
+        if name in told["inputs"]:
+            assert label == told["inputs"][name]["name"], name
+    if kind == "RealignSampler":
+        assert shown["widgets"]["lambda_"] == "λ"
+        tab.shot(f"labels_{language}")
+
+
+def test_the_new_renderer_shows_them(tab, language):
+    if not tab.new_renderer:
+        pytest.skip("the classic renderer draws on a canvas")
+    add(tab, "RealignSampler")
+    told = LOCALES[language]["RealignSampler"]
+    text = tab.page.locator(".lg-node").first.inner_text()
+    for name in ("model", "anchor", "steps", "lambda_", "sampler_name"):
+        assert told["inputs"][name]["name"] in text
+
+
+def test_tooltips_are_in_the_pages_language(tab, language):
+    add(tab, "RealignSampler")
+    told = LOCALES[language]["RealignSampler"]["inputs"]
+    if tab.new_renderer:
+        tab.page.locator(".lg-node").first.get_by_text(told["steps"]["name"], exact=True).first.hover()
+    else:
+        where = """() => {
+          const node = window.made, w = node.widgets.find((one) => one.name === 'steps');
+          const ds = window.app.canvas.ds, box = window.app.canvas.canvas.getBoundingClientRect();
+          const y = node.pos[1] + (w.last_y ?? w.y) + 10, x = node.pos[0] + node.size[0] / 2;
+          return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale];
+        }"""
+        x, y = tab.page.evaluate(where)
+        tab.page.mouse.move(x - 5, y)
+        tab.page.mouse.move(x, y)
+    said = "(text) => document.body.innerText.includes(text)"
+    tab.page.wait_for_function(said, arg=told["steps"]["tooltip"], timeout=10_000)
+
+
+def test_the_library_names_the_category(tab, language, host):
+    name = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
+    told = name["nodeCategories"]["realign"]
+    categories = """() => window.LiteGraph.registered_node_types.RealignSampler.category"""
+    assert tab.page.evaluate(categories) == told
