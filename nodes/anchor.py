@@ -71,7 +71,7 @@ class RealignAnchorFromModel(io.ComfyNode):
                 ),
                 io.Float.Input("beta", default=5000.0, min=0.0, max=1e9, step=0.01, tooltip=BETA_TOOLTIP),
             ],
-            outputs=[AnchorType.Output(display_name="anchor", tooltip="The anchor, for Realign Sampler.")],
+            outputs=[AnchorType.Output(display_name="anchor", tooltip="The anchor, for the sampler, guider or MODEL.")],
         )
 
     @classmethod
@@ -111,7 +111,9 @@ class RealignAddAnchor(io.ComfyNode):
                     tooltip="The part of the sampler's λ that the added anchor gets (-4 to 4).",
                 ),
             ],
-            outputs=[AnchorType.Output(display_name="anchor", tooltip="All of them, for Realign Sampler.")],
+            outputs=[
+                AnchorType.Output(display_name="anchor", tooltip="All of them, for the sampler, guider or MODEL.")
+            ],
         )
 
     @classmethod

@@ -31,14 +31,12 @@ class RealignCompare(io.ComfyNode):
             search_aliases=["deradiff", "sweep", "grid", "xy plot", "compare", "viewer", "lambda", "slider", "kl"],
             inputs=[
                 io.Image.Input("images", tooltip="The decoded pictures, one per cell of the sweep, in its order."),
-                LambdaType.Input(
-                    "sweep", optional=True, tooltip="The λ sweep of that run. Left open: the pictures are numbered."
-                ),
+                LambdaType.Input("sweep", optional=True, tooltip="The λ sweep of that run. Left open: no λ to choose."),
                 io.String.Input(
                     "trace",
                     optional=True,
                     force_input=True,
-                    tooltip="Realign Sampler's trace of that run: shows each picture's KL, and β/λ.",
+                    tooltip="Of Realign Sampler or Realign Trace: shows each picture's KL, and β/λ.",
                 ),
             ],
             outputs=[],

@@ -57,7 +57,10 @@ class RealignGrid(io.ComfyNode):
                     "trace",
                     optional=True,
                     force_input=True,
-                    tooltip="Realign Sampler's trace: adds β/λ, the run's seed and settings, and each picture's KL.",
+                    tooltip=(
+                        "Of Realign Sampler or Realign Trace: adds β/λ, the run's seed and settings, and each "
+                        "picture's KL."
+                    ),
                 ),
                 io.Int.Input(
                     "cell_size",

@@ -25,7 +25,17 @@ from .shared_inputs import (
 )
 from .types import CATEGORY
 
-ALIASES = ["rlg", "reward level guidance", "realign", "deradiff", "alignment", "lambda", "dpo", "flow-grpo", "kl"]
+ALIASES = [
+    "rlg",
+    "reinforcement learning guidance",
+    "realign",
+    "deradiff",
+    "alignment",
+    "lambda",
+    "dpo",
+    "flow-grpo",
+    "kl",
+]
 
 
 def lambda_input() -> io.Input:

@@ -41,7 +41,9 @@ class LambdaSchedule(io.ComfyNode):
                 _lambda("end", 1.0, "λ at stop (-10 to 10)."),
                 _point("begin", 0.0, "Where the change begins (0–1 of the run)."),
                 _point("stop", 1.0, "Where the change stops (0–1 of the run)."),
-                io.Curve.Input("curve", optional=True, tooltip="λ over the run, for shape “curve”: 0–1, then scaled."),
+                io.Curve.Input(
+                    "curve", optional=True, tooltip="For “curve”: λ over the run, 0–1, then scaled. Drawn in Nodes 2.0."
+                ),
                 _lambda(
                     "scale", 1.0, "λ is multiplied by this (-10 to 10): a curve up to 1 with scale 1.5 ends at 1.5."
                 ),
@@ -62,7 +64,7 @@ class LambdaSchedule(io.ComfyNode):
                 ),
                 AnchorType.Input("anchor", optional=True, tooltip="With an anchor of known β, β/λ is plotted too."),
             ],
-            outputs=[LambdaType.Output(display_name="λ schedule", tooltip="For Realign Sampler.")],
+            outputs=[LambdaType.Output(display_name="λ schedule", tooltip="For the sampler, guider, MODEL or sweep.")],
         )
 
     @classmethod

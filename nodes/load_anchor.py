@@ -73,7 +73,7 @@ class LoadAnchorModel(io.ComfyNode):
                 ),
             ],
             outputs=[
-                AnchorType.Output(display_name="anchor", tooltip="The anchor, for Realign Sampler."),
+                AnchorType.Output(display_name="anchor", tooltip="The anchor, for the sampler, guider or MODEL."),
                 io.Model.Output(display_name="model", tooltip="The anchor as a MODEL, for any other node."),
             ],
             hidden=[io.Hidden.unique_id],

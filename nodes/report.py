@@ -27,11 +27,13 @@ class RealignReport(io.ComfyNode):
             display_name="λ Report",
             category=CATEGORY,
             description=(
-                "What a run of Realign Sampler did: λ, β/λ and the KL spent, as plots, tidy JSON and CSV. For a λ "
+                "What a run did: λ, β/λ and the KL spent, as plots, tidy JSON and CSV. For a λ "
                 "sweep: KL against λ, and per step for each λ. KL is in nats; what was not measured is left out."
             ),
             search_aliases=["deradiff", "trace", "plot", "csv", "json", "export", "kl", "lambda sweep", "statistics"],
-            inputs=[io.String.Input("trace", force_input=True, tooltip="Realign Sampler's trace, as it is.")],
+            inputs=[
+                io.String.Input("trace", force_input=True, tooltip="Of Realign Sampler or Realign Trace, as it is.")
+            ],
             outputs=[
                 io.Image.Output(display_name="plots", tooltip="The plots, one picture."),
                 io.String.Output(

@@ -25,7 +25,8 @@ class RealignSweep(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "One run with many λ: repeats the latent image, one λ per picture, all from the same noise, so that "
-                "what differs is λ's doing. Connect both outputs to Realign Sampler, or to Realign Guider's sampler."
+                "what differs is λ's doing. For Realign Sampler, and for the sampler behind Realign Guider or Realign "
+                "MODEL."
             ),
             search_aliases=["deradiff", "xy plot", "lambda sweep", "grid", "compare", "beta", "alignment", "kl", "rlg"],
             inputs=[
