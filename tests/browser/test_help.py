@@ -120,6 +120,8 @@ def test_names_are_in_the_pages_language(tab, language, kind):
     if kind == "RealignSampler":
         assert shown["widgets"]["lambda_"] == "λ"
         tab.shot(f"labels_{language}")
+        line = tab.page.locator(".realign-line").first.inner_text()
+        assert line.startswith({"en": "strength 0.5 ", "zh": "强度 0.5", "ja": "強さ 0.5"}[language])
         if tab.new_renderer:  # the classic one draws on a canvas
             text = tab.page.locator(".lg-node").first.inner_text()
             for name in ("model", "anchor", "steps", "lambda_", "sampler_name"):

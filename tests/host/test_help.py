@@ -161,3 +161,21 @@ def test_names_of_inputs_differ_within_a_node(language):
 def test_category_is_named(language):
     main = json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
     assert set(main["nodeCategories"]) == {info["category"] for info in INFO.values()}
+
+
+def test_what_the_widgets_say_is_translated():
+    """Whatever web/lib says through `words` is a key of both languages; both keep its placeholders."""
+    lib = PACK / "web" / "lib"
+    table = (lib / "words.js").read_text(encoding="utf-8")
+    entry = re.compile(r'^  (?:"((?:[^"\\]|\\.)*)"|(\w+)):\s*"((?:[^"\\]|\\.)*)",$', re.MULTILINE)
+    zh, ja = (
+        {a or b: said for a, b, said in entry.findall(part.partition("\n};")[0])}
+        for part in re.split(r"^const (?:zh|ja) = ", table, flags=re.MULTILINE)[1:]
+    )
+    assert zh.keys() == ja.keys()
+    said = [path.read_text(encoding="utf-8") for path in lib.glob("*.js") if path.name != "words.js"]
+    used = {text for source in said for text in re.findall(r'words\(\s*"((?:[^"\\]|\\.)*)"', source)}
+    assert len(used) > 20
+    assert used <= zh.keys()
+    for text, *others in ((text, zh[text], ja[text]) for text in zh):
+        assert all(set(re.findall(r"\{\w+\}", other)) == set(re.findall(r"\{\w+\}", text)) for other in others), text

@@ -5,6 +5,7 @@ import { betaLine } from "./beta_text.js";
 import { effectiveSource, valueOf, widgetOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { el } from "./styles.js";
+import { words } from "./words.js";
 
 export const LAMBDA_NODES = ["RealignSampler", "RealignGuider", "RealignModel"];
 
@@ -16,7 +17,7 @@ function lineOf(node) {
 }
 
 export function attachBetaLine(node) {
-  const line = el("div", "realign-line", { role: "note", "aria-label": "What λ stands for" });
+  const line = el("div", "realign-line", { role: "note", "aria-label": words("What λ stands for") });
   addElement(node, "realign_beta_line", line, { min: 26, max: 26, fixed: true, margin: 3 });
   if (node.size[0] < WIDTH) node.setSize([WIDTH, node.size[1]]);
   const update = () => {

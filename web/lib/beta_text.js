@@ -1,4 +1,6 @@
-/** What λ stands for, in words. Pure functions. */
+/** What λ stands for, in words. */
+
+import { words } from "./words.js";
 
 /** At most four significant digits, never an exponent below a million: 16670, 0.075. */
 export function short(value) {
@@ -10,27 +12,27 @@ export function short(value) {
  * scheduled: λ does not come from the slider.
  */
 export function betaLine(lambda, anchor, scheduled) {
-  if (scheduled) return "λ comes from the connected schedule/sweep";
-  if (anchor.state === "own") return "λ comes from the anchor's own schedule (Anchor λ)";
-  if (anchor.state === "several") return `several anchors: strength ${short(lambda)}${aside(meaning(lambda))}`;
+  if (scheduled) return words("λ comes from the connected schedule/sweep");
+  if (anchor.state === "own") return words("λ comes from the anchor's own schedule (Anchor λ)");
+  if (anchor.state === "several") return words("several anchors: strength {lambda}", { lambda: short(lambda) }) + aside(meaning(lambda));
   if (anchor.state === "known") return knownLine(lambda, anchor.beta);
-  const why = anchor.state === "later" ? "β is known after a run" : "the anchor has no known β";
+  const why = words(anchor.state === "later" ? "β is known after a run" : "the anchor has no known β");
   const said = special(lambda);
-  return said ? `λ ${short(lambda)}: ${said}` : `strength ${short(lambda)} (${why})`;
+  return said ? `λ ${short(lambda)}: ${said}` : words("strength {lambda} ({why})", { lambda: short(lambda), why });
 }
 
 function knownLine(lambda, beta) {
-  const start = `anchor β ${beta} · λ ${short(lambda)}`;
+  const start = words("anchor β {beta} · λ {lambda}", { beta, lambda: short(lambda) });
   const said = special(lambda);
   return said ? `${start}: ${said}` : `${start} → β ${short(beta / lambda)} (${pull(lambda)})`;
 }
 
-const pull = (lambda) => `${lambda < 1 ? "stronger" : "weaker"} pull to the reference`;
+const pull = (lambda) => words(lambda < 1 ? "stronger pull to the reference" : "weaker pull to the reference");
 const aside = (text) => (text ? ` (${text})` : "");
-const meaning = (lambda) => (lambda === 0 ? "the reference itself" : lambda < 0 ? "away from the anchors" : "");
+const meaning = (lambda) => words(lambda === 0 ? "the reference itself" : lambda < 0 ? "away from the anchors" : "");
 
 function special(lambda) {
-  if (lambda < 0) return "away from the anchor";
-  if (lambda === 0) return "the reference itself";
-  return lambda === 1 ? "the anchor itself" : "";
+  if (lambda < 0) return words("away from the anchor");
+  if (lambda === 0) return words("the reference itself");
+  return lambda === 1 ? words("the anchor itself") : "";
 }

@@ -5,13 +5,12 @@ import { short } from "./beta_text.js";
 import { kindOf, nodeByLocator } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { el } from "./styles.js";
+import { words } from "./words.js";
 import { isInUse, isSweeping, sweepAgain, sweepNode, useCell } from "./write_back.js";
 
 const KEY = "realign_compare";
 const HINT = "Run: the pictures of the λ sweep appear here, to flip through with the slider or ← →.";
 const views = new WeakMap();
-
-const plural = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
 
 function urlOf({ filename, subfolder, type }) {
   return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type })}`);
@@ -27,21 +26,21 @@ function loaded(cell) {
 }
 
 function parts() {
-  const hint = el("p", "realign-hint", {}, HINT);
+  const hint = el("p", "realign-hint", {}, words(HINT));
   const stage = el("div", "realign-stage", { tabindex: "0", role: "group" }, hint);
-  const up = el("button", "", { type: "button", "aria-label": "Row above" }, "▲");
-  const down = el("button", "", { type: "button", "aria-label": "Row below" }, "▼");
+  const up = el("button", "", { type: "button", "aria-label": words("Row above") }, "▲");
+  const down = el("button", "", { type: "button", "aria-label": words("Row below") }, "▼");
   const rowText = el("span", "realign-grow");
   const rows = el("div", "realign-bar", {}, up, down, rowText);
-  const slider = el("input", "", { type: "range", min: "0", step: "1", "aria-label": "λ of the picture" });
+  const slider = el("input", "", { type: "range", min: "0", step: "1", "aria-label": words("λ of the picture") });
   const label = el("span", "realign-grow realign-strong");
-  const kl = el("span", "realign-faint", { title: "KL from the reference over the whole run, in nats" });
+  const kl = el("span", "realign-faint", { title: words("KL from the reference over the whole run, in nats") });
   const use = el("button", "realign-main realign-use", { type: "button" });
-  const again = el("button", "realign-main realign-again", { type: "button" }, "Sweep again");
+  const again = el("button", "realign-main realign-again", { type: "button" }, words("Sweep again"));
   const said = el("div", "realign-faint realign-said", { role: "status", "aria-live": "polite" });
   const bars = [el("div", "realign-bar", {}, label, kl), el("div", "realign-bar", {}, use, again)];
   const controls = [rows, slider, ...bars, said];
-  const root = el("div", "realign-compare", { role: "group", "aria-label": "λ comparison" }, stage, ...controls);
+  const root = el("div", "realign-compare", { role: "group", "aria-label": words("λ comparison") }, stage, ...controls);
   return { root, stage, hint, up, down, rowText, rows, slider, label, kl, use, again, said, controls };
 }
 
@@ -114,8 +113,8 @@ class CompareView {
     this.say(useCell(this.node, this.result, this.cell));
   }
 
-  say(words) {
-    this.parts.said.textContent = this.parts.said.title = words;
+  say(said) {
+    this.parts.said.textContent = this.parts.said.title = said;
     this.drawButtons();
   }
 
@@ -138,13 +137,13 @@ class CompareView {
     rows.hidden = result.rows < 2;
     up.disabled = this.row === 0;
     down.disabled = this.row === result.rows - 1;
-    rowText.textContent = cell.row_label || `row ${this.row + 1} of ${result.rows}`;
+    rowText.textContent = cell.row_label || words("row {row} of {rows}", { row: this.row + 1, rows: result.rows });
     slider.value = String(this.column);
     slider.hidden = result.columns < 2;
     slider.setAttribute("aria-valuetext", cell.label);
-    stage.setAttribute("aria-label", `${cell.label}, ${plural(result.cells.length, "picture")}`);
+    stage.setAttribute("aria-label", words("{name}, {count} pictures", { name: cell.label, count: result.cells.length }));
     stage.classList.toggle("realign-plain", cell.lambda == null);
-    stage.title = cell.lambda == null ? "" : `Click to use ${cell.label}`;
+    stage.title = cell.lambda == null ? "" : words("Click to use {name}", { name: cell.label });
   }
 
   /** Follows the graph: the sweep may have been bypassed, or the slider moved, by hand. */
@@ -154,8 +153,8 @@ class CompareView {
     const { cell, node, result } = this;
     again.hidden = !sweepNode(node) || isSweeping(node);
     use.hidden = cell.lambda == null || isInUse(node, result, cell);
-    const words = `Use ${cell.name}`;
-    if (use.textContent !== words) use.textContent = words;
+    const said = words("Use {name}", { name: cell.name });
+    if (use.textContent !== said) use.textContent = said;
   }
 }
 

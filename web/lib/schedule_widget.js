@@ -7,6 +7,7 @@ import { drawPlot } from "./plot.js";
 import { PRESETS, presetValues } from "./presets.js";
 import { complaint, scheduleOf } from "./schedule.js";
 import { el } from "./styles.js";
+import { words } from "./words.js";
 
 const FIELDS = ["shape", "start", "end", "begin", "stop", "curve", "scale", "offset", "over", "sigma_max", "sigma_min"];
 const PASSED_ON = ["REALIGN_LAMBDA", "REALIGN_ANCHOR", "MODEL", "GUIDER", "*"];
@@ -54,8 +55,8 @@ export function applyPreset(node, name) {
 
 function presetMenu(node) {
   const names = ["preset…", ...Object.keys(PRESETS)];
-  const menu = el("select", "realign-grow", { "aria-label": "Preset of the λ curve" });
-  menu.append(...names.map((name, i) => el("option", "", { value: i ? name : "" }, name)));
+  const menu = el("select", "realign-grow", { "aria-label": words("Preset of the λ curve") });
+  menu.append(...names.map((name, i) => el("option", "", { value: i ? name : "" }, words(name))));
   menu.addEventListener("change", () => {
     if (menu.value) applyPreset(node, menu.value);
     menu.value = "";
@@ -65,7 +66,7 @@ function presetMenu(node) {
 }
 
 export function attachSchedule(node) {
-  const canvas = el("canvas", "", { role: "img", "aria-label": "λ over the run" });
+  const canvas = el("canvas", "", { role: "img", "aria-label": words("λ over the run") });
   const note = el("span", "realign-faint");
   const bar = el("div", "realign-bar", {}, presetMenu(node), note);
   const box = el("div", "realign-plot", {}, bar, canvas);
@@ -84,8 +85,8 @@ export function attachSchedule(node) {
     const now = JSON.stringify([values, steps, connected, beta, size, theme]);
     if (now === drawn) return;
     const schedule = scheduleOf(values);
-    const axis = bySteps ? `step 1 … ${steps}` : "log σ, from the first noise level to the last";
-    note.textContent = bySteps && connected ? `${connected} steps, as connected` : "";
+    const axis = bySteps ? words("step 1 … {steps}", { steps }) : words("log σ, from the first noise level to the last");
+    note.textContent = bySteps && connected ? words("{steps} steps, as connected", { steps: connected }) : "";
     drawPlot(canvas, schedule, { steps: bySteps ? steps : null, beta, axis, problem: complaint(schedule) });
     if (size[0] && size[1]) drawn = now;
   });

@@ -19,6 +19,7 @@ import {
 } from "./graph.js";
 import { LAMBDA_NODES } from "./beta_line.js";
 import { short } from "./beta_text.js";
+import { words } from "./words.js";
 
 const USED = "realign_used";
 const SEEDS = ["seed", "noise_seed"];
@@ -83,12 +84,12 @@ function before(compare, node, name) {
 
 /** Why this cell cannot be used, in a sentence; null where it can. */
 function refusal(compare, cell) {
-  if (cell.lambda == null) return "Connect the λ sweep to know this picture's λ.";
+  if (cell.lambda == null) return words("Connect the λ sweep to know this picture's λ.");
   const node = lambdaNode(compare);
-  if (!node) return "No Realign node lies before these images.";
+  if (!node) return words("No Realign node lies before these images.");
   const { min, max } = widgetOf(node, "lambda_").options;
   if (sweptSchedule(compare) || (cell.lambda >= min && cell.lambda <= max)) return null;
-  return `λ ${short(cell.lambda)} lies beyond the slider (${min} to ${max}).`;
+  return words("λ {lambda} lies beyond the slider ({min} to {max}).", { lambda: short(cell.lambda), min, max });
 }
 
 const near = (a, b) => a === b || Math.abs(a - b) < 1e-6;
@@ -115,7 +116,7 @@ export function useCell(compare, result, cell) {
     const sweep = sweepNode(compare);
     if (sweep) sweep.mode = BYPASSED;
   });
-  return `${cell.label} is set: the next run samples it alone.`;
+  return words("{name} is set: the next run samples it alone.", { name: cell.label });
 }
 
 /** Sets back what `useCell` wrote and nobody has changed since, where `which` agrees. λ stays as the artist chose it. */
@@ -129,11 +130,11 @@ function restore(compare, which) {
 
 export function sweepAgain(compare) {
   const sweep = sweepNode(compare);
-  if (!sweep) return "The sweep is no longer connected.";
+  if (!sweep) return words("The sweep is no longer connected.");
   asOneStep(() => {
     restore(compare, (change) => change.widget !== "lambda_");
     delete compare.properties[USED];
     sweep.mode = ALWAYS;
   });
-  return "The next run sweeps λ again.";
+  return words("The next run sweeps λ again.");
 }
