@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..realign_core import LambdaSchedule, Sweep
 from .adapters import AdapterCache
 from .model_pair import with_own_weights
-from .types import CATEGORY, AnchorType, LambdaType
+from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 NO_BETA = "unknown / no KL term"
 BETA_TOOLTIP = (
@@ -61,7 +61,7 @@ class RealignAnchorFromModel(io.ComfyNode):
             display_name="Anchor from MODEL",
             category=CATEGORY,
             description="Uses any MODEL as the anchor: from a GGUF loader, a merge, LoRA loaders or another pack.",
-            search_aliases=["deradiff", "rlg", "alignment", "anchor", "dpo", "kl"],
+            search_aliases=[*ALIASES, "anchor"],
             inputs=[
                 io.Model.Input("model", tooltip="The aligned model. It must have the reference model's architecture."),
                 io.Combo.Input(
@@ -90,7 +90,7 @@ class RealignAddAnchor(io.ComfyNode):
                 "Mixes several anchors of one reference, trained for different rewards: "
                 "p_ref^(1 − Σ λ·share) · Π p_anchor^(λ·share)."
             ),
-            search_aliases=["deradiff", "multi reward", "alignment", "anchor"],
+            search_aliases=[*ALIASES, "multi reward", "anchor"],
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor, or several already added up."),
                 AnchorType.Input("add", tooltip="The anchor to add."),
@@ -131,7 +131,7 @@ class RealignAnchorLambda(io.ComfyNode):
             display_name="Anchor λ",
             category=CATEGORY,
             description="Gives an anchor a λ of its own: a schedule over the steps, a mask over the picture, or both.",
-            search_aliases=["deradiff", "rlg", "lambda mask", "regional alignment", "multi reward", "anchor schedule"],
+            search_aliases=[*ALIASES, "lambda mask", "regional alignment", "multi reward", "anchor schedule"],
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor; of several added up, each gets it."),
                 LambdaType.Input(

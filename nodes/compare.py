@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
 from .labels import Facts, column_label, facts, lambda_label, parse_trace, row_label
-from .types import CATEGORY, LambdaType
+from .types import ALIASES, CATEGORY, LambdaType
 
 SEEDS = ("seed", "noise_seed")  # what samplers and noise nodes call it
 
@@ -28,7 +28,7 @@ class RealignCompare(io.ComfyNode):
                 "Flips through the pictures of a λ sweep in place, and takes the λ you like over to the sampler's "
                 "slider. Connect the decoded images, and the same λ sweep as the sampler's."
             ),
-            search_aliases=["deradiff", "sweep", "grid", "xy plot", "compare", "viewer", "lambda", "slider", "kl"],
+            search_aliases=[*ALIASES, "sweep", "grid", "xy plot", "compare", "viewer", "slider"],
             inputs=[
                 io.Image.Input("images", tooltip="The decoded pictures, one per cell of the sweep, in its order."),
                 LambdaType.Input("sweep", optional=True, tooltip="The λ sweep of that run. Left open: no λ to choose."),

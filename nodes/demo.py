@@ -16,7 +16,7 @@ from .beta import beta_from_metadata
 from .conditioning import Conditioning
 from .demo_model import CAPTION, REFERENCE_TOKENS, TOKEN_DIM, VOCABULARY, build_model, caption_ids
 from .page import SHOWS, beta_shown
-from .types import CATEGORY, AnchorType
+from .types import ALIASES, CATEGORY, AnchorType
 
 FOLDER = Path(__file__).resolve().parent.parent / "demo"
 PREFIX = "diffusion_model."
@@ -33,7 +33,7 @@ class RealignDemoModels(io.ComfyNode):
                 "A small pixel-space model of drawn shapes and an anchor trained from it by Diffusion-DPO to prefer "
                 "colourful pictures. Both ship with the pack and run on a CPU. Use an Empty Latent Image of 64×64."
             ),
-            search_aliases=["deradiff", "demo", "example", "tutorial", "anchor", "dpo"],
+            search_aliases=[*ALIASES, "demo", "example", "tutorial", "anchor"],
             inputs=[
                 io.Combo.Input(
                     "shape",

@@ -27,7 +27,7 @@ from .labels import (
     strength_parts,
 )
 from .plot import AXIS, BACKGROUND, BLUE, INK, LEFT_OUT, as_image, drawable, font, shortened, wrapped
-from .types import CATEGORY, LambdaType
+from .types import ALIASES, CATEGORY, LambdaType
 
 SMALLEST, LARGEST = 160, 16384  # px: a cell that nobody chose a size for, and a side of the whole grid
 VALUE = (212, 212, 216)  # the footer's text, between INK and AXIS
@@ -45,7 +45,7 @@ class RealignGrid(io.ComfyNode):
                 "The pictures of a λ sweep as one picture: λ over the columns, seed, cfg or η beside the rows, the KL "
                 "spent below each. With the trace it also says β/λ, seeds and settings. Any batch of pictures works."
             ),
-            search_aliases=["deradiff", "xy plot", "contact sheet", "labels", "lambda sweep", "compare", "kl", "rlg"],
+            search_aliases=[*ALIASES, "xy plot", "contact sheet", "labels", "lambda sweep", "compare"],
             inputs=[
                 io.Image.Input("images", tooltip="The decoded pictures of the run, as one batch."),
                 LambdaType.Input(

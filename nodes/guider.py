@@ -23,19 +23,9 @@ from .shared_inputs import (
     prompt_inputs,
     schedule_input,
 )
-from .types import CATEGORY
+from .types import ALIASES, CATEGORY
 
-ALIASES = [
-    "rlg",
-    "reinforcement learning guidance",
-    "realign",
-    "deradiff",
-    "alignment",
-    "lambda",
-    "dpo",
-    "flow-grpo",
-    "kl",
-]
+RLG = [*ALIASES, "reinforcement learning guidance", "flow-grpo"]
 
 
 def lambda_input() -> io.Input:
@@ -66,7 +56,7 @@ class RealignGuider(io.ComfyNode):
                 "Guides any sampler by the reference and its anchors: D_ref + Σ λ (D_anchor − D_ref) at each step, "
                 "with cfg inside each model (RLG). For SamplerCustomAdvanced; flow models (SD3.5, Flux …) too."
             ),
-            search_aliases=[*ALIASES, "cfgguider"],
+            search_aliases=[*RLG, "cfgguider"],
             inputs=[
                 *pair_inputs(),
                 *prompt_inputs(),
@@ -118,7 +108,7 @@ class RealignModel(io.ComfyNode):
                 "Patches the reference so that every sampler that gets it (KSampler, detailers, upscalers) samples "
                 "D_ref + Σ λ (D_anchor − D_ref) (RLG)."
             ),
-            search_aliases=[*ALIASES, "model patch", "ksampler"],
+            search_aliases=[*RLG, "model patch", "ksampler"],
             inputs=[
                 *pair_inputs(),
                 lambda_input(),
@@ -158,7 +148,7 @@ class RealignTrace(io.ComfyNode):
                 "What a run with Realign Guider or Realign MODEL did, as Realign Sampler tells by itself: λ, KL and "
                 "model calls of every step, for λ Grid, λ Compare and λ Report. Put it behind the sampler."
             ),
-            search_aliases=[*ALIASES, "report", "kl meter"],
+            search_aliases=[*RLG, "report", "kl meter"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The sampler's output; it is passed on as it is."),
                 io.Guider.Input("guider", optional=True, tooltip="The Realign Guider that the sampler used."),

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..realign_core import LambdaSchedule as Schedule
 from .anchor import Anchor
 from .plot import schedule_plot
-from .types import CATEGORY, AnchorType, LambdaType
+from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 CURVE_SAMPLES = 129  # a cubic curve is kept as this many points, joined by lines: closer than the eye can tell
 DOMAINS = {"steps": "progress", "noise level": "sigma"}
@@ -25,7 +25,7 @@ class LambdaSchedule(io.ComfyNode):
             display_name="λ Schedule",
             category=CATEGORY,
             description="λ that changes over the steps, by a shape or a curve. The node draws it live.",
-            search_aliases=["deradiff", "lambda", "schedule", "curve", "alignment", "kl"],
+            search_aliases=[*ALIASES, "schedule", "curve"],
             inputs=[
                 io.Combo.Input(
                     "shape",

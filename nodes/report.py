@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 
 from .labels import Facts, facts, number, parse_trace, row_label, trace_batch
 from .plot import AMBER, BLUE, RAMP, Line, Panel, drawn, ramp, schedule_panels
-from .types import CATEGORY
+from .types import ALIASES, CATEGORY
 
 WIDTH, HEIGHT, MARGIN = 880, 300, (72, 44, 24, 56)  # px; the report's plots, as plot.drawn takes them
 COLOURS = (BLUE, AMBER, RAMP[2], (74, 222, 128), RAMP[1], RAMP[3])  # the reference, then the anchors
@@ -30,7 +30,7 @@ class RealignReport(io.ComfyNode):
                 "What a run did: λ, β/λ and the KL spent, as plots, tidy JSON and CSV. For a λ "
                 "sweep: KL against λ, and per step for each λ. KL is in nats; what was not measured is left out."
             ),
-            search_aliases=["deradiff", "trace", "plot", "csv", "json", "export", "kl", "lambda sweep", "statistics"],
+            search_aliases=[*ALIASES, "trace", "plot", "csv", "json", "export", "lambda sweep", "statistics"],
             inputs=[
                 io.String.Input("trace", force_input=True, tooltip="Of Realign Sampler or Realign Trace, as it is.")
             ],

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
 from .anchor import Anchor
-from .types import CATEGORY, AnchorType, LambdaType
+from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 RANGE, LIST, BETAS = "range", "list", "target β"
 SECOND = ("seed", "cfg", "η")
@@ -28,7 +28,7 @@ class RealignSweep(io.ComfyNode):
                 "what differs is λ's doing. For Realign Sampler, and for the sampler behind Realign Guider or Realign "
                 "MODEL."
             ),
-            search_aliases=["deradiff", "xy plot", "lambda sweep", "grid", "compare", "beta", "alignment", "kl", "rlg"],
+            search_aliases=[*ALIASES, "xy plot", "lambda sweep", "grid", "compare", "beta"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent image to sweep. Of a batch, every image gets a row."),
                 io.Combo.Input(

@@ -8,3 +8,4 @@ AnchorType = io.Custom("REALIGN_ANCHOR")
 LambdaType = io.Custom("REALIGN_LAMBDA")
 
 CATEGORY = "realign"
+ALIASES = ["deradiff", "rlg", "realign", "alignment", "dpo", "kl", "lambda"]  # what one types to find any of the nodes

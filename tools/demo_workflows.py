@@ -14,7 +14,7 @@ Known = dict[str, Any]
 def demo(known: Known, folder: Path) -> None:
     graph = Graph(known)
     models = graph.add("RealignDemoModels", (40, 90), (300, 200), shape="heart", colour="any", background="any")
-    latent = graph.add("EmptyLatentImage", (40, 340), (300, 110), width=64, height=64, batch_size=4)
+    latent = graph.add("EmptyLatentImage", (40, 390), (300, 110), width=64, height=64, batch_size=4)
     sampler = graph.add(
         "RealignSampler",
         (400, 90),
@@ -50,7 +50,7 @@ def demo(known: Known, folder: Path) -> None:
 def any_sampler(known: Known, folder: Path) -> None:
     graph = Graph(known)
     models = graph.add("RealignDemoModels", (40, 90), (300, 200), shape="star", colour="any", background="any")
-    latent = graph.add("EmptyLatentImage", (40, 340), (300, 110), width=64, height=64, batch_size=4)
+    latent = graph.add("EmptyLatentImage", (40, 390), (300, 110), width=64, height=64, batch_size=4)
     guider = graph.add(
         "RealignGuider",
         (400, 90),

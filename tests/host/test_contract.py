@@ -43,6 +43,7 @@ def test_every_input_and_output_is_explained(node):
     schema = node.define_schema()
     assert schema.description
     assert schema.category == "realign"
+    assert {"deradiff", "rlg", "alignment", "dpo", "kl"} <= set(schema.search_aliases)
     assert all(item.tooltip for item in [*schema.inputs, *schema.outputs])
     for item in schema.inputs:
         if getattr(item, "min", None) is not None and item.id != "seed":
