@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .realignment import Realignment
 
 Callback = Callable[[int, Tensor, Tensor, int], None]  # the host's: (step, x0, x, total steps)
-SHARE = 0.02  # of a run's time that the strip may take
+SHARE = 0.01  # of a run's time that the strip may take
 TEXT_INTERVAL = 0.2  # seconds
 
 

@@ -44,7 +44,7 @@ class Page:
     """One tab: `page` is Playwright's, `errors` the console errors that name this pack."""
 
     def __init__(self, browser, host, new_renderer):
-        self.page = browser.new_page(viewport={"width": 1680, "height": 1050})
+        self.page = browser.new_page(viewport={"width": 1440, "height": 900})
         self.new_renderer = new_renderer
         self.errors = []
         self.page.on("console", self._heard)
