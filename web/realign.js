@@ -5,6 +5,7 @@ import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.j
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
 import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
+import { tick } from "./lib/live.js";
 import { injectStyles } from "./lib/styles.js";
 
 const ATTACH = new Map([
@@ -19,6 +20,9 @@ app.registerExtension({
   setup: injectStyles,
   nodeCreated(node) {
     ATTACH.get(node.comfyClass)?.(node);
+  },
+  afterConfigureGraph() {
+    requestAnimationFrame(tick); // undo, a tab, a file: the nodes are new, and so are their widgets
   },
   onNodeOutputsUpdated(outputs) {
     betaOutputsUpdated(outputs);

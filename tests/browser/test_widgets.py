@@ -61,6 +61,16 @@ def set_widget(tab, name, widget, value):
     js(tab, code, [name, widget, value])
 
 
+def sent(tab, kind, *names):
+    """What the next run would give the node of that kind."""
+    code = """async ([kind, names]) => {
+      const nodes = Object.values((await window.app.graphToPrompt()).output);
+      const { inputs } = nodes.find((node) => node.class_type === kind);
+      return names.map((name) => inputs[name]);
+    }"""
+    return tuple(js(tab, code, [kind, names]))
+
+
 def value_of(tab, name, widget):
     return js(tab, "([n, w]) => window.made[n].widgets.find((x) => x.name === w).value", [name, widget])
 
@@ -181,6 +191,8 @@ def test_use_lambda_and_sweep_again(compared):
     press(compared, "ArrowUp")
     assert visible(compared, ".realign-use")  # another picture can be taken instead
     click(compared, ".realign-stage")
+    assert value_of(compared, "sampler", "seed") == 8  # looking writes nothing
+    click(compared, ".realign-use")
     assert value_of(compared, "sampler", "seed") == 7
     click(compared, ".realign-again")
     assert js(compared, "() => window.made.sweep.mode") == 0
@@ -247,7 +259,7 @@ def test_a_swept_schedule_is_scaled_instead_of_the_slider(tab):
     slide(tab, 1)
     assert "Use λ ×0.5" in js(tab, "() => document.querySelector('.realign-use').textContent")
     for _ in range(2):  # again, it is still the schedule's own scale that is multiplied
-        js(tab, "() => document.querySelector('.realign-stage').click()")
+        press(tab, "Enter")
         assert (value_of(tab, "schedule", "scale"), value_of(tab, "sampler", "lambda_")) == (0.75, 0.3)
     assert not visible(tab, ".realign-use")
     click(tab, ".realign-again")
@@ -268,13 +280,14 @@ def test_everything_works_through_a_subgraph(tab):
     slide(tab, 2)
     press(tab, "ArrowDown")
     click(tab, ".realign-use")
-    assert (value_of(tab, "sampler", "lambda_"), value_of(tab, "sampler", "seed")) == (0.75, 8)
+    # The page shows the seed on the subgraph's node, whose own it then is.
+    assert sent(tab, "RealignSampler", "lambda_", "seed") == (0.75, 8)
     js(tab, "() => window.app.canvas.openSubgraph(window.sub, window.app.graph.nodes.find((n) => n.subgraph))")
     line_is(tab, "anchor β 500 · λ 0.75 → β 666.7 (stronger pull to the reference)")
     js(tab, "() => window.app.canvas.setGraph(window.app.rootGraph ?? window.app.graph)")
     tab.page.wait_for_timeout(400)
     click(tab, ".realign-again")
-    assert (value_of(tab, "sampler", "lambda_"), value_of(tab, "sampler", "seed")) == (0.75, 7)
+    assert sent(tab, "RealignSampler", "lambda_", "seed") == (0.75, 7)
     assert tab.errors == []
 
 
@@ -332,9 +345,16 @@ def test_beta_of_the_demo_models_is_known_after_a_run(tab):
     line_is(tab, "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)")
 
 
-def test_beta_is_told_again_by_a_cached_run(tab):
-    """After a reload of the page, all but the changed node come from the host's cache."""
+def test_beta_is_remembered_and_told_again_by_a_cached_run(tab):
+    """Where the workflow is opened again, and where all but the changed node come from the host's cache."""
     tab.page.evaluate("() => { window.state = window.app.graph.serialize(); }")
+    tab.page.evaluate("async () => await window.app.loadGraphData(window.state)")
+    tab.page.evaluate(
+        "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }",
+    )
+    line_is(tab, "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)")
+    forget = "() => { const { nodes, ...rest } = window.state; for (const n of nodes) delete n.properties.realign_memory; }"
+    tab.page.evaluate(forget)
     tab.page.evaluate("async () => await window.app.loadGraphData(window.state)")
     tab.page.evaluate(
         "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }",

@@ -1,20 +1,26 @@
 /** The β of the anchor that arrives at a node: typed in the graph, or as the last run read it from the file. */
 
 import { chain } from "./live.js";
-import { effectiveSource, isConnected, kindOf, nodeByLocator, valueOf } from "./graph.js";
+import { effectiveSource, isConnected, kindOf, nodeByLocator, settingOf } from "./graph.js";
+import { keepOrigin, recall, remember } from "./memory.js";
 
 export const BETA_READERS = ["LoadAnchorModel", "RealignDemoModels"];
 
-const told = new WeakMap(); // node → {beta, from}: what the last run said, and for which widget values
+const TOLD = "beta"; // {beta, from}: what the last run said, and for which settings
+const told = new WeakMap();
 
+const valueOf = (node, name) => settingOf(node, name).widget?.value;
 const fileOf = (node) => JSON.stringify([valueOf(node, "anchor_name"), valueOf(node, "beta_source")]);
 
 /** Keeps what a run says of the β of a node that reads it. */
-export function rememberBeta(node, output) {
-  if (output?.realign_beta) told.set(node, { beta: output.realign_beta[0], from: fileOf(node) });
+function rememberBeta(node, output) {
+  if (!output?.realign_beta) return;
+  told.set(node, { beta: output.realign_beta[0], from: fileOf(node) });
+  remember(node, TOLD, told.get(node));
 }
 
 export function attachBetaReader(node) {
+  keepOrigin(node);
   chain(node, "onExecuted", (output) => rememberBeta(node, output));
 }
 
@@ -29,7 +35,7 @@ export function betaOutputsUpdated(outputs) {
 const known = (beta) => (beta > 0 ? { state: "known", beta } : { state: "none" });
 
 function read(node) {
-  const last = told.get(node);
+  const last = told.get(node) ?? recall(node, TOLD);
   return last && last.from === fileOf(node) ? known(last.beta) : { state: "later" };
 }
 

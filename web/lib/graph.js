@@ -37,13 +37,12 @@ export function locatorOf(node) {
   return node.graph === allGraphs()[0] ? String(node.id) : `${node.graph.id}:${node.id}`;
 }
 
-function hostOf(graph) {
-  for (const other of allGraphs()) {
-    const host = (other.nodes ?? []).find((node) => node.subgraph && node.subgraph === graph);
-    if (host) return host;
-  }
-  return null;
+/** The nodes that stand for a subgraph, in all graphs. */
+function hostsOf(graph) {
+  return allGraphs().flatMap((one) => (one.nodes ?? []).filter((node) => node.subgraph && node.subgraph === graph));
 }
+
+const hostOf = (graph) => hostsOf(graph)[0] ?? null;
 
 function insideOf(host, slot) {
   const inner = host.subgraph;
@@ -86,6 +85,37 @@ export function effectiveSource(node, name) {
   return null;
 }
 
+const PLAIN_VALUES = ["value", "number", "float", "int"];
+
+/** The widget of a node that hands on one number as it is typed: a primitive, a constant, a seed. */
+function plainNumber(node) {
+  const numbers = (node.widgets ?? []).filter((widget) => typeof widget.value === "number");
+  if (numbers.length !== 1 || (node.inputs ?? []).some((input) => input.link != null)) return undefined;
+  const name = String(numbers[0].name).toLowerCase();
+  const plain = PLAIN_VALUES.includes(name) || (name === "seed" && /seed/i.test(kindOf(node)));
+  return plain ? numbers[0] : undefined;
+}
+
+/**
+ * What the value of an input really comes from: {node, widget}, where it can be read and set. That is the node's own
+ * widget; where a link drives it, the number that the link comes from, or the widget that a subgraph shows for it.
+ * Without `widget` where a node computes it, or several subgraph nodes each have their own.
+ */
+export function settingOf(node, name) {
+  const index = inputIndex(node, name);
+  const link = linkOf(node?.graph, node?.inputs?.[index]?.link);
+  if (!link) return { node, widget: widgetOf(node, name) };
+  if (Number(link.origin_id) === SUBGRAPH_INPUT) {
+    const hosts = hostsOf(node.graph);
+    if (hosts.length !== 1) return { node: hosts[0] ?? node };
+    const shown = settingOf(hosts[0], hosts[0].inputs[link.origin_slot]?.name);
+    return shown.node === hosts[0] && !shown.widget ? { node, widget: widgetOf(node, name) } : shown;
+  }
+  const from = effectiveSource(node, name)?.node;
+  if (!from) return { node, widget: widgetOf(node, name) }; // muted or bypassed: nothing arrives
+  return { node: from, widget: plainNumber(from) };
+}
+
 /** The nearest node, breadth first from an input of `node`, that `matches`; bypassed ones count as well. */
 export function nearestUpstream(node, name, matches) {
   const seen = new Set();
@@ -102,6 +132,9 @@ export function nearestUpstream(node, name, matches) {
   }
   return null;
 }
+
+/** Whether `wanted` lies above an input of `node`. */
+export const isUpstream = (node, name, wanted) => nearestUpstream(node, name, (one) => one === wanted) !== null;
 
 /** The nodes that an output is linked to: [{node, slot}], through the walls of subgraphs. */
 export function targets(node, slot) {

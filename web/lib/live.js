@@ -1,20 +1,38 @@
 /** DOM widgets that follow whatever changes in the graph: widgets, links, modes, whoever changes them. */
 
+import { app } from "../../../scripts/app.js";
 import { allGraphs } from "./graph.js";
 
 const PERIOD = 120; // ms
-const live = new Map();
+const live = new Map(); // node → its updates
+const elements = new WeakMap(); // node → {name: element}
 let timer = null;
 
 const fresh = new Set(); // nodes whose elements the page may have mounted since it last drew, and so not placed yet
 
-function tick() {
+/** Brings all widgets up to date; by itself a few times a second. */
+export function tick() {
   if (document.hidden) return;
   const graphs = new Set(allGraphs());
   for (const [node, updates] of live) {
     if (!graphs.has(node.graph)) continue; // not added yet, or of a workflow that is not open
+    if (node.graph.getNodeById?.(node.id) !== node) continue; // another has taken its id
+    if (node.graph === app.canvas?.graph) takePlace(node);
     updates.forEach(run);
     if (fresh.delete(node)) node.setDirtyCanvas?.(true, true);
+  }
+}
+
+/**
+ * The new renderer mounts a widget's element once per node id. Undo, tabs and reloads make the node anew under its old
+ * id, and the page goes on to show the element of the one that is gone: the living one takes its place.
+ */
+function takePlace(node) {
+  const shown = document.querySelector(`.lg-node[data-node-id="${CSS.escape(String(node.id))}"]`);
+  if (!shown) return; // the classic renderer, or out of view
+  for (const [name, element] of Object.entries(elements.get(node) ?? {})) {
+    if (shown.contains(element)) continue;
+    shown.querySelector(`[data-realign-widget="${name}"]`)?.replaceWith(element);
   }
 }
 
@@ -50,19 +68,22 @@ export function chain(node, method, then) {
 }
 
 /**
- * A DOM widget that is no part of the workflow: not in widgets_values, not in the prompt.
- * height: {min, max} in px; with `fixed`, always `min`.
+ * A DOM widget that is no part of the workflow: not in widgets_values, not in the prompt, not in the page's panel of
+ * inputs. height: {min, max} in px; with `fixed`, always `min`.
  */
 export function addElement(node, name, element, { min, max = 4096, fixed = false, hideOnZoom = true, margin = 6 }) {
   const widget = node.addDOMWidget(name, name, element, {
     serialize: false,
     hideOnZoom,
+    hideInPanel: true, // which would draw it a second time, and in the classic renderer make it as narrow as the panel
     margin,
     getMinHeight: () => min,
     getMaxHeight: () => max,
     getValue: () => "",
     setValue: () => {},
   });
+  element.dataset.realignWidget = name;
+  elements.set(node, { ...elements.get(node), [name]: element });
   widget.serialize = false;
   widget.options.serialize = false;
   if (fixed) {

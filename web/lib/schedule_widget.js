@@ -1,7 +1,7 @@
 /** λ Schedule: the live plot, and the presets above it. */
 
 import { anchorAt } from "./beta.js";
-import { kindOf, nearestUpstream, targets, valueOf, widgetOf, writeWidget, asOneStep } from "./graph.js";
+import { kindOf, nearestUpstream, settingOf, targets, valueOf, widgetOf, writeWidget, asOneStep } from "./graph.js";
 import { addElement, keepUpdated } from "./live.js";
 import { drawPlot } from "./plot.js";
 import { PRESETS, presetValues } from "./presets.js";
@@ -37,10 +37,9 @@ function followers(node) {
 
 function stepsOf(node) {
   if (kindOf(node) === "LambdaSchedule") return null;
-  const own = valueOf(node, "steps");
-  if (typeof own === "number") return own;
+  if (widgetOf(node, "steps")) return settingOf(node, "steps").widget?.value ?? null;
   const scheduler = nearestUpstream(node, "sigmas", (one) => typeof valueOf(one, "steps") === "number");
-  return valueOf(scheduler, "steps") ?? null;
+  return (scheduler && settingOf(scheduler, "steps").widget?.value) ?? null;
 }
 
 export function applyPreset(node, name) {

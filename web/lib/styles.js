@@ -11,8 +11,9 @@ const CSS = `
   --realign-field: var(--component-node-widget-background, var(--comfy-input-bg)); --realign-edge: transparent;
 }
 .realign-line {
-  height: 20px; line-height: 20px; padding: 0 4px; overflow: hidden; white-space: nowrap; text-overflow: ellipsis;
-  font-size: 11px; color: var(--descrip-text, var(--input-text)); cursor: default;
+  height: 36px; padding: 2px 4px; overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical;
+  -webkit-line-clamp: 2; font-size: 11px; line-height: 16px; color: var(--descrip-text, var(--input-text));
+  cursor: default; text-wrap: balance;
 }
 .realign-plot, .realign-compare { display: flex; flex-direction: column; gap: 6px; min-height: 0; }
 .realign-plot { height: 100%; min-height: 172px; padding: 2px; }
@@ -25,9 +26,8 @@ const CSS = `
 }
 .realign-stage:focus-visible { border-color: var(--p-primary-color, var(--border-color)); }
 .realign-stage img {
-  position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; user-select: none; cursor: pointer;
+  position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; user-select: none;
 }
-.realign-stage.realign-plain img { cursor: default; }
 .realign-hint {
   position: absolute; inset: 0; display: flex; align-items: center; justify-content: center; text-align: center;
   margin: 0; padding: 12px; color: var(--descrip-text, var(--input-text));
@@ -47,7 +47,7 @@ const CSS = `
 }
 .realign-compare button.realign-main { flex: 1; padding: 5px 8px; }
 .realign-compare button:hover:not(:disabled), .realign-plot select:hover { border-color: var(--input-text); }
-.realign-compare button:disabled { opacity: 0.4; cursor: default; }
+.realign-compare button:disabled, .realign-compare button[aria-disabled="true"] { opacity: 0.4; cursor: default; }
 .realign-compare button:focus-visible, .realign-plot select:focus-visible, .realign-compare input:focus-visible {
   outline: 1px solid var(--p-primary-color, #60a5fa); outline-offset: 1px;
 }

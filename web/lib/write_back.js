@@ -5,14 +5,18 @@
  * was saved and opened again: [{node, widget, before, after}].
  */
 
+import { app } from "../../../scripts/app.js";
 import {
   ALWAYS,
   BYPASSED,
   asOneStep,
+  isUpstream,
   kindOf,
   locatorOf,
   nearestUpstream,
   nodeByLocator,
+  settingOf,
+  targets,
   valueOf,
   widgetOf,
   writeWidget,
@@ -23,8 +27,9 @@ import { words } from "./words.js";
 
 const USED = "realign_used";
 const SEEDS = ["seed", "noise_seed"];
+const CONTROL = "control_after_generate";
+const FIXED = "fixed";
 
-const has = (name) => (node) => widgetOf(node, name) !== undefined;
 const isSweep = (node) => kindOf(node) === "RealignSweep";
 
 /** The node whose λ slider made these pictures. */
@@ -43,30 +48,69 @@ export function sweepNode(compare) {
 
 export const isSweeping = (compare) => sweepNode(compare)?.mode !== BYPASSED;
 
-function target(node, name, value) {
-  const widget = widgetOf(node, name);
-  return widget ? { node, widget, value } : null;
+/** The node that samples these pictures: the one of λ itself, or what takes its guider or model and leads to them. */
+function samplingNode(compare) {
+  const node = lambdaNode(compare);
+  if (!node || kindOf(node) === "RealignSampler") return node;
+  const seen = new Set([node]);
+  let level = [node];
+  while (level.length) {
+    const next = level.flatMap((one) => (one.outputs ?? []).flatMap((_, slot) => targets(one, slot)).map((to) => to.node));
+    const onTheWay = next.filter((one) => !seen.has(one) && seen.add(one) && isUpstream(compare, "images", one));
+    const found = onTheWay.find((one) => one.outputs?.some((output) => output.type === "LATENT"));
+    if (found) return found;
+    level = onTheWay;
+  }
+  return null;
 }
 
-/** The widgets that a cell sets, and their values: λ, and the seed, cfg or η of its row. */
-function targetsOf(compare, result, cell) {
-  const nearest = (name) => nearestUpstream(compare, "images", has(name));
-  const seedName = SEEDS.find(nearest);
-  const own = cell.seed_offset && seedName ? before(compare, nearest(seedName), seedName) : null;
-  const seed = result.seed ?? own;
+/** Where the seed of a sampling node is set: in it, or in the node that makes its noise. */
+function seedSetting(sampler) {
+  const named = (node) => SEEDS.find((name) => widgetOf(node, name));
+  const node = sampler && (named(sampler) ? sampler : nearestUpstream(sampler, "noise", named));
+  return node ? settingOf(node, named(node)) : null;
+}
+
+/** cfg of the guider, or of the sampler behind a realigned MODEL. */
+function cfgSetting(compare) {
+  const node = [lambdaNode(compare), samplingNode(compare)].find((one) => widgetOf(one, "cfg"));
+  return node ? settingOf(node, "cfg") : null;
+}
+
+/**
+ * What a cell sets: [{says, node, widget, value}], λ first, then the seed, cfg and η of its row. `widget` is missing
+ * where a link brings a value that is computed.
+ */
+function wantedBy(compare, result, cell) {
+  const seed = seedSetting(samplingNode(compare));
+  const base = result.seed ?? (seed?.widget ? before(compare, seed.node, seed.widget.name) : null);
+  const lambda = lambdaNode(compare);
   return [
-    ...lambdaTargets(compare, cell),
-    seed != null && seedName && target(nearest(seedName), seedName, seed + cell.seed_offset),
-    cell.cfg != null && target(nearest("cfg"), "cfg", cell.cfg),
-    cell.eta != null && target(nearest("eta"), "eta", cell.eta),
+    ...lambdaTargets(compare, lambda, cell),
+    ...(seed && base != null ? seedTargets(seed, base + cell.seed_offset) : []),
+    cell.cfg != null && { says: `cfg ${short(cell.cfg)}`, ...cfgSetting(compare), value: cell.cfg },
+    cell.eta != null && { says: `η ${short(cell.eta)}`, ...settingOf(lambda, "eta"), value: cell.eta },
   ].filter(Boolean);
 }
 
 /** λ is the slider's. A schedule that the sweep multiplies goes on when the sweep is bypassed, and is scaled instead. */
-function lambdaTargets(compare, cell) {
+function lambdaTargets(compare, lambda, cell) {
   const schedule = sweptSchedule(compare);
-  if (!schedule) return [target(lambdaNode(compare), "lambda_", cell.lambda)];
-  return ["scale", "offset"].map((name) => target(schedule, name, before(compare, schedule, name) * cell.lambda));
+  if (!schedule) return [{ says: cell.name, ...settingOf(lambda, "lambda_"), value: cell.lambda }];
+  return ["scale", "offset"].map((name, i) => {
+    const setting = settingOf(schedule, name);
+    const first = setting.widget && before(compare, setting.node, setting.widget.name);
+    return { says: i ? "" : cell.name, ...setting, value: first * cell.lambda };
+  });
+}
+
+/** A seed that would change before the next run, as some have it set in the page, is held as well. */
+function seedTargets(setting, seed) {
+  const wanted = [{ says: words("seed {seed}", { seed }), ...setting, value: seed }];
+  const control = widgetOf(setting.node, CONTROL);
+  const changesFirst = app.ui?.settings?.getSettingValue?.("Comfy.WidgetControlMode") === "before";
+  if (control && changesFirst) wanted.push({ says: words("fixed"), node: setting.node, widget: control, value: FIXED });
+  return wanted;
 }
 
 function sweptSchedule(compare) {
@@ -82,29 +126,40 @@ function before(compare, node, name) {
   return change ? change.before : valueOf(node, name);
 }
 
-/** Why this cell cannot be used, in a sentence; null where it can. */
-function refusal(compare, cell) {
+const near = (a, b) => a === b || Math.abs(a - b) < 1e-6;
+
+/** Why this cell cannot be used, in a sentence; "" where it can. */
+function refusal(compare, cell, wanted) {
   if (cell.lambda == null) return words("Connect the λ sweep to know this picture's λ.");
-  const node = lambdaNode(compare);
-  if (!node) return words("No Realign node lies before these images.");
-  const { min, max } = widgetOf(node, "lambda_").options;
-  if (sweptSchedule(compare) || (cell.lambda >= min && cell.lambda <= max)) return null;
+  if (!lambdaNode(compare)) return words("No Realign node lies before these images.");
+  const computed = wanted.find((one) => !one.widget);
+  if (computed) {
+    const from = computed.node?.title ?? "?";
+    return words("{name} cannot be set here: it comes from “{from}”.", { name: computed.says, from });
+  }
+  const { min = -Infinity, max = Infinity } = widgetOf(lambdaNode(compare), "lambda_").options ?? {};
+  if (sweptSchedule(compare) || (cell.lambda >= min && cell.lambda <= max)) return "";
   return words("λ {lambda} lies beyond the slider ({min} to {max}).", { lambda: short(cell.lambda), min, max });
 }
 
-const near = (a, b) => a === b || Math.abs(a - b) < 1e-6;
-
-/** Whether the next run would sample this cell alone. */
-export function isInUse(compare, result, cell) {
-  if (cell.lambda == null || !changesOf(compare).length || isSweeping(compare)) return false;
-  return targetsOf(compare, result, cell).every((t) => near(t.widget.value, t.value));
+/** What “Use” would do with a cell: {name: what it sets, in words; no: why it cannot; inUse: whether it is done}. */
+export function offerOf(compare, result, cell) {
+  if (cell.lambda == null || !lambdaNode(compare)) return { name: cell.name, no: refusal(compare, cell, []), inUse: false };
+  const wanted = wantedBy(compare, result, cell);
+  const open = wanted.filter((one, i) => i === 0 || !one.widget || !near(one.widget.value, one.value));
+  const done = changesOf(compare).length > 0 && !isSweeping(compare);
+  return {
+    name: open.map((one) => one.says).filter(Boolean).join(", "),
+    no: refusal(compare, cell, wanted),
+    inUse: done && wanted.every((one) => one.widget && near(one.widget.value, one.value)),
+  };
 }
 
-/** Writes the cell's λ, seed, cfg and η to where they came from, and bypasses the sweep. Returns what to say. */
+/** Writes the cell's λ, seed, cfg and η to where they come from, and bypasses the sweep. Returns what to say. */
 export function useCell(compare, result, cell) {
-  const no = refusal(compare, cell);
+  const { name, no } = offerOf(compare, result, cell);
   if (no) return no;
-  const wanted = targetsOf(compare, result, cell);
+  const wanted = wantedBy(compare, result, cell);
   asOneStep(() => {
     const first = wanted.map(({ node, widget }) => before(compare, node, widget.name));
     const isWanted = (change) => wanted.some((t) => locatorOf(t.node) === change.node && t.widget.name === change.widget);
@@ -116,10 +171,10 @@ export function useCell(compare, result, cell) {
     const sweep = sweepNode(compare);
     if (sweep) sweep.mode = BYPASSED;
   });
-  return words("{name} is set: the next run samples it alone.", { name: cell.label });
+  return words("{name} is set: the next run samples it alone.", { name });
 }
 
-/** Sets back what `useCell` wrote and nobody has changed since, where `which` agrees. λ stays as the artist chose it. */
+/** Sets back what `useCell` wrote and nobody has changed since, where `which` agrees. */
 function restore(compare, which) {
   for (const change of changesOf(compare)) {
     const node = nodeByLocator(change.node);
@@ -128,11 +183,15 @@ function restore(compare, which) {
   }
 }
 
+/** λ stays as the artist chose it. */
 export function sweepAgain(compare) {
   const sweep = sweepNode(compare);
   if (!sweep) return words("The sweep is no longer connected.");
+  const lambda = lambdaNode(compare);
+  const slider = lambda && settingOf(lambda, "lambda_");
+  const isLambda = (change) => slider && change.node === locatorOf(slider.node) && change.widget === slider.widget?.name;
   asOneStep(() => {
-    restore(compare, (change) => change.widget !== "lambda_");
+    restore(compare, (change) => !isLambda(change));
     delete compare.properties[USED];
     sweep.mode = ALWAYS;
   });

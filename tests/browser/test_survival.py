@@ -1,0 +1,242 @@
+"""What the page does to a graph again and again (undo, tabs, reload, copies, subgraphs) leaves the pack's widgets alive.
+
+The page makes all nodes anew each time. After each of them: every widget of ours on the screen is that of the node that
+is in the graph, λ Compare shows the same picture at the same place, and what it writes arrives in this graph.
+"""
+
+from __future__ import annotations
+
+import pytest
+from conftest import READY
+from test_widgets import click, compare_graph, js, run_compare, slide
+
+PLACE = (2, 1)  # column and row that the artist looks at
+# Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
+DEAD = """() => window.app.canvas.graph.nodes.flatMap((node) => (node.widgets ?? [])
+  .filter((w) => w.name.startsWith('realign_'))
+  .filter((w) => !w.element.isConnected || !w.element.getBoundingClientRect().width)
+  .map((w) => `${node.id} ${w.name}`))"""
+MANY = "() => document.querySelectorAll('.realign-compare').length"
+VIEW = """() => {
+  const root = document.querySelector('.realign-compare'), label = root.querySelector('.realign-strong');
+  return [root.querySelector('img')?.src ?? '', label.textContent, root.querySelector('.realign-grow').textContent];
+}"""
+UNDO_STEPS = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length"
+NODE = "(window.app.rootGraph ?? window.app.graph).nodes.find((n) => n.type === '{}')"
+
+
+def kind(name):
+    return NODE.format(name)
+
+
+@pytest.fixture
+def looked_at(tab):
+    """A sweep of 4 λ × 2 seeds that has run, its seventh picture on the screen, in a workflow of its own."""
+    js(tab, "async () => await window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    compare_graph(tab)
+    js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
+    run_compare(tab)
+    look_at(tab, *PLACE)
+    return tab
+
+
+def look_at(tab, column, row):
+    slide(tab, column)
+    for _ in range(row):
+        js(tab, "() => document.querySelector('.realign-compare button[aria-label=\"Row below\"]').click()")
+
+
+def name_nodes(tab):
+    js(tab, "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }")
+
+
+def view_is(tab, wanted):
+    tab.page.wait_for_function(f"(w) => JSON.stringify(({VIEW})()) === JSON.stringify(w)", arg=wanted, timeout=10_000)
+
+
+def all_alive(tab, compares=1):
+    tab.page.wait_for_function(f"() => ({DEAD})().length === 0", timeout=10_000)
+    tab.page.wait_for_function(f"(n) => ({MANY})() === n", arg=compares, timeout=10_000)
+
+
+def writes_into_this_graph(tab):
+    """Use, with the λ and seed of the picture on the screen, and the line below the slider that follows it."""
+    click(tab, ".realign-use")
+    values = f"() => ['lambda_', 'seed'].map((name) => {kind('RealignSampler')}.widgets.find((w) => w.name === name).value)"
+    assert js(tab, values) == [0.75, 8]
+    line = "() => document.querySelector('.realign-line').textContent"
+    tab.page.wait_for_function(f"() => ({line})().includes('λ 0.75')", timeout=5_000)
+
+
+def change(tab):
+    """One step for undo that has nothing to do with λ: a node is moved."""
+    before = js(tab, UNDO_STEPS)
+    code = f"""() => {{
+      const {{ canvas }} = window.app, node = {kind("EmptyLatentImage")};
+      canvas.emitBeforeChange(); node.pos = [node.pos[0], node.pos[1] + 40]; canvas.emitAfterChange();
+    }}"""
+    js(tab, code)
+    assert js(tab, UNDO_STEPS) == before + 1
+
+
+def press_undo(tab, redo=False):
+    js(tab, "() => { document.activeElement?.blur(); window.old = window.app.graph.nodes[0]; }")
+    tab.page.keyboard.press("Control+y" if redo else "Control+z")
+    tab.page.wait_for_function("() => window.app.graph.nodes[0] !== window.old")
+
+
+def test_undo_and_redo(looked_at):
+    tab, before = looked_at, js(looked_at, VIEW)
+    change(tab)
+    for redo in (False, True, False):
+        press_undo(tab, redo)
+        all_alive(tab)
+        view_is(tab, before)
+    tab.shot("undo")
+    slide(tab, 0)
+    slide(tab, PLACE[0])
+    writes_into_this_graph(tab)
+    assert tab.errors == []
+
+
+def test_looking_is_no_step_of_undo(looked_at):
+    tab = looked_at
+    js(tab, "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
+    before = js(tab, UNDO_STEPS)
+    look_at(tab, 0, 0)
+    look_at(tab, 3, 0)
+    js(tab, "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
+    assert js(tab, UNDO_STEPS) == before
+
+
+def test_undo_of_use_opens_at_the_sliders_lambda(looked_at):
+    """Where undo moves the slider, the picture of its λ is shown."""
+    tab = looked_at
+    click(tab, ".realign-use")
+    press_undo(tab)
+    assert js(tab, f"() => {kind('RealignSampler')}.widgets.find((w) => w.name === 'lambda_').value") == 0.3
+    assert js(tab, f"() => {kind('RealignSweep')}.mode") == 0
+    tab.page.wait_for_function("() => document.querySelector('.realign-strong')?.textContent.startsWith('λ 0.5 ')")
+    all_alive(tab)
+
+
+def test_another_tab_and_back(looked_at):
+    """Beside it a workflow with nodes of the same ids, which the page could take for these."""
+    tab, before = looked_at, js(looked_at, VIEW)
+    state = "() => ({ ...window.app.graph.serialize(), id: crypto.randomUUID() })"
+    other = js(tab, state)
+    for node in other["nodes"]:
+        node["properties"].pop("realign_memory", None)
+    js(tab, "() => { window.here = window.app.extensionManager.workflow.activeWorkflow; }")
+    js(tab, "async (other) => await window.app.loadGraphData(other, true, true, 'other')", other)
+    all_alive(tab)
+    assert js(tab, "() => document.querySelector('.realign-compare img')") is None
+    js(tab, "async () => await window.app.loadGraphData(window.here.activeState, true, true, window.here)")
+    all_alive(tab)
+    view_is(tab, before)
+    writes_into_this_graph(tab)
+    assert tab.errors == []
+
+
+def test_a_reload_of_the_page(looked_at, host):
+    tab, before = looked_at, js(looked_at, VIEW)
+    saved = js(tab, "() => window.app.graph.serialize()")
+    tab.page.wait_for_timeout(600)  # what is remembered is written when nothing changes for a moment
+    tab.page.goto("about:blank")
+    tab.page.goto(host.url)
+    tab.page.wait_for_function(READY, timeout=120_000)
+    js(tab, "async (saved) => await window.app.loadGraphData(saved)", saved)
+    all_alive(tab)
+    view_is(tab, before)
+    tab.shot("reload")
+    writes_into_this_graph(tab)
+    assert tab.errors == []
+
+
+def test_a_reload_after_use_still_offers_the_sweep(looked_at, host):
+    tab, before = looked_at, js(looked_at, VIEW)
+    click(tab, ".realign-use")
+    saved = js(tab, "() => window.app.graph.serialize()")
+    tab.page.wait_for_timeout(600)
+    for forgotten in (False, True):
+        if forgotten:
+            js(tab, "() => localStorage.clear()")
+        tab.page.goto("about:blank")
+        tab.page.goto(host.url)
+        tab.page.wait_for_function(READY, timeout=120_000)
+        js(tab, "async (saved) => await window.app.loadGraphData(saved)", saved)
+        all_alive(tab)
+        if not forgotten:
+            view_is(tab, before)
+        tab.page.wait_for_function("() => document.querySelector('.realign-again')?.offsetParent")
+    click(tab, ".realign-again")
+    assert js(tab, f"() => {kind('RealignSweep')}.mode") == 0
+    assert js(tab, f"() => {kind('RealignSampler')}.widgets.find((w) => w.name === 'seed').value") == 7
+
+
+def test_copy_and_paste(looked_at):
+    """The copy has the pictures too, at the same place, and both live."""
+    tab, before = looked_at, js(looked_at, VIEW)
+    code = f"""() => {{
+      const {{ canvas }} = window.app, node = {kind("RealignCompare")};
+      canvas.selectNode(node); canvas.copyToClipboard(); canvas.pasteFromClipboard({{ connectInputs: true }});
+      canvas.ds.scale = 0.7; canvas.setDirty(true, true);
+    }}"""
+    js(tab, code)
+    both = """() => [...document.querySelectorAll('.realign-compare')].map((root) => [
+      root.querySelector('img')?.src, root.querySelector('.realign-strong').textContent,
+      root.querySelector('.realign-grow').textContent])"""
+    all_alive(tab, 2)
+    tab.page.wait_for_function(f"(w) => JSON.stringify(({both})()) === JSON.stringify([w, w])", arg=before)
+    assert tab.errors == []
+
+
+def test_the_other_renderer_and_back(looked_at):
+    tab, before = looked_at, js(looked_at, VIEW)
+    setting = "(on) => window.app.ui.settings.setSettingValueAsync('Comfy.VueNodes.Enabled', on)"
+    for new in (not tab.new_renderer, tab.new_renderer):
+        js(tab, setting, new)
+        all_alive(tab)
+        view_is(tab, before)
+    slide(tab, 0)
+    slide(tab, PLACE[0])
+    writes_into_this_graph(tab)
+
+
+def test_into_a_subgraph_and_out(looked_at):
+    """λ Compare becomes part of a subgraph; the page goes in and out again."""
+    tab, before = looked_at, js(looked_at, VIEW)
+    made = f"""() => {{
+      const nodes = ['RealignSampler', 'VAEDecode', 'RealignCompare'].map(
+        (kind) => window.app.graph.nodes.find((n) => n.type === kind));
+      const {{ subgraph, node }} = window.app.graph.convertToSubgraph(new Set(nodes));
+      window.sub = subgraph; window.box = node;
+    }}"""
+    js(tab, made)
+    into = """() => {
+      window.app.canvas.openSubgraph(window.sub, window.box);
+      const node = window.sub.nodes.find((n) => n.type === 'RealignCompare');
+      window.app.canvas.ds.offset = [300 - node.pos[0], 100 - node.pos[1]];
+      window.app.canvas.ds.scale = 1; window.app.canvas.setDirty(true, true);
+    }"""
+    for _ in range(2):
+        js(tab, into)
+        tab.page.wait_for_function(f"() => ({MANY})() === 1")
+        view_is(tab, before)
+        js(tab, "() => window.app.canvas.setGraph(window.app.rootGraph)")
+    js(tab, into)
+    press_undo_in_subgraph(tab)
+    view_is(tab, before)
+    js(tab, "() => window.app.canvas.setGraph(window.app.rootGraph)")
+    assert tab.errors == []
+
+
+def press_undo_in_subgraph(tab):
+    code = """() => {
+      const { canvas } = window.app, node = window.sub.nodes.find((n) => n.type === 'VAEDecode');
+      canvas.emitBeforeChange(); node.pos = [node.pos[0], node.pos[1] + 40]; canvas.emitAfterChange();
+    }"""
+    js(tab, code)
+    js(tab, "() => { document.activeElement?.blur(); window.old = window.app.rootGraph.nodes[0]; }")
+    tab.page.keyboard.press("Control+z")
+    tab.page.wait_for_function("() => window.app.rootGraph.nodes[0] !== window.old")
