@@ -17,6 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..realign_core import LambdaSchedule, Sweep, Trace
+from .alone import Alone
 from .anchor import Anchor, check_mask
 from .anchor_guider import KEY, AnchorGuider, Prepared, restore, taken
 from .conditioning import Conditioning
@@ -140,12 +141,17 @@ class Realignment:
         every = self.sweep is not None and self.sweep.measure_ends
         used = [k for k in range(len(self.anchors)) if every or not all(_is(row[k], 0) for row in rows)]
         if not used:
-            return executor(*prepared, **more)
+            alone = Alone(executor.class_obj, prepared, rows, 0, self.record)
+            out = executor(*prepared._replace(callback=alone.callback), **more)
+            alone.finish()
+            return out
         anchor = self.anchors[used[0]]
         if len(used) == 1 and not every and all(_is(row[used[0]], 1) for row in rows) and not self.masks(anchor):
-            # The host's own run of the anchor, with neither the reference nor Realign in it.
-            alone = self.anchor_guider(anchor.patcher, executor.class_obj, prepared, more)
-            return alone.run(prepared.sampler, prepared.callback, prepared.disable_pbar)
+            own = self.anchor_guider(anchor.patcher, executor.class_obj, prepared, more)
+            alone = Alone(own.guider, prepared, rows, used[0] + 1, self.record)
+            out = own.run(prepared.sampler, alone.callback, prepared.disable_pbar)
+            alone.finish()
+            return out
         return self._together(executor, rows, used, prepared, more, share=True)
 
     def _together(

@@ -14,6 +14,9 @@ class Record:
     """The steps of one run, by their number, and what they add up to."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
         self.steps: dict[int, TraceStep] = {}
         self.calls = 0.0
         self._kl: Tensor | None = None

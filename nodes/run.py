@@ -142,7 +142,7 @@ class Run:
                 self._answers = self._ask(x, self._wanted)
             return self._answers[self._selected]
         sigma = float(timestep.flatten()[0])
-        step = self._step_at(sigma)
+        step = nearest_step(self._sigmas[:-1], sigma)
         lambdas = self.with_masks(self._rows[step], x)
         functions = added(
             self._base[0].get("sampler_post_cfg_function", []), model_options.get("sampler_post_cfg_function", [])
@@ -152,11 +152,6 @@ class Run:
         predicted = self._evaluate(x, noise_level(self.guider.model_patcher, sigma), lambdas)
         self._record(step, lambdas, predicted)
         return predicted.combined.to(x.dtype)
-
-    def _step_at(self, sigma: float) -> int:
-        """The step whose σ is the nearest in log σ: samplers ask between the schedule's levels too, and adaptive ones
-        at levels of their own."""
-        return min(range(len(self._rows)), key=lambda i: abs(_log(self._sigmas[i]) - _log(sigma)))
 
     def _record(self, step: int, lambdas: list[Tensor], predicted: Prediction) -> None:
         """For a sampler of the host's: λ, KL and calls of the step, as if it went straight to the next level."""
@@ -368,6 +363,12 @@ def _alike(wanted: dict[int, Called], x: Tensor) -> list[tuple[list[int], Tensor
         ([place for place, needs in zip(wanted, needed) if needs], torch.tensor(elements, device=x.device))
         for needed, elements in groups.items()
     ]
+
+
+def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
+    """The step whose σ is the nearest in log σ: samplers ask between the schedule's levels too, and adaptive ones at
+    levels of their own."""
+    return min(range(len(sigmas)), key=lambda i: abs(_log(sigmas[i]) - _log(sigma)))
 
 
 def _log(sigma: float) -> float:

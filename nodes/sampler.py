@@ -102,7 +102,7 @@ def _check(plan: Plan, anchors: Sequence[Anchor], sweep: Sweep | None) -> None:
 
 
 def posterior_sampler(realignment: Realignment, plan: Plan) -> comfy.samplers.KSAMPLER:
-    """The host's sampler object around `realigned_sample`. Its steps go to the realignment's record."""
+    """The host's sampler object around `realigned_sample`. The steps of a mixture go to the realignment's record."""
     sigma_of = dict(zip(plan.levels, plan.sigmas))
 
     def sample_realigned(
@@ -132,7 +132,8 @@ def posterior_sampler(realignment: Realignment, plan: Plan) -> comfy.samplers.KS
             return run.masked_merged(model, x, sigma_of[level].to(x) * s_in, lambdas, called)
 
         def report(step: int, x: torch.Tensor, denoised: torch.Tensor, record: TraceStep) -> None:
-            realignment.record.add(step, record)
+            if run is not None:  # else it is counted as any run of one model is
+                realignment.record.add(step, record)
             if callback is not None:
                 sigma = sigmas[step]
                 callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
