@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import random
 import string
-from collections import deque
 from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
-from .labels import Facts, column_label, facts, lambda_label, parse_trace, row_label
+from .graph_text import seed_behind
+from .labels import Facts, column_label, facts, parse_trace, row_label, strength_label
 from .types import ALIASES, CATEGORY, LambdaType
-
-SEEDS = ("seed", "noise_seed")  # what samplers and noise nodes call it
 
 
 class RealignCompare(io.ComfyNode):
@@ -48,27 +46,28 @@ class RealignCompare(io.ComfyNode):
     def execute(
         cls, images: torch.Tensor, sweep: Sweep | LambdaSchedule | None = None, trace: str | None = None
     ) -> io.NodeOutput:
-        told = parse_trace(trace) if trace else None
-        swept = sweep if isinstance(sweep, Sweep) else None  # bypassed, it hands on a schedule
-        known = facts(len(images), swept, told)
         hidden = getattr(cls, "hidden", None)
+        graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+        known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
         prefix = "realign_compare_" + "".join(random.choices(string.ascii_lowercase, k=5))
         saved = ui.ImageSaveHelper.save_images(images, prefix, io.FolderType.temp, cls if hidden else None, 1)
-        seed = known.seed
-        if seed is None:
-            seed = nearest_seed(getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None))
         columns = known.columns or known.count
         shown = {
             "columns": columns,
             "rows": known.count // columns,
-            "seed": seed,
+            "seed": seed_behind(graph, node_id) if known.seed is None else known.seed,
+            "swept": bool(known.cells),
+            "unused_sweep": known.unused_sweep,
             "cells": [picture(known, i, columns) | {"image": dict(image)} for i, image in enumerate(saved)],
         }
         return io.NodeOutput(ui={"realign_compare": [shown]})
 
 
 def picture(known: Facts, i: int, columns: int) -> dict[str, Any]:
-    """What the page gets of one picture. lambda, cfg, eta: what “Use λ” sets, or None. beta: the β it stands for."""
+    """What the page gets of one picture. lambda, cfg, eta: what “Use λ” sets, or None. beta: the β it stands for.
+
+    masked: whether a λ mask took part; λ and β are then those where the mask is 1.
+    """
     cell = known.cells[i] if known.cells else None
     name, row = picture_names(known, i)
     return {
@@ -82,6 +81,7 @@ def picture(known: Facts, i: int, columns: int) -> dict[str, Any]:
         "row_label": row,
         "label": ", ".join(part for part in (name, row) if part),
         "beta": known.beta(i),
+        "masked": known.masked(i),
         "kl": known.kl_reference(i),
     }
 
@@ -91,23 +91,6 @@ def picture_names(known: Facts, i: int) -> tuple[str, str]:
     if known.cells:
         cell = known.cells[i]
         return column_label(cell.value, scheduled=known.scheduled)[0], ", ".join(row_label(cell, known.cells))
-    strength = lambda_label(known.step_lambdas(i)) if known.count == 1 else ""
-    return strength or f"picture {i + 1}", ""
-
-
-def nearest_seed(prompt: dict[str, Any] | None, node_id: str | None) -> int | None:
-    """The seed of the nearest node before the images of this one, in the graph that runs."""
-    if not prompt or node_id not in prompt:
-        return None
-    waiting, seen = deque([prompt[node_id]["inputs"].get("images")]), set()
-    while waiting:
-        link = waiting.popleft()
-        if not isinstance(link, list) or link[0] not in prompt or link[0] in seen:
-            continue
-        seen.add(link[0])
-        inputs = prompt[link[0]].get("inputs", {})
-        found: int | None = next((inputs[name] for name in SEEDS if isinstance(inputs.get(name), int)), None)
-        if found is not None:
-            return found
-        waiting.extend(inputs.values())
-    return None
+    strength = strength_label(known, i)
+    name = f"picture {i + 1}" if known.count > 1 or not strength else ""
+    return " · ".join(part for part in (name, strength) if part), ""

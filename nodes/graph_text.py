@@ -1,4 +1,4 @@
-"""What a workflow's graph says in words: the prompts and the model files behind a node.
+"""What a workflow's graph says of the pictures that reach a node: prompts, model files, seed, and the run behind them.
 
 A graph is in the API format that the host hands to nodes: {node id: {"class_type", "inputs"}}, where an input is a
 value or a link [node id, output]. Nothing here imports the host, and no graph, however odd, raises.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 Graph = dict[str, Any]
@@ -16,6 +17,22 @@ TEXTS = ("text", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "prompt", "str
 MODEL_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".gguf")
 DEMO = "RealignDemoModels"
 WITHOUT_TEXT = ("ConditioningZeroOut", DEMO)  # what is behind the first is another prompt's
+RUNS = ("RealignSampler", "RealignGuider", "RealignModel")  # the nodes that λ is set on
+SWEEP, ANCHOR_LAMBDA = "RealignSweep", "RealignAnchorLambda"
+SEEDS = ("seed", "noise_seed")  # what samplers and noise nodes call it
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The Realign run behind some pictures, as its node is connected.
+
+    sweep: see `sweep_above`. lambda_: λ of all its pictures; None where it is not one number or is not
+    to be read from the graph. masked: whether a λ mask reaches it.
+    """
+
+    sweep: str | None
+    lambda_: float | None
+    masked: bool
 
 
 def prompt_text(graph: Graph | None, node_id: str | None, name: str = "positive") -> str:
@@ -45,9 +62,49 @@ def model_files(graph: Graph | None, node_id: str | None) -> list[str]:
     return list(names)
 
 
-def nearest_first(graph: Graph | None, node_id: str | None) -> Iterator[str]:
-    """`node_id` and all nodes above it, each once, by how many links away they are."""
+def run_behind(graph: Graph | None, node_id: str | None) -> Behind | None:
+    """The nearest Realign run above a node's images; None where there is none."""
+    run = next((node for node in nearest_first(graph, node_id, "images") if _class(graph, node) in RUNS), None)
+    if run is None:
+        return None
+    inputs = inputs_of(graph, run)
+    own = [
+        inputs_of(graph, node) for node in nearest_first(graph, run, "anchor") if _class(graph, node) == ANCHOR_LAMBDA
+    ]
+    is_set = not any(_link(graph, one.get("lambda_schedule")) for one in (inputs, *own))
+    masks = [inputs.get("lambda_mask"), *(one.get("mask") for one in own)]
+    value = inputs.get("lambda_")
+    return Behind(
+        sweep=sweep_above(graph, run, "lambda_schedule"),
+        lambda_=float(value) if is_set and isinstance(value, (int, float)) else None,
+        masked=any(_link(graph, mask) for mask in masks),
+    )
+
+
+def sweep_above(graph: Graph | None, node_id: str | None, name: str) -> str | None:
+    """The nearest λ Sweep above an input of a node, otherwise the nearest node there; None where nothing is linked."""
+    nodes = [*nearest_first(graph, node_id, name)]
+    return next((node for node in nodes if _class(graph, node) == SWEEP), next(iter(nodes), None))
+
+
+def seed_behind(graph: Graph | None, node_id: str | None) -> int | None:
+    """The seed of the nearest node above a node's images that has one."""
+    for node in nearest_first(graph, node_id, "images"):
+        inputs = inputs_of(graph, node)
+        found: int | None = next((inputs[name] for name in SEEDS if isinstance(inputs.get(name), int)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def nearest_first(graph: Graph | None, node_id: str | None, name: str | None = None) -> Iterator[str]:
+    """`node_id` and all nodes above it, each once, by how many links away they are.
+
+    name: only what is above this input of the node, without the node itself.
+    """
     queue = [node_id] if node_id is not None and _known(graph, node_id) else []
+    if queue and name is not None:
+        queue = _links(graph, queue[0], lambda key: key == name)
     seen = set(queue)
     for node in queue:
         yield node

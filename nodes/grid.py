@@ -100,9 +100,9 @@ class RealignGrid(io.ComfyNode):
         cell_size: int = 0,
         footer: str = "",
     ) -> io.NodeOutput:
-        swept = sweep if isinstance(sweep, Sweep) else None  # bypassed, it hands on a schedule
-        known = facts(images.shape[0], swept, parse_trace(trace) if trace else None)
-        graph, node_id = getattr(cls.hidden, "prompt", None), getattr(cls.hidden, "unique_id", None)
+        hidden = getattr(cls, "hidden", None)
+        graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+        known = facts(images.shape[0], sweep, parse_trace(trace) if trace else None, graph, node_id)
         notes = [Note("", footer, OWN_LINES)] if footer.strip() else footer_notes(known, graph, node_id)
         table = swept_table(known, notes) if known.cells else plain_table(known, notes)
         cells = scaled(images, cell_size, max(table.columns, table.rows))
@@ -158,7 +158,7 @@ def swept_table(known: Facts, notes: Sequence[Note]) -> Table:
     return Table(
         columns=columns,
         title=_title("λ sweep", known),
-        subtitle=subtitle + ("  ·  KL to the reference in nats" if known.trace else ""),
+        subtitle=_subtitle(known, subtitle),
         heads=heads,
         sides=sides if any(sides) else [],
         below=[[kl_label(known.kl_reference(i))] if known.trace else [] for i in range(known.count)],
@@ -177,7 +177,7 @@ def plain_table(known: Facts, notes: Sequence[Note]) -> Table:
     return Table(
         columns=columns,
         title=_title(f"{known.count} pictures" if known.count > 1 else "1 picture", known),
-        subtitle="KL to the reference in nats" if known.trace else "",
+        subtitle=_subtitle(known, "the λ sweep that is connected did not run" if known.unused_sweep else ""),
         heads=[],
         sides=[],
         below=below,
@@ -362,6 +362,11 @@ def _filled(parts: Sequence[str], size: int, width: int) -> list[str]:
 
 def _drawable(lines: Sequence[str]) -> list[str]:
     return [drawable(line) for line in lines]
+
+
+def _subtitle(known: Facts, first: str) -> str:
+    masked = "λ acts where the λ mask is" if any(known.masked(i) for i in range(known.count)) else ""
+    return "  ·  ".join(part for part in (first, masked, "KL to the reference in nats" if known.trace else "") if part)
 
 
 def _title(what: str, known: Facts) -> str:

@@ -1,4 +1,7 @@
-"""What pictures are labelled with: λ, β/λ, seed and KL, from a sweep and a trace, either of which may be missing."""
+"""What pictures are labelled with: λ, β/λ, seed and KL, of the run that made them.
+
+What ran is told by its trace; without one, by the graph that the host has just run.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..realign_core import Cell, Sweep
+from .graph_text import Graph, run_behind, sweep_above
 
 NOT_A_TRACE = "This is not a trace: {}. Connect Realign Sampler's “trace” output as it is."
+MASKED = "masked"
+NO_STEPS = (
+    "The trace holds no step: the guider or MODEL that Realign Trace is connected to was not sampled, or had nothing "
+    "to do (denoise 0). Connect Realign Trace to the one that made these pictures."
+)
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known of the pictures of one batch.
 
-    cells: one per picture, in the batch's order; empty without a sweep. columns: of the sweep's table, whose rows
-    follow one another. scheduled: the sweep's λ multiply a schedule. trace: as `Trace.to_dict` gives it.
+    cells: one per picture, in the batch's order; empty for a run without a sweep. columns: of the sweep's table, whose
+    rows follow one another. scheduled: the sweep's λ multiply a schedule. trace: as `Trace.to_dict` gives it.
+    set_lambda, set_mask: λ of all pictures and whether a λ mask was connected, as the graph has it; for want of a
+    trace. unused_sweep: a sweep was given that the run did not get.
     """
 
     count: int
@@ -26,6 +37,9 @@ class Facts:
     columns: int = 0
     scheduled: bool = False
     trace: dict[str, Any] | None = None
+    set_lambda: float | None = None
+    set_mask: bool = False
+    unused_sweep: bool = False
 
     @property
     def rows(self) -> int:
@@ -51,21 +65,30 @@ class Facts:
         return [_at(values, picture) for values in (self.trace or {}).get("kl_anchors") or []]
 
     def step_lambdas(self, picture: int) -> list[list[float | None]]:
-        """Per anchor, the picture's λ at each step: the sampler's λ times the anchor's share."""
-        steps = (self.trace or {}).get("steps") or []
-        anchors = len(steps[0]["lambdas"]) if steps else 0
-        return [[_at(step["lambdas"][k], picture) for step in steps] for k in range(anchors)]
+        """Per anchor, the picture's λ at each step: the sampler's λ times the anchor's share, without λ masks."""
+        steps = [step.get("lambdas_before_mask", step["lambdas"]) for step in (self.trace or {}).get("steps") or []]
+        anchors = len(steps[0]) if steps else 0
+        return [[_at(step[k], picture) for step in steps] for k in range(anchors)]
+
+    def masked(self, picture: int) -> bool:
+        """Whether λ was that only where a mask let it."""
+        if self.lambda_(picture) == 0:
+            return False
+        return any(anchor.get("masked") for anchor in self.anchors) if self.trace else self.set_mask
 
     def lambda_(self, picture: int) -> float | None:
-        """The picture's λ: its column's, or the one that the only anchor had at every step."""
+        """The picture's λ: its column's, or the one that the only anchor had at every step; with a mask, where that
+        is 1."""
         if self.cells:
             return self.cells[picture].value
+        if not self.trace:
+            return self.set_lambda
         lambdas = self.step_lambdas(picture)
         lam = _constant(lambdas[0]) if len(lambdas) == 1 else None
         return None if lam is None else round(lam, 6)  # without the last bits of fp32
 
     def beta(self, picture: int) -> float | None:
-        """β/λ, the KL strength that the picture stands for.
+        """β/λ, the KL strength that the picture stands for; with a mask, where that is 1.
 
         None where there is no such number: λ is 0 or less or changes over the run, or there are several anchors, or one
         whose β is not known.
@@ -77,15 +100,29 @@ class Facts:
         if lambdas and _constant(lambdas) is None:
             return None
         share = self.anchors[0].get("share", 1.0) if self.cells else 1.0  # the steps' λ hold the share already
-        return self.anchors[0]["beta"] / (lam * share) if lam * share > 0 else None
+        strength = self.anchors[0]["beta"] / (lam * share) if lam * share > 0 else math.inf
+        return strength if math.isfinite(strength) else None
 
 
-def facts(count: int, sweep: Sweep | None, trace: dict[str, Any] | None) -> Facts:
-    """count: pictures. A sweep that is not given is taken from the trace, where there was one.
+def facts(
+    count: int, sweep: Any, trace: dict[str, Any] | None, graph: Graph | None = None, node_id: str | None = None
+) -> Facts:
+    """What is known of `count` pictures that reach the node `node_id` of a graph.
+
+    sweep: what is connected as the λ sweep; a λ schedule, which a bypassed sweep hands on, counts as none. With a
+    trace the run is the trace's. Without one the sweep is what ran if the nearest Realign node above the node's
+    images got it; if it did not, λ is that node's own.
 
     Raises ValueError where pictures, sweep and trace are not of one batch.
     """
-    swept = sweep.to_dict() if sweep is not None else (trace or {}).get("sweep")
+    sweep = sweep if isinstance(sweep, Sweep) else None
+    behind = run_behind(graph, node_id) if trace is None else None
+    if trace is not None:
+        swept = trace.get("sweep")
+    else:
+        given = sweep_above(graph, node_id, "sweep")
+        ran = behind is None or given is None or behind.sweep == given
+        swept = sweep.to_dict() if sweep is not None and ran else None
     cells = _cells(swept) if swept else ()
     traced = trace_batch(trace) if trace else count
     if cells and len(cells) != count:
@@ -98,9 +135,18 @@ def facts(count: int, sweep: Sweep | None, trace: dict[str, Any] | None) -> Fact
             f"There are {count} images, but the trace is of a run with {traced}: connect images and trace of the same "
             "Realign Sampler."
         )
-    if sweep is not None and trace and trace.get("sweep") and _cells(trace["sweep"]) != cells:
+    if sweep is not None and swept and tuple(sweep.cells()) != cells:
         raise ValueError("The trace is of another sweep: connect the “trace” of the run that got this λ Sweep.")
-    return Facts(count, cells, swept["columns"] if swept else 0, bool(swept and swept.get("schedule")), trace)
+    return Facts(
+        count,
+        cells,
+        columns=swept["columns"] if swept else 0,
+        scheduled=bool(swept and swept.get("schedule")),
+        trace=trace,
+        set_lambda=behind.lambda_ if behind else None,
+        set_mask=behind is not None and behind.masked,
+        unused_sweep=sweep is not None and not swept,
+    )
 
 
 def parse_trace(text: str) -> dict[str, Any]:
@@ -109,10 +155,13 @@ def parse_trace(text: str) -> dict[str, Any]:
         trace = json.loads(text)
     except ValueError:
         raise ValueError(NOT_A_TRACE.format("the text is not JSON")) from None
+    if isinstance(trace, dict) and trace.get("steps") == [] and "model_calls" in trace:
+        raise ValueError(NO_STEPS)
     try:
         lists = [trace["kl_reference"], *trace["kl_anchors"]]
         for step in trace["steps"]:
             lists += [step["kl_reference"], *step["kl_anchors"], *step["lambdas"]]
+            lists += step.get("lambdas_before_mask", [])
             float(step["sigma"]), float(step["sigma_next"]), float(step["model_calls"])
         if trace.get("sweep"):
             lists.append(_cells(trace["sweep"]))
@@ -162,10 +211,17 @@ def lambda_label(lambdas: Sequence[Sequence[float | None]]) -> str:
     return f"λ {text}" if text else ""
 
 
+def strength_label(known: Facts, picture: int) -> str:
+    """λ of a picture of a run without a sweep; "" where it is not known."""
+    lambdas = known.step_lambdas(picture) if known.trace else [[known.set_lambda]]
+    return lambda_label(lambdas)
+
+
 def strength_parts(known: Facts, picture: int) -> list[str]:
     """λ and β/λ of a picture without a sweep, as far as they are known."""
-    beta = known.beta(picture)
-    return [part for part in (lambda_label(known.step_lambdas(picture)), f"β {number(beta)}" if beta else "") if part]
+    strength, beta = strength_label(known, picture), known.beta(picture)
+    parts = (strength, f"β {number(beta)}" if beta else "", MASKED if strength and known.masked(picture) else "")
+    return [part for part in parts if part]
 
 
 def kl_label(value: float | None) -> str:
@@ -178,6 +234,7 @@ def caption(known: Facts, picture: int) -> list[str]:
     if known.cells:
         cell = known.cells[picture]
         parts += [part for part in column_label(cell.value, known.beta(picture), known.scheduled) if part]
+        parts += [MASKED] if known.masked(picture) else []
         parts += _parts(cell, known.cells, known.seed, every_seed=known.seed is not None)
     else:
         parts += strength_parts(known, picture)

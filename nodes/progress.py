@@ -96,11 +96,13 @@ class Progress:
         if sweep is not None:
             facts = [f"{sweep.columns} λ from {min(sweep.values):g} to {max(sweep.values):g}"]
         else:
-            lambdas = [float(value.mean()) for value in record.lambdas]
+            lambdas = [float(value.mean()) for value in record.before_mask or record.lambdas]
             facts = ["λ " + " + ".join(number(value, 3) for value in lambdas)]
             beta = anchors[0].beta
             if len(anchors) == 1 and beta is not None and lambdas[0] > 0:
                 facts[0] += f" (β {number(beta / lambdas[0])})"
+        if record.before_mask is not None and any(bool(value.any()) for value in record.before_mask):
+            facts.append("masked")
         kls = self.realignment.record.kl_reference()
         if kls:
             low, high = (number(kl, 3) for kl in (min(kls), max(kls)))

@@ -108,7 +108,10 @@ class Realignment:
 
     def trace(self, **settings: Any) -> Trace:
         """Of the last whole run, with what is known of it."""
-        anchors = [{"name": one.name, "beta": one.beta, "share": one.share} for one in self.anchors]
+        anchors = [
+            {"name": one.name, "beta": one.beta, "share": one.share} | ({"masked": True} if self.masks(one) else {})
+            for one in self.anchors
+        ]
         sweep = {"sweep": self.sweep.to_dict()} if self.sweep else {}
         self.finished.info = {"anchors": anchors, **settings, **sweep}
         return self.finished
@@ -137,7 +140,7 @@ class Realignment:
 
     def sample(self, executor: Any, prepared: Prepared, more: dict[str, Any], rows: list[list[Lambda]]) -> Any:
         """One run of the host's. rows: T rows of one λ per anchor."""
-        self.rows, self.record = rows, Record()
+        self.rows, self.record = rows, self._new_record(rows)
         every = self.sweep is not None and self.sweep.measure_ends
         used = [k for k in range(len(self.anchors)) if every or not all(_is(row[k], 0) for row in rows)]
         if not used:
@@ -153,6 +156,9 @@ class Realignment:
             alone.finish()
             return out
         return self._together(executor, rows, used, prepared, more, share=True)
+
+    def _new_record(self, rows: list[list[Lambda]]) -> Record:
+        return Record(rows if any(self.masks(anchor) for anchor in self.anchors) else None)
 
     def _together(
         self,
@@ -177,7 +183,7 @@ class Realignment:
             if saved:
                 logging.info("Realign: %g model calls, %g saved", self.record.calls, saved)
         restore(guider, state)
-        self.record = Record()
+        self.record = self._new_record(rows)
         return self._together(executor, rows, used, prepared, more, share=False)
 
 

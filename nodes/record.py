@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..realign_core import Trace, TraceStep
 
 
 class Record:
-    """The steps of one run, by their number, and what they add up to."""
+    """The steps of one run, by their number, and what they add up to.
 
-    def __init__(self) -> None:
+    before_mask: of a run with λ masks, T rows of one λ per anchor, a number or one per batch element.
+    """
+
+    def __init__(self, before_mask: Sequence[Sequence[Any]] | None = None) -> None:
+        self.before_mask = before_mask
         self.clear()
 
     def clear(self) -> None:
@@ -33,6 +40,10 @@ class Record:
                 calls_saved=before.calls_saved + step.calls_saved,
             )
             return
+        if self.before_mask is not None:
+            size = len(step.lambdas[0])
+            values = [torch.as_tensor(value, dtype=torch.float32) for value in self.before_mask[number]]
+            step = replace(step, before_mask=[value.expand(size) for value in values])
         self.steps[number] = step
         if step.kl_reference is None:
             self._unknown = True

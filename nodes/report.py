@@ -60,7 +60,10 @@ class RealignReport(io.ComfyNode):
 
 
 def picture_record(known: Facts, picture: int) -> dict[str, Any]:
-    """A picture's numbers; picture, row, column and image are counted from 1. beta: β/λ. None: not known."""
+    """A picture's numbers; picture, row, column and image are counted from 1. beta: β/λ. None: not known.
+
+    masked: whether λ and β are those where a λ mask is 1.
+    """
     cell = known.cells[picture] if known.cells else None
     columns = known.columns or known.count
     etas = known.trace["etas"] if known.trace and known.trace.get("etas") else [None]
@@ -70,6 +73,7 @@ def picture_record(known: Facts, picture: int) -> dict[str, Any]:
         "column": picture % columns + 1,
         "lambda": known.lambda_(picture),
         "beta": known.beta(picture),
+        "masked": known.masked(picture),
         "seed": None if known.seed is None else known.seed + (cell.seed if cell else 0),
         "image": cell.image + 1 if cell else picture + 1,
         "cfg": cell.cfg if cell and cell.cfg is not None else known.settings.get("cfg"),
@@ -80,13 +84,19 @@ def picture_record(known: Facts, picture: int) -> dict[str, Any]:
 
 
 def step_records(known: Facts, picture: int) -> Iterator[dict[str, Any]]:
-    """One record per step, counted from 1. step_lambda_k: anchor k's λ, its share included. KL: what the step adds."""
+    """One record per step, counted from 1. step_lambda_k: anchor k's λ, its share included. KL: what the step adds.
+
+    mean_lambda_k: of a run with a λ mask, the mean over the picture.
+    """
+    lambdas = known.step_lambdas(picture)
     for i, step in enumerate((known.trace or {})["steps"]):
+        means = step["lambdas"] if "lambdas_before_mask" in step else []
         yield {
             "step": i + 1,
             "sigma": step["sigma"],
             "sigma_next": step["sigma_next"],
-            **{f"step_lambda_{k}": values[picture] for k, values in enumerate(step["lambdas"], 1)},
+            **{f"step_lambda_{k}": values[i] for k, values in enumerate(lambdas, 1)},
+            **{f"mean_lambda_{k}": values[picture] for k, values in enumerate(means, 1)},
             "kl_reference": _at(step["kl_reference"], picture),
             **{f"kl_anchor_{k}": _at(values, picture) for k, values in enumerate(step["kl_anchors"], 1)},
             "model_calls": step["model_calls"],
@@ -124,13 +134,14 @@ def run_panels(known: Facts) -> list[Panel]:
     axis, ticks = "step", step_ticks(steps)
     beta = known.anchors[0].get("beta") if len(known.anchors) == 1 else None
     lambdas = known.step_lambdas(0)
-    panels = schedule_panels(lambdas[0], beta, axis, ticks)
+    masked = any(known.masked(i) for i in range(known.count))
+    panels = schedule_panels(lambdas[0], beta, f"{axis} (λ where its mask is 1)" if masked else axis, ticks)
     if len(lambdas) > 1:
         lines = [
             Line([*enumerate(values)], COLOURS[1 + k % (len(COLOURS) - 1)], _anchor_name(known, k))
             for k, values in enumerate(lambdas)
         ]
-        panels[0] = Panel("λ of each anchor", lines, axis, reach=1.0, ticks=ticks)
+        panels[0] = Panel("λ of each anchor", lines, panels[0].axis, reach=1.0, ticks=ticks)
     lines = []
     for k in range(1 + len(lambdas)):
         name = "to the reference" if k == 0 else f"to {_anchor_name(known, k - 1)}"
@@ -143,6 +154,7 @@ def run_panels(known: Facts) -> list[Panel]:
 def sweep_panels(known: Facts) -> list[Panel]:
     """KL against λ, to the reference and to each anchor, a line per row; and the KL of each step, a line per λ."""
     axis = "how much of the λ schedule" if known.scheduled else "λ"
+    axis += ", masked" if any(known.masked(i) for i in range(known.count)) else ""
     values = [cell.value for cell in known.cells[: known.columns]]
     order = sorted(range(known.columns), key=lambda column: values[column])
     ticks = [(values[column], number(values[column])) for column in order]

@@ -19,7 +19,8 @@ class TraceStep:
     lambdas: one (B,) per anchor (a map's mean over the pixels). kl_reference: KL(realigned ‖ reference) that this step
     adds, in nats. kl_anchors: the same to each anchor. None: that model was not called in this step; NaN: not for that
     element.
-    model_calls, calls_saved, correction: see `Prediction`.
+    model_calls, calls_saved, correction: see `Prediction`. before_mask: as `lambdas`, before λ masks multiplied it;
+    None for a run without any.
     """
 
     sigma: float
@@ -30,6 +31,21 @@ class TraceStep:
     model_calls: float
     calls_saved: float = 0
     correction: float | None = None
+    before_mask: list[Tensor] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        told = {
+            "sigma": self.sigma,
+            "sigma_next": self.sigma_next,
+            "lambdas": [_numbers(values) for values in self.lambdas],
+            "kl_reference": _numbers(self.kl_reference),
+            "kl_anchors": [_numbers(values) for values in self.kl_anchors],
+            "model_calls": self.model_calls,
+            "correction": self.correction,
+        }
+        if self.before_mask is not None:
+            told["lambdas_before_mask"] = [_numbers(values) for values in self.before_mask]
+        return told
 
 
 def _numbers(values: Tensor | None) -> list[float | None] | None:
@@ -58,6 +74,9 @@ def _joined(steps: Sequence[tuple[int, TraceStep | None]], order: Tensor) -> Tra
         model_calls=sum(size * step.model_calls for size, step in there) / total,
         calls_saved=sum(size * step.calls_saved for size, step in there) / total,
         correction=max((step.correction for _, step in there if step.correction is not None), default=None),
+        before_mask=None
+        if first.before_mask is None
+        else [column(lambda step, k=k: (step.before_mask or step.lambdas)[k]) for k in anchors],  # type: ignore[misc]
     )
 
 
@@ -115,18 +134,7 @@ class Trace:
             "model_calls_saved": sum(step.calls_saved for step in self.steps),
             "kl_reference": self.kl_reference(),
             "kl_anchors": self.kl_anchors(),
-            "steps": [
-                {
-                    "sigma": step.sigma,
-                    "sigma_next": step.sigma_next,
-                    "lambdas": [_numbers(values) for values in step.lambdas],
-                    "kl_reference": _numbers(step.kl_reference),
-                    "kl_anchors": [_numbers(values) for values in step.kl_anchors],
-                    "model_calls": step.model_calls,
-                    "correction": step.correction,
-                }
-                for step in self.steps
-            ],
+            "steps": [step.to_dict() for step in self.steps],
         }
 
     def to_json(self) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from realign.nodes import compare, page
+from realign.nodes import page
 from realign.nodes.compare import RealignCompare
 from realign.nodes.demo import RealignDemoModels
+from realign.nodes.graph_text import seed_behind
 from realign.realign_core import LambdaSchedule, Sweep
 
 
@@ -37,6 +38,7 @@ def trace(kl, lambdas, **told):
 def test_every_picture_is_saved_to_temp_in_the_sweeps_order():
     told = shown(6, sweep=Sweep((0.0, 0.5, 1.0), seeds=2))
     assert (told["columns"], told["rows"]) == (3, 2)
+    assert (told["swept"], told["unused_sweep"]) == (True, False)
     for i, cell in enumerate(told["cells"]):
         assert cell["image"]["type"] == "temp"
         path = Path(folder_paths.get_temp_directory()) / cell["image"]["subfolder"] / cell["image"]["filename"]
@@ -71,6 +73,7 @@ def test_without_a_sweep_pictures_are_numbered():
     assert (told["columns"], told["rows"], told["seed"]) == (3, 1, None)
     assert [cell["label"] for cell in told["cells"]] == ["picture 1", "picture 2", "picture 3"]
     assert all(cell["lambda"] is None for cell in told["cells"])
+    assert (told["swept"], told["unused_sweep"]) == (False, False)
 
 
 def test_a_schedule_of_a_bypassed_sweep_is_no_sweep():
@@ -121,12 +124,12 @@ def test_seed_is_that_of_the_nearest_node_before():
         "2": {"inputs": {"latent": ["1", 0]}},
         "1": {"inputs": {"seed": 3, "loop": ["1", 0]}},
     }
-    assert compare.nearest_seed(prompt, "9") == 3  # two nodes away, on the other branch
+    assert seed_behind(prompt, "9") == 3  # two nodes away, on the other branch
     del prompt["1"]["inputs"]["seed"]
-    assert compare.nearest_seed(prompt, "9") == 11
-    assert compare.nearest_seed(prompt, "10") is None
+    assert seed_behind(prompt, "9") == 11
+    assert seed_behind(prompt, "10") is None
     prompt["6"]["inputs"]["noise_seed"] = ["4", 0]
-    assert compare.nearest_seed(prompt, "9") is None
+    assert seed_behind(prompt, "9") is None
 
 
 def test_hidden_inputs_are_used(monkeypatch):
