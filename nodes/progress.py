@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.utils
 import latent_preview
@@ -21,6 +22,7 @@ from .strip import Strip
 if TYPE_CHECKING:
     from .realignment import Realignment
 
+Drawn = TypeVar("Drawn")
 Callback = Callable[[int, Tensor, Tensor, int], None]  # the host's: (step, x0, x, total steps)
 SHARE = 0.01  # of a run's time that the strip may take
 TEXT_INTERVAL = 0.2  # seconds
@@ -29,8 +31,9 @@ TEXT_INTERVAL = 0.2  # seconds
 class Progress:
     """Around the host's callback: progress over all parts of a run, text on the node that runs, and the strip.
 
-    callback: the host's. strip: None where the run is no sweep. preview: the host's previewer, None where the user has
-    previews off.
+    callback: the host's. strip: None where the run is no sweep, or there are no pictures to show. preview: draws them.
+    withheld: the host's callback shows one picture of the run, which would replace the strip, so that it is called
+    only at the end.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Progress:
         latent_shapes: Sequence[Sequence[int]],
         strip: Strip | None = None,
         preview: Any = None,
+        withheld: bool = False,
     ):
         self.realignment, self.callback, self.latent_shapes = realignment, callback, latent_shapes
-        self.strip, self.preview = strip, preview
-        self.bar = comfy.utils.ProgressBar(1) if strip is not None and preview is not None else None
+        self.strip, self.preview, self.withheld = strip, preview, withheld
+        self.last: tuple[Any, ...] | None = None  # what the host's callback was not told
+        self.bar = comfy.utils.ProgressBar(1)
         context = get_executing_context()
         self.node_id = context.node_id if context else None
         self.began, self.drawing, self.said = time.perf_counter(), 0.0, 0.0
@@ -52,11 +57,14 @@ class Progress:
     @classmethod
     def of(cls, realignment: Realignment, guider: Any, prepared: Prepared, more: dict[str, Any]) -> Progress:
         shapes = more.get("latent_shapes") or [prepared.noise.shape]
-        patcher, strip, preview = guider.model_patcher, None, None
-        if realignment.sweep is not None:
-            strip = Strip(realignment.sweep, prepared.seed)
-            preview = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
-        return cls(realignment, prepared.callback or _silent, shapes, strip, preview)
+        callback, patcher = prepared.callback or _silent, guider.model_patcher
+        if realignment.sweep is None:
+            return cls(realignment, callback, shapes)
+        theirs = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
+        preview = theirs or quick_previewer(patcher.model.latent_format, len(shapes[0]) - 2)
+        if preview is None:
+            return cls(realignment, callback, shapes)
+        return cls(realignment, callback, shapes, Strip(realignment.sweep, prepared.seed), preview, theirs is not None)
 
     def part(self, places: Sequence[int], number: int, count: int) -> Callback:
         """The callback of one of `count` parts of the run, that of the batch's elements `places`."""
@@ -64,13 +72,23 @@ class Progress:
         def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
             last = step + 1 >= total
             done = step if count == 1 else number * total + min(step, total - 1)  # adaptive samplers take more steps
-            whole = self._in_whole(places, x0, x)
-            if self.bar is None or done + 1 == count * total:  # its preview of one picture would replace the strip
-                self.callback(done, *whole, count * total)
+            self.last = (done, *self._in_whole(places, x0, x), count * total)
+            if not self.withheld:
+                self.callback(*self.last)
             self._say(done, count * total, last)
             self._draw(places, x0, done, count * total, last)
 
         return callback
+
+    def finish(self) -> None:
+        """After the run: what the host's callback was not told, and the strip as it is at the end."""
+        if self.last is None:
+            return
+        if self.withheld:
+            self.callback(*self.last)
+        total = self.last[-1]
+        if self.strip is not None:
+            self._send(self._drawn(Strip.picture), total, total)
 
     def _in_whole(self, places: Sequence[int], *parts: Tensor) -> list[Tensor]:
         """The whole batch, with what is not sampled yet at 0."""
@@ -109,22 +127,63 @@ class Progress:
             facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")
         return [*facts, f"{self.realignment.record.calls:.4g} model calls"]
 
-    def _draw(self, places: Sequence[int], x0: Tensor, step: int, total: int, must: bool) -> None:
-        """Send the strip, unless that would take more than its share of the time."""
+    def _draw(self, places: Sequence[int], x0: Tensor, step: int, total: int, last: bool) -> None:
+        """Send the strip, unless that would take more than its share of the time. last: of this part."""
         began = time.perf_counter()
-        if self.bar is None or self.strip is None:
-            return
-        if not must and self.drawing > SHARE * (began - self.began):
-            self.bar.update_absolute(step + 1, total)
-            return
-        self.strip.show(places, self._pictures(x0))
-        self.bar.update_absolute(step + 1, total, ("JPEG", self.strip.picture(), None))
+        now = self.drawing <= SHARE * (began - self.began)
+        if self.strip is not None and (now or last):
+            self._drawn(lambda strip: strip.show(places, self._pictures(x0)))
+        self._send(self._drawn(Strip.picture) if now else None, step + 1, total)
         self.drawing += time.perf_counter() - began
+
+    def _drawn(self, draw: Callable[[Strip], Drawn]) -> Drawn | None:
+        """The run is worth more than its pictures: where they cannot be drawn, it goes on without them."""
+        if self.strip is None:
+            return None
+        try:
+            return draw(self.strip)
+        except Exception as error:
+            logging.warning("Realign: the sweep's pictures cannot be shown while they are sampled (%s)", error)
+            self.strip = None
+            return None
+
+    def _send(self, picture: Image.Image | None, done: int, total: int) -> None:
+        if picture is not None:
+            self.bar.update_absolute(done, total, ("JPEG", picture, None))
+        elif self.withheld:
+            self.bar.update_absolute(done, total)
 
     def _pictures(self, x0: Tensor) -> list[Image.Image]:
         shapes = [[x0.shape[0], *shape[1:]] for shape in self.latent_shapes]
         first: Tensor = comfy.utils.unpack_latents(x0, shapes)[0]
         return [self.preview.decode_latent_to_preview(first[i : i + 1]) for i in range(first.shape[0])]
+
+
+class Grey:
+    """Draws latents of which the host knows no colours: three channels as red, green and blue, others by their mean."""
+
+    def decode_latent_to_preview(self, x0: Tensor) -> Image.Image:
+        """x0: (1, C, H, W), or (1, C, T, H, W), of which the first frame is drawn."""
+        channels = x0[0].float()
+        channels = channels[:, 0] if channels.ndim == 4 else channels
+        if channels.shape[0] != 3:
+            mean = channels.mean(0)
+            channels = ((mean - mean.mean()) / (3 * mean.std() + 1e-6)).expand(3, *mean.shape)
+        drawn: Image.Image = latent_preview.preview_to_image(channels.movedim(0, -1))
+        return drawn
+
+
+def quick_previewer(latent_format: Any, dimensions: int) -> Any:
+    """What draws a latent at next to no cost, with the host's `decode_latent_to_preview`, whatever the user's setting:
+    that is for one picture of a run, and a sweep shows all of its. None for a latent that is no picture (sound)."""
+    if dimensions < 2:
+        return None
+    factors = getattr(latent_format, "latent_rgb_factors", None)
+    if factors is None:
+        return Grey()
+    names = ("latent_rgb_factors_bias", "latent_rgb_factors_reshape")
+    known = {name: getattr(latent_format, name, None) for name in names}
+    return latent_preview.Latent2RGBPreviewer(factors, **{name: v for name, v in known.items() if v is not None})
 
 
 def _silent(step: int, x0: Tensor, x: Tensor, total: int) -> None:

@@ -144,6 +144,7 @@ class SweptRun:
             self.realignment.eta = None
             if self.sweep.cfgs:
                 self.guider.set_cfg(cfg)
+        progress.finish()
         self.realignment.finished = Trace.join(traces)
         order = torch.tensor([place for chunk in self.chunks for place in chunk.places]).argsort()
         return torch.cat(latents)[order]

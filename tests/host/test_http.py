@@ -20,12 +20,13 @@ from host_process import Host, HostError
 from workflow_api import to_api
 
 STEPS = 4
+OFF, RGB = "default", "latent2rgb"  # the user's setting for previews, as the page sends it
 TEXT, PREVIEW_WITH_METADATA = 3, 4  # server.py, BinaryEventTypes
 
 
 @pytest.fixture(scope="module")
 def server():
-    with Host(sys.executable, os.environ["REALIGN_HOST"], ["--preview-method", "latent2rgb"]) as host:
+    with Host(sys.executable, os.environ["REALIGN_HOST"]) as host:  # with its stock flags: previews are off
         yield host
 
 
@@ -70,27 +71,50 @@ def test_demo_graph_runs_and_gives_a_trace(server, graph):
 
 def test_one_progress_tick_and_one_preview_per_step(server, graph):
     inputs_of(graph, "RealignSampler")["seed"] = 12345  # not from the cache of another test
-    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler")))
+    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler"), RGB))
     assert seen.ticks == [(i, STEPS) for i in range(1, STEPS + 1)]
     assert len(seen.previews) == STEPS
     assert seen.texts[-1].startswith(f"step {STEPS}/{STEPS} · λ 0.5 (β 1000) · KL ")
 
 
-def test_a_sweep_shows_one_progress_and_the_strip_of_its_pictures(server, graph):
+def test_a_run_without_a_sweep_keeps_the_users_setting(server, graph):
+    inputs_of(graph, "RealignSampler")["seed"] = 12346
+    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler"), OFF))
+    assert seen.previews == []
+    assert_progress(seen.ticks, STEPS)
+
+
+def test_a_masked_run_says_so(server, graph):
+    graph["mask"] = {"class_type": "SolidMask", "inputs": {"value": 0.25, "width": 64, "height": 64}}
+    inputs_of(graph, "RealignSampler")["lambda_mask"] = ["mask", 0]
+    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler"), OFF))
+    assert seen.texts[-1].startswith(f"step {STEPS}/{STEPS} · λ 0.5 (β 1000) · masked · KL ")
+
+
+@pytest.mark.parametrize("setting", [OFF, RGB])
+def test_a_sweep_shows_one_progress_and_the_strip_of_its_pictures(server, graph, setting):
     sweep = {"latent": inputs_of(graph, "RealignSampler")["latent_image"], "values": "list", "listed": "0, 0.5, 1, 2"}
     sweep |= {"start": 0, "end": 1, "count": 2, "seeds": 2, "rows": "seed", "row_values": "", "batch_size": 4}
     graph["sweep"] = {"class_type": "RealignSweep", "inputs": sweep}
     inputs_of(graph, "EmptyLatentImage")["batch_size"] = 1
     inputs_of(graph, "RealignSampler").update(latent_image=["sweep", 0], lambda_schedule=["sweep", 1], seed=31)
-    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler")))
-    done = [tick for tick in seen.ticks if tick[1] == 2 * STEPS]  # two parts of four pictures
-    assert sorted(set(done)) == [(i, 2 * STEPS) for i in range(1, 2 * STEPS + 1)]
+    inputs_of(graph, "RealignSampler")["denoise"] = {OFF: 1.0, RGB: 0.99}[setting]  # not from the cache
+    seen = asyncio.run(watch(server, graph, id_of(graph, "RealignSampler"), setting))
+    assert_progress(seen.ticks, 2 * STEPS)  # two parts of four pictures
     strips = [size for size in seen.previews if size[0] > size[1] + 100]
-    assert len(strips) >= 3  # the first step's, and each part's last
-    assert len(seen.previews) == len(strips) + 1  # the host's own, of one picture, at the very end
-    assert seen.previews[-1] == strips[-1]
+    assert len(strips) >= 2  # the first step's, and that of the end
+    assert len(seen.previews) == len(strips) + (setting == RGB)  # the host's own, of one picture, before the last strip
+    assert seen.previews[0] == seen.previews[-1] == strips[-1]
     assert seen.texts[-1].startswith("step 8/8 · 4 λ from 0 to 2 · KL ")
     assert seen.texts[-1].endswith("model calls")
+
+
+def assert_progress(ticks, total):
+    """The host leaves ticks out as it sees fit; what it sends goes forward, to the end, and counts the whole."""
+    assert {of for _, of in ticks} == {total}
+    done = [tick for tick, _ in ticks]
+    assert done == sorted(done)
+    assert done[-1] == total
 
 
 class Watched(NamedTuple):
@@ -101,13 +125,14 @@ class Watched(NamedTuple):
     texts: list
 
 
-async def watch(server, graph, node_id):
-    """What the host tells of a node until the graph has run."""
+async def watch(server, graph, node_id, previews=OFF):
+    """What the host tells of a node until the graph has run. previews: the user's setting for them."""
     seen = Watched([], [], [])
     url = server.url.replace("http", "ws") + "/ws?clientId=watcher"
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket:
         await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
-        await asyncio.to_thread(server.queue, graph, "watcher")
+        asked = {"prompt": graph, "client_id": "watcher", "extra_data": {"preview_method": previews}}
+        await asyncio.to_thread(server.post, "/prompt", asked)
         async for message in socket:
             if message.type == aiohttp.WSMsgType.BINARY:
                 kind, length = struct.unpack(">II", message.data[:8])
@@ -186,7 +211,7 @@ def test_every_sampler_graph_runs(server):
     inputs_of(graph, "BasicScheduler")["steps"] = inputs_of(graph, "KSampler")["steps"] = STEPS
     for kind in ("SamplerCustomAdvanced", "KSampler"):
         inputs_of(graph, "RandomNoise")["noise_seed"] = inputs_of(graph, "KSampler")["seed"] = len(kind)
-        seen = asyncio.run(watch(server, graph, id_of(graph, kind)))
+        seen = asyncio.run(watch(server, graph, id_of(graph, kind), RGB))
         assert [done for done, total in seen.ticks if total == STEPS][-STEPS:] == list(range(1, STEPS + 1))
         assert len(seen.previews) == STEPS
         assert seen.texts[-1].startswith(f"step {STEPS}/{STEPS} · λ ")
