@@ -13,6 +13,7 @@ import { isSweeping, lambdaNode, offerOf, sweepAgain, sweepNode, useCell } from 
 const KEY = "realign_compare";
 const HINT = "Run: the pictures of the λ sweep appear here, to flip through with the slider or ← →.";
 const GONE = "This picture is gone from the host: press Run to make it again.";
+const UNUSED = "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.";
 const HELD = 48; // pictures that are kept loaded
 const views = new WeakMap();
 
@@ -120,7 +121,7 @@ class CompareView {
     this.result = result;
     this.images.clear();
     this.parts.slider.max = String(result.columns - 1);
-    this.parts.said.textContent = "";
+    this.say(result.unused_sweep ? words(UNUSED) : "");
     remember(this.node, "result", result);
     const kept = place && place.lambda === this.slider();
     this.go(kept ? place.column : this.nearestColumn(), place?.row ?? 0);
@@ -204,7 +205,8 @@ class CompareView {
   drawText() {
     const { stage, rows, up, down, rowText, slider, label, kl } = this.parts;
     const { result, cell } = this;
-    label.textContent = cell.beta ? `${cell.name} · β ${short(cell.beta)}` : cell.name;
+    const facts = [cell.name, cell.beta && `β ${short(cell.beta)}`, cell.masked && words("masked")];
+    label.textContent = facts.filter(Boolean).join(" · ");
     kl.textContent = cell.kl == null ? "" : `KL ${Number(cell.kl.toPrecision(3))}`;
     rows.hidden = result.rows < 2;
     up.disabled = this.row === 0;

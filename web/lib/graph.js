@@ -155,10 +155,11 @@ function targetOf(graph, link) {
   return node ? [{ node, slot: link.target_slot }] : [];
 }
 
-/** Sets a widget as the page does when its user moves it. */
+/** Sets a widget as the page does when its user moves it, but to this very value: some widgets round what they get. */
 export function writeWidget(node, widget, value) {
   widget.value = value;
   widget.callback?.(value, app.canvas, node, app.canvas?.graph_mouse);
+  if (widget.value !== value && typeof value === "number") widget.value = value;
   node.setDirtyCanvas?.(true, true);
 }
 

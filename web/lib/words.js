@@ -13,6 +13,9 @@ const zh = {
   "Use {name}": "使用 {name}",
   "This picture is gone from the host: press Run to make it again.": "主机上已没有这张图：按“运行”重新生成。",
   "Sets {name}, and bypasses λ Sweep: the next run makes this picture alone.": "设为 {name}，并绕过 λ 扫描：下一次运行只生成这张图。",
+  "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.":
+    "λ 扫描连到了这里，但没有连到采样器或引导器：这些图用的是滑块的 λ。",
+  masked: "有遮罩",
   "{name} cannot be set here: it comes from “{from}”.": "{name} 无法在此设置：它来自“{from}”。",
   "seed {seed}": "种子 {seed}",
   fixed: "固定",
@@ -69,6 +72,9 @@ const ja = {
   "This picture is gone from the host: press Run to make it again.": "この画像はホストにもうありません。実行して作り直してください。",
   "Sets {name}, and bypasses λ Sweep: the next run makes this picture alone.":
     "{name} にし、λスイープをバイパスします。次の実行はこの画像だけを作ります。",
+  "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.":
+    "λスイープはここにはつながっていますが、サンプラーやガイダーにはつながっていません。これらの画像はスライダーのλです。",
+  masked: "マスクあり",
   "{name} cannot be set here: it comes from “{from}”.": "{name} はここでは設定できません。「{from}」から来ています。",
   "seed {seed}": "シード {seed}",
   fixed: "固定",
