@@ -1,11 +1,13 @@
 /** Realign's part of the page: what λ stands for, the live schedule, and the pictures of a sweep. */
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.js";
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
 import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
+import { nameProgressTexts } from "./lib/progress_text.js";
 import { injectStyles } from "./lib/styles.js";
 
 const ATTACH = new Map([
@@ -17,7 +19,10 @@ const ATTACH = new Map([
 
 app.registerExtension({
   name: "realign.widgets",
-  setup: injectStyles,
+  setup() {
+    injectStyles();
+    for (const event of ["progress_text", "executed"]) api.addEventListener(event, nameProgressTexts);
+  },
   nodeCreated(node) {
     ATTACH.get(node.comfyClass)?.(node);
   },

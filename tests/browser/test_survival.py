@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import READY
-from test_widgets import click, compare_graph, js, run_compare, slide
+from test_widgets import INK, click, compare_graph, js, run_compare, schedule_graph, slide
 
 PLACE = (2, 1)  # column and row that the artist looks at
 # Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
@@ -240,3 +240,22 @@ def press_undo_in_subgraph(tab):
     js(tab, "() => { document.activeElement?.blur(); window.old = window.app.rootGraph.nodes[0]; }")
     tab.page.keyboard.press("Control+z")
     tab.page.wait_for_function("() => window.app.rootGraph.nodes[0] !== window.old")
+
+
+def test_the_plot_after_undo(tab):
+    js(tab, "async () => await window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    schedule_graph(tab)
+    js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
+    js(tab, "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
+    move = """() => {
+      const { canvas, graph } = window.app, node = graph.nodes.find((n) => n.type === 'RealignSweep');
+      canvas.emitBeforeChange(); node.pos = [node.pos[0], node.pos[1] + 40]; canvas.emitAfterChange();
+    }"""
+    js(tab, move)
+    press_undo(tab)
+    tab.page.wait_for_function(f"() => ({DEAD})().length === 0", timeout=10_000)
+    tab.page.wait_for_function("() => document.querySelector('.realign-plot')?.innerText.includes('12 steps')")
+    first = js(tab, INK)[2]
+    js(tab, f"() => {{ {kind('LambdaSchedule')}.widgets.find((w) => w.name === 'end').value = 0.25; }}")
+    tab.page.wait_for_function(f"(b) => ({INK})()[2] !== b", arg=first, timeout=5_000)
+    assert tab.errors == []

@@ -263,14 +263,19 @@ def test_the_panel_shows_the_nodes_own_inputs_only(tab):
     run_compare(tab)
     width = "() => document.querySelector('.realign-compare').getBoundingClientRect().width"
     before = js(tab, width)
-    js(tab, "async () => await window.app.extensionManager.command.execute('Workspace.ToggleRightSidePanel')"
-            " .catch(() => {})")  # fmt: skip
-    for name in ("compare", "sampler"):
-        js(tab, "(name) => { window.app.canvas.deselectAll(); window.app.canvas.selectNode(window.made[name]); }", name)
-        tab.page.wait_for_timeout(400)
-        text = js(tab, "() => document.body.innerText")
-        assert "realign_" not in text
-    tab.shot("panel")
+    setting = "(on) => window.app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', on)"
+    js(tab, setting, True)
+    try:
+        for name in ("sampler", "compare"):
+            js(tab, "(n) => { window.app.canvas.deselectAll(); window.app.canvas.selectNode(window.made[n]); }", name)
+            tab.page.wait_for_function("() => document.body.innerText.includes('Parameters')")
+            tab.page.wait_for_timeout(300)
+            tab.shot(f"panel_{name}")
+            text = js(tab, "() => document.body.innerText")
+            assert "realign_" not in text
+            assert "$$" not in text
+    finally:
+        js(tab, setting, False)
     assert js(tab, width) == pytest.approx(before, abs=1)
 
 

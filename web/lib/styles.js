@@ -52,7 +52,10 @@ const CSS = `
   outline: 1px solid var(--p-primary-color, #60a5fa); outline-offset: 1px;
 }
 .realign-compare [hidden], .realign-plot [hidden] { display: none; }
-.realign-said { height: 16px; overflow: hidden; text-overflow: ellipsis; }
+.realign-said {
+  height: 32px; overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
+  white-space: normal;
+}
 `;
 
 export function injectStyles() {

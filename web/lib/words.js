@@ -16,6 +16,7 @@ const zh = {
   "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.":
     "λ 扫描连到了这里，但没有连到采样器或引导器：这些图用的是滑块的 λ。",
   masked: "有遮罩",
+  "The run, as it goes": "运行情况",
   "{name} cannot be set here: it comes from “{from}”.": "{name} 无法在此设置：它来自“{from}”。",
   "seed {seed}": "种子 {seed}",
   fixed: "固定",
@@ -75,6 +76,7 @@ const ja = {
   "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.":
     "λスイープはここにはつながっていますが、サンプラーやガイダーにはつながっていません。これらの画像はスライダーのλです。",
   masked: "マスクあり",
+  "The run, as it goes": "実行のようす",
   "{name} cannot be set here: it comes from “{from}”.": "{name} はここでは設定できません。「{from}」から来ています。",
   "seed {seed}": "シード {seed}",
   fixed: "固定",
