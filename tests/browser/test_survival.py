@@ -62,7 +62,9 @@ def all_alive(tab, compares=1):
 def writes_into_this_graph(tab):
     """Use, with the λ and seed of the picture on the screen, and the line below the slider that follows it."""
     click(tab, ".realign-use")
-    values = f"() => ['lambda_', 'seed'].map((name) => {kind('RealignSampler')}.widgets.find((w) => w.name === name).value)"
+    values = (
+        f"() => ['lambda_', 'seed'].map((name) => {kind('RealignSampler')}.widgets.find((w) => w.name === name).value)"
+    )
     assert js(tab, values) == [0.75, 8]
     line = "() => document.querySelector('.realign-line').textContent"
     tab.page.wait_for_function(f"() => ({line})().includes('λ 0.75')", timeout=5_000)

@@ -192,7 +192,12 @@ def guided_graph(tab, trace=False):
     nodes = [
         ["demo", "RealignDemoModels", [0, 0], {}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
-        ["sweep", "RealignSweep", [0, 560], {"values": "list", "listed": "1, 1.5", "rows": "cfg", "row_values": "2, 3"}],
+        [
+            "sweep",
+            "RealignSweep",
+            [0, 560],
+            {"values": "list", "listed": "1, 1.5", "rows": "cfg", "row_values": "2, 3"},
+        ],
         ["guider", "RealignGuider", [320, 0], {"lambda_": 1.0}],
         ["noise", "RandomNoise", [320, 560], {"noise_seed": 12}],
         ["name", "KSamplerSelect", [320, 700], {"sampler_name": "euler"}],
@@ -301,3 +306,28 @@ def test_the_line_below_the_slider_is_whole(tab, kind, width):
         set_widget(tab, "node", "lambda_", lam)
         tab.page.wait_for_function(f"(t) => ({line})()[0].includes(t)", arg=f"λ {lam}")
         assert js(tab, line)[1:] == [True, True], js(tab, line)[0]
+
+
+def test_a_masked_run_is_labelled_so(tab):
+    """With the λ that was set, not with its mean over the mask."""
+    compare_graph(tab)
+    add(tab, "mask", "SolidMask", value=0.5, width=64, height=64)
+    link(tab, "mask", 0, "sampler", "lambda_mask")
+    js(tab, "() => { window.made.sweep.mode = 4; }")
+    run_compare(tab)
+    assert js(tab, "() => document.querySelector('.realign-strong').textContent").startswith("λ 0.3 · β 1667 · masked")
+
+
+def test_pictures_that_the_host_no_longer_has_are_said(tab):
+    compare_graph(tab)
+    run_compare(tab)
+    lose = """async () => {
+      const shown = window.app.nodeOutputs[window.made.compare.id].realign_compare[0];
+      for (const cell of shown.cells) cell.image.filename = `gone_${cell.image.filename}`;
+      await window.app.loadGraphData(window.app.graph.serialize(), false);
+    }"""
+    js(tab, lose)
+    gone = "() => document.querySelector('.realign-stage')?.innerText.includes('press Run to make it again')"
+    tab.page.wait_for_function(gone)
+    tab.shot("gone")
+    tab.errors.clear()  # the page's own, about pictures that are not there

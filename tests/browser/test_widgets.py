@@ -353,7 +353,9 @@ def test_beta_is_remembered_and_told_again_by_a_cached_run(tab):
         "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }",
     )
     line_is(tab, "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)")
-    forget = "() => { const { nodes, ...rest } = window.state; for (const n of nodes) delete n.properties.realign_memory; }"
+    forget = (
+        "() => { const { nodes, ...rest } = window.state; for (const n of nodes) delete n.properties.realign_memory; }"
+    )
     tab.page.evaluate(forget)
     tab.page.evaluate("async () => await window.app.loadGraphData(window.state)")
     tab.page.evaluate(
