@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 
 from conftest import PACK
-from test_page import press_run, set_widgets
+from graphs import press_run
+from test_page import set_widgets
 
 COLLECT = """() => {
   window.realignStrips = [];

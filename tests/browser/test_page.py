@@ -6,6 +6,7 @@ import json
 
 import pytest
 from conftest import PACK
+from graphs import press_run
 from PIL import Image
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
@@ -47,12 +48,6 @@ def set_widgets(tab, kind, values):
       for (const w of node.widgets) if (w.name in values) w.value = values[w.name];
     }"""
     tab.page.evaluate(code, [kind, values])
-
-
-def press_run(tab):
-    button = tab.page.locator('[data-testid*="queue-button"]').first
-    inner = button.locator("button")  # some versions wrap the button
-    (inner.first if inner.count() else button).click()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

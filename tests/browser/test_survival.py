@@ -1,4 +1,4 @@
-"""What the page does to a graph again and again (undo, tabs, reload, copies, subgraphs) leaves the pack's widgets alive.
+"""What the page does to a graph again and again (undo, tabs, reload, copies, subgraphs) leaves our widgets alive.
 
 The page makes all nodes anew each time. After each of them: every widget of ours on the screen is that of the node that
 is in the graph, λ Compare shows the same picture at the same place, and what it writes arrives in this graph.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import READY
-from test_widgets import INK, click, compare_graph, js, run_compare, schedule_graph, slide
+from graphs import INK, click, compare_graph, js, run_compare, schedule_graph, slide
 
 PLACE = (2, 1)  # column and row that the artist looks at
 # Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
@@ -208,12 +208,12 @@ def test_the_other_renderer_and_back(looked_at):
 def test_into_a_subgraph_and_out(looked_at):
     """λ Compare becomes part of a subgraph; the page goes in and out again."""
     tab, before = looked_at, js(looked_at, VIEW)
-    made = f"""() => {{
+    made = """() => {
       const nodes = ['RealignSampler', 'VAEDecode', 'RealignCompare'].map(
         (kind) => window.app.graph.nodes.find((n) => n.type === kind));
-      const {{ subgraph, node }} = window.app.graph.convertToSubgraph(new Set(nodes));
+      const { subgraph, node } = window.app.graph.convertToSubgraph(new Set(nodes));
       window.sub = subgraph; window.box = node;
-    }}"""
+    }"""
     js(tab, made)
     into = """() => {
       window.app.canvas.openSubgraph(window.sub, window.box);

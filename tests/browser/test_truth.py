@@ -1,9 +1,9 @@
-"""What the page says of λ is what the next run does, and a click writes what its button names, where it really comes from."""
+"""What the page says of λ is what the next run does; a click writes what its button names, where it comes from."""
 
 from __future__ import annotations
 
 import pytest
-from test_widgets import (
+from graphs import (
     build,
     click,
     compare_graph,
@@ -33,6 +33,7 @@ SLIDER = """() => {
   const w = window.made.sampler.widgets.find((one) => one.name === 'lambda_');
   return { off: Boolean(w.disabled || w.computedDisabled), why: w.tooltip ?? '' };
 }"""
+SWEEP_CFG = {"values": "list", "listed": "0, 1", "seeds": 1}
 BUTTON = "() => document.querySelector('.realign-use').textContent"
 SAID = "() => document.querySelector('.realign-said').textContent"
 
@@ -124,7 +125,6 @@ def test_the_button_names_all_that_it_writes(tab):
     assert sent(tab, "RealignSampler", "lambda_", "seed", "cfg") == (1, 7, 4)
 
 
-SWEEP_CFG = {"values": "list", "listed": "0, 1", "seeds": 1}
 WIDGETS = """() => Object.fromEntries(Object.entries(window.made).flatMap(([name, node]) => (node.widgets ?? [])
   .filter((w) => !w.name.startsWith('realign_') && typeof w.value !== 'object')
   .map((w) => [`${name}.${w.name}`, w.value])))"""

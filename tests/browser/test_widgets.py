@@ -11,129 +11,28 @@ from pathlib import Path
 
 import pytest
 from conftest import PACK
+from graphs import (
+    INK,
+    SWEEP,
+    build,
+    click,
+    compare_graph,
+    js,
+    line_is,
+    press,
+    press_run,
+    run_compare,
+    schedule_graph,
+    sent,
+    set_widget,
+    shown,
+    slide,
+    value_of,
+    visible,
+)
 
 sys.path.insert(0, str(PACK))
 from realign_core import LambdaSchedule, even_values
-
-# Nodes by name, their widgets, and links [from, output, to, input], on a page that is cleared first.
-BUILD = """([nodes, links]) => {
-  const graph = window.app.graph, made = {};
-  graph.clear();
-  // The page keeps widget values by node id: new nodes get new ids.
-  graph.state.lastNodeId = window.lastId = (window.lastId ?? 1000) + 100;
-  for (const [name, kind, pos, widgets] of nodes) {
-    const node = window.LiteGraph.createNode(kind);
-    node.pos = pos;
-    graph.add(node);
-    for (const w of node.widgets ?? []) if (w.name in widgets) w.value = widgets[w.name];
-    made[name] = node;
-  }
-  for (const [from, output, to, input] of links) {
-    const slot = made[to].inputs.findIndex((i) => i.name === input);
-    if (slot < 0 || !made[from].connect(output, made[to], slot)) throw new Error(`no link ${from} → ${to}.${input}`);
-  }
-  window.made = made;
-  const ds = window.app.canvas.ds;
-  ds.scale = 1; ds.offset = [90, 90];
-  graph.setDirtyCanvas(true, true);
-  return Object.fromEntries(Object.entries(made).map(([name, node]) => [name, node.id]));
-}"""
-
-
-def build(tab, nodes, links):
-    tab.errors.clear()
-    tab.page.evaluate(BUILD, [nodes, links])
-    tab.page.wait_for_timeout(400)
-
-
-def js(tab, code, arg=None):
-    return tab.page.evaluate(code, arg)
-
-
-def press_run(tab):
-    button = tab.page.locator('[data-testid*="queue-button"]').first
-    inner = button.locator("button")
-    (inner.first if inner.count() else button).click()
-
-
-def set_widget(tab, name, widget, value):
-    code = "([n, w, v]) => { window.made[n].widgets.find((x) => x.name === w).value = v; }"
-    js(tab, code, [name, widget, value])
-
-
-def sent(tab, kind, *names):
-    """What the next run would give the node of that kind."""
-    code = """async ([kind, names]) => {
-      const nodes = Object.values((await window.app.graphToPrompt()).output);
-      const { inputs } = nodes.find((node) => node.class_type === kind);
-      return names.map((name) => inputs[name]);
-    }"""
-    return tuple(js(tab, code, [kind, names]))
-
-
-def value_of(tab, name, widget):
-    return js(tab, "([n, w]) => window.made[n].widgets.find((x) => x.name === w).value", [name, widget])
-
-
-SWEEP = {"values": "list", "listed": "0, 0.5, 0.75, 1.25", "seeds": 2}
-
-
-def compare_graph(tab, sweep=SWEEP, sampler=None):
-    nodes = [
-        ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
-        ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
-        ["sweep", "RealignSweep", [300, 330], sweep],
-        ["sampler", "RealignSampler", [620, 0], {"steps": 2, "seed": 7, "lambda_": 0.3, **(sampler or {})}],
-        ["decode", "VAEDecode", [300, 200], {}],
-        ["compare", "RealignCompare", [1020, 0], {}],
-    ]
-    links = [
-        ["demo", 0, "sampler", "model"],
-        ["demo", 1, "sampler", "anchor"],
-        ["demo", 2, "sampler", "positive"],
-        ["demo", 3, "sampler", "negative"],
-        ["empty", 0, "sweep", "latent"],
-        ["sweep", 0, "sampler", "latent_image"],
-        ["sweep", 1, "sampler", "lambda_schedule"],
-        ["sampler", 0, "decode", "samples"],
-        ["demo", 4, "decode", "vae"],
-        ["decode", 0, "compare", "images"],
-        ["sweep", 1, "compare", "sweep"],
-        ["sampler", 2, "compare", "trace"],
-    ]
-    build(tab, nodes, links)
-    js(tab, "() => { const w = window.made.sampler.widgets.find((x) => x.name === 'control_after_generate');"
-            " if (w) w.value = 'fixed'; }")  # fmt: skip
-
-
-def run_compare(tab):
-    press_run(tab)
-    tab.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0", timeout=90_000)
-
-
-def shown(tab):
-    return js(tab, "() => document.querySelector('.realign-compare img').src")
-
-
-def click(tab, selector):
-    js(tab, "(s) => document.querySelector(`.realign-compare ${s}`).click()", selector)
-
-
-def visible(tab, selector):
-    return js(tab, "(s) => !document.querySelector(`.realign-compare ${s}`).hidden", selector)
-
-
-def slide(tab, column):
-    code = """(column) => {
-      const slider = document.querySelector('.realign-compare input[type=range]');
-      slider.value = column; slider.dispatchEvent(new Event('input', {bubbles: true}));
-    }"""
-    js(tab, code, column)
-
-
-def press(tab, key):
-    js(tab, "() => document.querySelector('.realign-compare .realign-stage').focus()")
-    tab.page.keyboard.press(key)
 
 
 @pytest.fixture(scope="module")
@@ -291,14 +190,6 @@ def test_everything_works_through_a_subgraph(tab):
     assert tab.errors == []
 
 
-LINE = """() => Object.values(window.made).flatMap((node) => node.widgets ?? [])
-  .find((widget) => widget.name === 'realign_beta_line')?.element.textContent"""
-
-
-def line_is(tab, text):
-    tab.page.wait_for_function(f"(t) => ({LINE})() === t", arg=text, timeout=3_000)
-
-
 @pytest.mark.parametrize("kind", ["RealignSampler", "RealignGuider", "RealignModel"])
 def test_beta_line(tab, kind):
     nodes = [
@@ -417,27 +308,6 @@ def test_plot_draws_what_the_run_gets(tab, host, changed, steps):
         sigma_min=values["sigma_min"] or None,
     )
     assert drawn == pytest.approx(schedule.over(sigmas), abs=1e-9)
-
-
-def schedule_graph(tab):
-    nodes = [
-        ["schedule", "LambdaSchedule", [0, 0], {}],
-        ["demo", "RealignDemoModels", [0, 0], {}],
-        ["sweep", "RealignSweep", [450, 0], {}],
-        ["sampler", "RealignSampler", [850, 0], {"steps": 12}],
-    ]
-    links = [["schedule", 0, "sweep", "lambda_schedule"], ["sweep", 1, "sampler", "lambda_schedule"]]
-    build(tab, nodes, links)
-    js(tab, "() => window.app.graph.remove(window.made.demo)")
-
-
-INK = """() => {
-  const canvas = document.querySelector('.realign-plot canvas');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  let sum = 0;
-  for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 3] * 7) % 1000003;
-  return [canvas.width, canvas.height, sum];
-}"""
 
 
 def test_plot_follows_the_widgets_and_presets_fill_the_curve(tab):
