@@ -131,7 +131,7 @@ class RealignAnchorLambda(io.ComfyNode):
             display_name="Anchor λ",
             category=CATEGORY,
             description="Gives an anchor a λ of its own: a schedule over the steps, a mask over the picture, or both.",
-            search_aliases=[*ALIASES, "lambda mask", "regional alignment", "multi reward", "anchor schedule"],
+            search_aliases=[*ALIASES, "lambda mask", "regional", "multi reward", "anchor schedule"],
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor; of several added up, each gets it."),
                 LambdaType.Input(

@@ -25,7 +25,7 @@ from .shared_inputs import (
 )
 from .types import ALIASES, CATEGORY
 
-RLG = [*ALIASES, "reinforcement learning guidance", "flow-grpo"]
+RLG = [*ALIASES, "for rlg", "reinforcement learning guidance", "for flow-grpo"]
 
 
 def lambda_input() -> io.Input:
@@ -108,7 +108,7 @@ class RealignModel(io.ComfyNode):
                 "Patches the reference so that every sampler that gets it (KSampler, detailers, upscalers) samples "
                 "D_ref + Σ λ (D_anchor − D_ref) (RLG)."
             ),
-            search_aliases=[*RLG, "model patch", "ksampler"],
+            search_aliases=[*RLG, "model patch", "for ksampler"],
             inputs=[
                 *pair_inputs(),
                 lambda_input(),

@@ -16,7 +16,7 @@ from .model_file import find_file, list_files, load_model, read_file
 from .model_pair import check_pair
 from .node_text import show_text
 from .page import SHOWS, beta_shown
-from .types import ALIASES, CATEGORY, AnchorType
+from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
 LOW_SHARE = 0.9  # of the difference's energy; below, an anchor is no longer what its trainer made
@@ -33,7 +33,7 @@ class LoadAnchorModel(io.ComfyNode):
                 "Loads the aligned model (the anchor) that belongs to a reference: a full checkpoint, a diffusion "
                 "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers or PEFT)."
             ),
-            search_aliases=[*ALIASES, "anchor", "spo", "flow-grpo"],
+            search_aliases=[*FIRST_ALIASES, "anchor", "spo", "flow-grpo"],
             inputs=[
                 io.Model.Input("model", tooltip="The reference: the model that was aligned, before alignment."),
                 io.Combo.Input(

@@ -30,7 +30,7 @@ class RealignReport(io.ComfyNode):
                 "What a run did: λ, β/λ and the KL spent, as plots, tidy JSON and CSV. For a λ "
                 "sweep: KL against λ, and per step for each λ. KL is in nats; what was not measured is left out."
             ),
-            search_aliases=[*ALIASES, "trace", "plot", "csv", "json", "export", "lambda sweep", "statistics"],
+            search_aliases=[*ALIASES, "kl", "trace", "plot", "csv", "json", "export", "lambda sweep", "statistics"],
             inputs=[
                 io.String.Input("trace", force_input=True, tooltip="Of Realign Sampler or Realign Trace, as it is.")
             ],

@@ -15,7 +15,7 @@ from .shared_inputs import (
     prompt_inputs,
     schedule_input,
 )
-from .types import ALIASES, CATEGORY
+from .types import CATEGORY, FIRST_ALIASES
 
 
 def sampler_schema(sampler_names: list[str]) -> io.Schema:
@@ -27,7 +27,7 @@ def sampler_schema(sampler_names: list[str]) -> io.Schema:
             "Samples the model that would come out of aligning the reference at KL strength β/λ, without training it: "
             "each step draws from the mixed posteriors of the reference and its anchors (DeRaDiff, ICLR 2026)."
         ),
-        search_aliases=[*ALIASES, "ksampler", "spo", "flow-grpo"],
+        search_aliases=[*FIRST_ALIASES, "ksampler", "spo", "flow-grpo"],
         inputs=[
             *pair_inputs(),
             *prompt_inputs(),

@@ -8,4 +8,10 @@ AnchorType = io.Custom("REALIGN_ANCHOR")
 LambdaType = io.Custom("REALIGN_LAMBDA")
 
 CATEGORY = "realign"
-ALIASES = ["deradiff", "rlg", "realign", "alignment", "dpo", "kl", "lambda"]  # what one types to find any of the nodes
+
+# What one types to find the nodes. Of nodes found by an alias the page lists those first whose alias is the very word,
+# or begins with it: so the words alone are for the two nodes that one needs first, and all others have them in phrases.
+WORDS = ["deradiff", "rlg", "alignment", "preference", "dpo", "kl"]
+FIRST_ALIASES = ["realign", "lambda", *WORDS]
+FIRST_ALIASES += ["对齐", "偏好", "アライメント", "選好"]  # alignment, preference: the page does not translate aliases
+ALIASES = ["realign", "lambda", *(f"realign {word}" for word in WORDS)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from realign.nodes import NODES
+from realign.nodes.types import WORDS
 
 CONTRACT = Path(__file__).parent / "contract.json"
 
@@ -43,7 +44,7 @@ def test_every_input_and_output_is_explained(node):
     schema = node.define_schema()
     assert schema.description
     assert schema.category == "realign"
-    assert {"deradiff", "rlg", "alignment", "dpo", "kl"} <= set(schema.search_aliases)
+    assert set(WORDS) <= {word for alias in schema.search_aliases for word in alias.split()}
     assert all(item.tooltip for item in [*schema.inputs, *schema.outputs])
     for item in schema.inputs:
         if getattr(item, "min", None) is not None and item.id != "seed":
