@@ -18,15 +18,18 @@ SETTLED = 500
 
 
 def typed(tab, field, word, results):
-    """The lines that a search shows for a word."""
+    """Ids of the pack's nodes, in the order in which a search shows them for a word."""
+    ours = dict(tab.page.evaluate(OURS))
+    assert len(ours) == 14
     field.fill(word)
     tab.page.wait_for_timeout(SETTLED)
-    return [text.split("\n")[0].strip() for text in results.all_inner_texts()]
+    lines = [text.split("\n")[0].strip() for text in results.all_inner_texts()]
+    return [ours[line] for line in lines if line in ours]
 
 
 @pytest.fixture
 def found(tab):
-    """found(word): ids of the pack's nodes in the order in which the search box lists them."""
+    """found(word): what the search box lists, which a double click on the empty canvas opens."""
     yield search_box(tab)
     tab.page.keyboard.press("Escape")
 
@@ -40,9 +43,7 @@ def search_box(tab):
         if results.count():
             break
     field = tab.page.get_by_role("dialog").get_by_role("combobox").first
-    ours = dict(tab.page.evaluate(OURS))
-    assert len(ours) == 14
-    return lambda word: [ours[line] for line in typed(tab, field, word, results) if line in ours]
+    return lambda word: typed(tab, field, word, results)
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -60,3 +61,28 @@ def test_other_words(found):
     assert {"LoadAnchorModel", "RealignAddAnchor", "RealignAnchorFromModel"} < set(found("anchor"))
     assert found("ksampler")[0] == "RealignSampler"
     assert found("kl")[0] == "RealignReport"
+
+
+def test_the_node_library_lists_them_as_the_search_box_does(tab):
+    button = tab.page.get_by_role("button", name="Node Library").first
+    button.click()
+    field = tab.page.get_by_placeholder("Search").first
+    for word in WORDS:
+        names = typed(tab, field, word, tab.page.get_by_role("treeitem"))
+        assert set(names[:2]) == FIRST, word
+    tab.shot("search_library")
+    field.fill("")
+    button.click()
+
+
+@pytest.mark.parametrize(("locale", "alignment"), [("zh-CN", "对齐"), ("ja-JP", "アライメント")])
+def test_in_chinese_and_japanese(browser, host, locale, alignment):
+    """Where the nodes have other names, the same words and the language's own find the same two."""
+    in_locale = SimpleNamespace(new_page=lambda **options: browser.new_page(locale=locale, **options))
+    tab = Page(in_locale, host, False)
+    found = search_box(tab)
+    assert "Load Anchor Model" not in dict(tab.page.evaluate(OURS))
+    for word in (*WORDS, alignment):
+        assert set(found(word)[:2]) == FIRST, word
+    tab.shot(f"search_{locale}")
+    tab.page.close()
