@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_graph import NODE_BLUE, Column, Graph, group_all, group_around
+from workflow_names import TITLES
 from workflow_parts import finish, show_sweep
 
 Known = dict[str, Any]
@@ -42,7 +43,7 @@ def demo(known: Known, folder: Path) -> None:
         "1. Press **Run**.\n2. Move **λ** on *Realign Sampler* and run again. The seed is fixed, so only λ changes.\n\n"
         "| λ | picture |\n|---|---|\n| 0 | the reference: muted, varied |\n| 0.5 | a safe blend (β doubled) |\n"
         "| 1 | the anchor: trained to be colourful |\n| 1.5 | over-optimised |\n\n"
-        "Then open *sdxl_dpo* or *sd15_dpo* and do the same with real models.",
+        f"Then open *{TITLES['sdxl_dpo']}* or *{TITLES['sd15_dpo']}* and do the same with real models.",
     )
     graph.write(folder, "realign_demo")
 
@@ -141,7 +142,7 @@ def demo_sweep(known: Known, folder: Path) -> None:
         "3. Press **Use λ**: the next run samples this picture alone.\n"
         "4. **Sweep again** goes back to all of them.\n"
         "5. *λ Grid* shows what each λ stands for (β/λ), and is saved.\n"
-        "6. Your own models: take *sdxl_dpo_sweep*.",
+        f"6. Your own models: take *{TITLES['sdxl_dpo_sweep']}*.",
     )
     models, latent = demo_models(start, 1)
     sweep = start.add("RealignSweep", latent=(latent, 0), start=0.0, end=1.5, count=7, seeds=3, measure_ends=True)

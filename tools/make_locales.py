@@ -22,6 +22,8 @@ LOCALES = PACK / "locales"
 DOCS = PACK / "web" / "docs"
 TRANSLATED = ("zh", "ja")
 CATEGORY = "realign"
+# The nodes' menu, and the pack's part of the Templates dialog.
+MAIN = {"nodeCategories": {CATEGORY: CATEGORY}, "templateWorkflows": {"category": {CATEGORY: "Realign"}}}
 HOST_LISTS = {"scheduler": "many", "anchor_name": "file"}  # combos whose options the host or its folders decide
 LONGEST_ID = 16  # letters that the narrow column of names has room for
 WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "CURVE"}  # all other types are sockets
@@ -188,7 +190,7 @@ def as_text(data: Any) -> str:
 def write(nodes: dict[str, Info]) -> None:
     (LOCALES / "en").mkdir(parents=True, exist_ok=True)
     (LOCALES / "en" / "nodeDefs.json").write_text(as_text(english(nodes)), encoding="utf-8")
-    (LOCALES / "en" / "main.json").write_text(as_text({"nodeCategories": {CATEGORY: CATEGORY}}), encoding="utf-8")
+    (LOCALES / "en" / "main.json").write_text(as_text(MAIN), encoding="utf-8")
     for language in ("en", *TRANSLATED):
         names = locale(language)
         for node_id, info in nodes.items():

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Browser, sync_playwright
 from stand_in_files import stand_in_files
 from workflow_api import to_api
+from workflow_names import TITLES, workflow_file
 
 WORKFLOWS = PACK / "workflows"
 SIZE = (512, 320)
@@ -49,7 +50,7 @@ LOADED = "([n]) => window.app?.graph?._nodes.length === n"
 READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
 
 
-def ran(host: Host, path: Path) -> Image.Image:
+def ran(host: Host, path: Path, columns: Sequence[int], across: int) -> Image.Image:
     """The workflow's pictures, side by side: a row per row of the sweep, or per run."""
     graph = to_api(json.loads(path.read_text(encoding="utf-8")), host.get("/object_info"))
     decoders = [node for node, content in graph.items() if content["class_type"] == "VAEDecode"]
@@ -57,7 +58,7 @@ def ran(host: Host, path: Path) -> Image.Image:
         graph[f"shown {node}"] = {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}
     outputs = host.run(graph)
     pictures = [one for node in decoders for one in pictures_of(host, outputs[f"shown {node}"])]
-    return tiled(pictures, *COLUMNS[path.stem])
+    return tiled(pictures, columns, across)
 
 
 def pictures_of(host: Host, shown: dict[str, Any]) -> Iterator[Image.Image]:
@@ -114,17 +115,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--host", required=True, help="the ComfyUI folder")
     parser.add_argument("--chromium", required=True, help="the browser")
-    parser.add_argument("names", nargs="*", help="workflows, without .json")
+    parser.add_argument("names", nargs="*", help="workflows, as in workflow_names.py")
     options = parser.parse_args()
-    names = options.names or [path.stem for path in sorted(WORKFLOWS.glob("*.json")) if path.stem != "realign_demo"]
+    names = options.names or [name for name in TITLES if name != "realign_demo"]
     with Host(sys.executable, options.host) as host, sync_playwright() as playwright:
         stand_in_files(host.base / "models", WORKFLOWS)
         host.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False})
         flags = ["--headless", "--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=options.chromium, args=flags)
         for name in names:
-            path = WORKFLOWS / f"{name}.json"
-            picture = ran(host, path) if name in COLUMNS else graph_picture(browser, host, path)
+            path = workflow_file(name)
+            picture = ran(host, path, *COLUMNS[name]) if name in COLUMNS else graph_picture(browser, host, path)
             save(picture, path.with_suffix(".jpg"))
         browser.close()
 

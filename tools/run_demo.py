@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from host_process import PACK, Host, HostError, say
+from host_process import Host, HostError, say
 from workflow_api import to_api
+from workflow_names import workflow_file
 
-WORKFLOW = PACK / "workflows" / "realign_demo_sweep.json"
+WORKFLOW = workflow_file("realign_demo_sweep")
 
 
 def node_of(graph: dict[str, Any], kind: str) -> str:

@@ -1,4 +1,4 @@
-"""`make serve`: ComfyUI with this pack for the browser, the demo workflow one click away.
+"""`make serve`: ComfyUI with this pack for the browser, with the shared workflows among the saved ones too.
 
 python tools/serve.py --host FOLDER [--port 8188]
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bootstrap import CACHE
 from host_process import PACK, Host, HostError, say
+from workflow_names import TITLES
 
 
 def main() -> int:
@@ -31,8 +32,11 @@ def main() -> int:
         link.unlink()  # another clone's
     try:
         with Host(sys.executable, options.host, ["--preview-method", "auto"], base, options.port) as host:
-            say(f"ComfyUI runs; models go into {(base / 'models').resolve()}. Stop it with Ctrl-C. Open the demo at")
-            print(f"{host.url}/?template=realign_demo_sweep&source=realign", flush=True)
+            say(
+                f"ComfyUI runs; models go into {(base / 'models').resolve()}. Stop it with Ctrl-C. Open the page below;"
+            )
+            say(f"the demo is under Templates → Realign → {TITLES['realign_demo_sweep']}.")
+            print(host.url, flush=True)
             host.wait()
     except HostError as error:
         say(f"make serve: {error}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from host_process import say
 from workflow_api import is_widget
+from workflow_names import TITLES
 
 HUGGING_FACE = "https://huggingface.co"
 NODE_BLUE = ("#223", "#335")
@@ -115,11 +116,11 @@ class Graph:
         self.groups.append(group | {"font_size": 24, "flags": {}})
 
     def write(self, folder: Path, name: str, fit: bool = False) -> None:
-        """fit: the page shows all groups at first, or as many as stay readable, on a screen of 1680 × 1050."""
+        """name: in TITLES. fit: the page shows all groups, or as many as stay readable, on a screen of 1680 × 1050."""
         workflow = {"last_node_id": len(self.nodes), "last_link_id": len(self.links), "nodes": self.nodes}
         workflow |= {"links": self.links, "groups": self.groups, "config": {}, "version": 0.4}
         workflow["extra"] = {"ds": self._view() if fit else {"scale": 0.75, "offset": [60, 120]}}
-        write_json(folder / f"{name}.json", workflow)
+        write_json(folder / f"{TITLES[name]}.json", workflow)
 
     def _view(self) -> dict[str, Any]:
         boxes = [group["bounding"] for group in self.groups]

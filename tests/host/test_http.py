@@ -18,6 +18,7 @@ from PIL import Image
 sys.path.insert(0, str(PACK / "tools"))
 from host_process import Host, HostError
 from workflow_api import to_api
+from workflow_names import TITLES, workflow_file
 
 STEPS = 4
 OFF, RGB = "default", "latent2rgb"  # the user's setting for previews, as the page sends it
@@ -32,7 +33,7 @@ def server():
 
 @pytest.fixture
 def graph(server):
-    workflow = json.loads((PACK / "workflows" / "realign_demo.json").read_text(encoding="utf-8"))
+    workflow = json.loads(workflow_file("realign_demo").read_text(encoding="utf-8"))
     graph = to_api(workflow, server.get("/object_info"))
     sampler = next(node["inputs"] for node in graph.values() if node["class_type"] == "RealignSampler")
     sampler["steps"] = STEPS
@@ -56,7 +57,7 @@ def test_every_node_is_registered(server):
 
 def test_templates_list_the_workflows(server):
     listed = set(server.get("/api/workflow_templates")["realign"])
-    assert listed == {path.stem for path in (PACK / "workflows").glob("*.json")}
+    assert listed == set(TITLES.values())
 
 
 def test_demo_graph_runs_and_gives_a_trace(server, graph):
@@ -206,7 +207,7 @@ def picture(server, graph):
 
 def test_every_sampler_graph_runs(server):
     """RealignGuider in SamplerCustomAdvanced and RealignModel in KSampler: previews, progress and pictures of both."""
-    workflow = json.loads((PACK / "workflows" / "realign_any_sampler.json").read_text(encoding="utf-8"))
+    workflow = json.loads(workflow_file("realign_any_sampler").read_text(encoding="utf-8"))
     graph = to_api(workflow, server.get("/object_info"))
     inputs_of(graph, "BasicScheduler")["steps"] = inputs_of(graph, "KSampler")["steps"] = STEPS
     for kind in ("SamplerCustomAdvanced", "KSampler"):

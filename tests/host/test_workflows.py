@@ -20,6 +20,7 @@ sys.path.insert(0, str(PACK / "tools"))
 from host_process import Host, HostError
 from stand_in_files import stand_in_files
 from workflow_api import to_api
+from workflow_names import TITLES, workflow_file
 
 CURRENT = sorted((PACK / "workflows").glob("*.json"))
 FROZEN = sorted((Path(__file__).parent / "frozen").glob("*.json"))
@@ -96,7 +97,7 @@ def test_the_host_accepts_what_was_released(server, known, path):
 @pytest.mark.parametrize("name", ["realign_demo", "lambda_mask"])
 def test_the_host_refuses_what_it_does_not_know(server, known, name):
     """So that the test above can fail; of lambda_mask, the mask's picture alone would be accepted."""
-    graph = to_api(read(PACK / "workflows" / f"{name}.json"), known)
+    graph = to_api(read(workflow_file(name)), known)
     for node in graph.values():
         if node["class_type"] == "RealignSampler":
             node["inputs"]["sampler_name"] = "ddpmm"
@@ -104,13 +105,13 @@ def test_the_host_refuses_what_it_does_not_know(server, known, name):
 
 
 def test_every_workflow_has_a_frozen_copy_and_none_is_lost():
-    assert {path.stem for path in FROZEN} == {path.stem for path in CURRENT}
+    assert {TITLES[path.stem] for path in FROZEN} == {path.stem for path in CURRENT}
 
 
 @pytest.mark.parametrize("path", FROZEN, ids=name_of)
 def test_the_current_file_has_the_released_nodes(path):
     """A workflow may grow, but its nodes keep their ids and kinds: what is written about it stays true."""
-    current = {node["id"]: node["type"] for node in read(PACK / "workflows" / path.name)["nodes"]}
+    current = {node["id"]: node["type"] for node in read(workflow_file(path.stem))["nodes"]}
     released = {node["id"]: node["type"] for node in read(path)["nodes"]}
     assert released.items() <= current.items()
 
@@ -136,12 +137,12 @@ def test_a_workflow_for_public_models_is_accepted(server, known, path):
 
 
 def test_all_others_are_run():
-    assert {path.stem for path in CURRENT if not needs_models(path)} == set(PICTURES)
+    assert {path.stem for path in CURRENT if not needs_models(path)} == {TITLES[name] for name in PICTURES}
 
 
 @pytest.mark.parametrize("name", sorted(PICTURES))
 def test_a_workflow_without_downloads_runs(server, known, name):
-    graph = shortened(to_api(read(PACK / "workflows" / f"{name}.json"), known))
+    graph = shortened(to_api(read(workflow_file(name)), known))
     decoders = [node for node, content in graph.items() if content["class_type"] == "VAEDecode"]
     for node in decoders:
         graph[f"seen {node}"] = {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}
