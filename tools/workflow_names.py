@@ -1,9 +1,9 @@
 """What the shared workflow files are called.
 
 The page's Templates dialog shows a pack's file names as titles, and knows no other title for them in any language. The
-host lists them as its disk does, which is by name on most, and the page can sort them by title. So the names are words
-that sort as they should be read: the demos by number, then the public models. About 30 letters are seen on a card, and
-plain ones only: a name is also an address, and goes through archives of all kinds.
+host lists them as the disk does: by name on NTFS, in an order of its own on ext4; and the page can sort them by title.
+So the names are words that sort as they should be read: the demos by number, then the public models. About 30 letters
+are seen on a card, and they are plain ones: a name is also an address, and goes through archives of all kinds.
 """
 
 from __future__ import annotations
