@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,20 @@ FOLDERS = ("checkpoints", "diffusion_models", "loras")
 
 
 def list_files() -> list[str]:
-    """Every file an anchor can come from, as "folder/name", in the host's model folders."""
-    return [f"{folder}/{name}" for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
+    """Every file an anchor can come from, as "folder/name", in the host's model folders.
+
+    Where the page itself can download, it saves an anchor in its folder under the name it has here: "loras/name" in
+    loras. That file has this name too.
+    """
+    found = ((folder, name) for folder in FOLDERS for name in folder_paths.get_filename_list(folder))
+    return list(dict.fromkeys(f"{folder}/{name.removeprefix(folder + os.sep)}" for folder, name in found))
 
 
 def find_file(choice: str) -> Path:
     """The path behind "folder/name". Raises ValueError where there is no such file."""
     folder, _, name = choice.partition("/")
-    path = folder_paths.get_full_path(folder, name) if folder in FOLDERS else None
+    places = (name, choice) if folder in FOLDERS else ()
+    path = next((path for place in places if (path := folder_paths.get_full_path(folder, place))), None)
     if path is None:
         raise ValueError(
             f"There is no anchor file “{choice}”. Put it into ComfyUI's models/{FOLDERS[0]}, models/{FOLDERS[1]} or "

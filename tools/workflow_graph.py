@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from host_process import say
+from model_files import downloads
 from workflow_api import is_widget
 from workflow_names import TITLES
 
@@ -75,6 +76,8 @@ class Graph:
             {"name": name, "type": type_, "links": []} for name, type_ in zip(info["output_name"], info["output"])
         ]
         node["widgets_values"] = self._inputs(node, info, values)
+        if models := downloads(node["widgets_values"]):
+            node["properties"]["models"] = models
         if values:
             raise ValueError(f"{kind} has no input {', '.join(values)}")
         return int(node["id"])

@@ -15,7 +15,7 @@ from host_runs import TOLERANCE, conds_of, distance, realign, stock
 from realign.nodes.anchor import NO_BETA, Anchor, RealignAddAnchor, RealignAnchorFromModel
 from realign.nodes.beta import beta_from_metadata
 from realign.nodes.load_anchor import LoadAnchorModel
-from realign.nodes.model_file import list_files
+from realign.nodes.model_file import find_file, list_files
 from safetensors.torch import save_file
 
 
@@ -56,6 +56,18 @@ def sd3_as_diffusers(tiny):
 def test_the_list_shows_folders(tiny):
     tiny.anchor("sd15")
     assert "checkpoints/sd15_anchor.safetensors" in list_files()
+
+
+def test_a_file_that_the_page_downloaded_has_the_name_it_was_wanted_by(tiny):
+    """The page knows it as "loras/name", and saves it as that in the folder loras."""
+    path = tiny.dir / "loras" / "loras" / "fetched.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert [name for name in list_files() if "fetched" in name] == ["loras/fetched.safetensors"]
+    assert find_file("loras/fetched.safetensors") == path
+    (tiny.dir / "loras" / "fetched.safetensors").touch()
+    assert [name for name in list_files() if "fetched" in name] == ["loras/fetched.safetensors"]
+    assert find_file("loras/fetched.safetensors").parent == tiny.dir / "loras"
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
