@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from workflow_names import TITLES
+
+CARDS = "[data-testid^='template-workflow-']"
+
 # Nodes by name, their widgets, and links [from, output, to, input], on a page that is cleared first.
 BUILD = """([nodes, links]) => {
   const graph = window.app.graph, made = {};
@@ -150,3 +154,20 @@ INK = """() => {
   for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 3] * 7) % 1000003;
   return [canvas.width, canvas.height, sum];
 }"""
+
+
+def open_templates(tab, category="Realign"):
+    """The Templates dialog, at the pack's part of it."""
+    tab.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = tab.page.get_by_role("dialog")
+    dialog.get_by_text(category, exact=True).first.click()
+    dialog.locator(CARDS, has_text=TITLES["realign_demo"]).wait_for()
+    return dialog
+
+
+def open_template(tab, name):
+    """A shared workflow, by its card in the dialog. name: as in workflow_names.py."""
+    open_templates(tab).get_by_text(TITLES[name], exact=True).first.click()
+    opened = "(title) => window.app.extensionManager.workflow.activeWorkflow?.filename?.startsWith(title)"
+    tab.page.wait_for_function(opened, arg=TITLES[name])
+    tab.page.wait_for_function("() => !document.querySelector('[role=dialog]')")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from conftest import PACK
-from graphs import press_run
+from graphs import open_template, press_run
 from test_page import set_widgets
 
 COLLECT = """() => {
@@ -18,16 +18,6 @@ COLLECT = """() => {
 NODE = "(window.app.graph.nodes ?? window.app.graph._nodes).find(n => n.type === '{}')"
 COMPARED = f"() => window.app.nodeOutputs?.[{NODE.format('RealignCompare')}?.id]?.realign_compare?.[0]?.cells.length"
 LAMBDA = f"() => {NODE.format('RealignSampler')}.widgets.find(w => w.name === 'lambda_').value"
-
-
-def open_template(tab, name):
-    tab.page.evaluate("() => window.app.graph.clear()")
-    tab.page.get_by_text("Templates", exact=True).first.click()
-    dialog = tab.page.get_by_role("dialog")
-    dialog.get_by_text("realign", exact=True).first.click()
-    dialog.get_by_text(name, exact=True).first.click()
-    tab.page.wait_for_function(f"() => !!{NODE.format('RealignCompare')}")
-    tab.page.wait_for_timeout(700)
 
 
 def wait_for_pictures(tab, count):
@@ -48,15 +38,13 @@ def drop_picture(tab, path):
 
 def test_from_the_template_to_a_lambda_of_ones_own(tab, host):
     tab.errors.clear()
-    setting = "(name) => window.app.ui.settings.setSettingValueAsync('Comfy.Execution.PreviewMethod', name)"
-    tab.page.evaluate(setting, "latent2rgb")
     open_template(tab, "realign_demo_sweep")
     prefix = f"journey_{'new' if tab.new_renderer else 'classic'}"
     set_widgets(tab, "RealignSampler", {"steps": 8})
     set_widgets(tab, "SaveImage", {"filename_prefix": prefix})
     tab.page.evaluate(COLLECT)
     press_run(tab)
-    tab.page.wait_for_function("() => window.realignStrips.length >= 2", timeout=60_000)
+    tab.page.wait_for_function("() => window.realignStrips.length >= 1", timeout=60_000)
     tab.page.wait_for_timeout(300)
     tab.shot("journey_strip")
     sweep = f"() => {NODE.format('RealignSweep')}.widgets.map(w => [w.name, w.value])"
@@ -64,7 +52,7 @@ def test_from_the_template_to_a_lambda_of_ones_own(tab, host):
     wait_for_pictures(tab, values["count"] * values["seeds"])
     tab.shot("journey_compare")
     strips = tab.page.evaluate("() => window.realignStrips")
-    assert all(width > 2 * height or values["seeds"] > 2 for width, height in strips[:-2])
+    assert all(width > 2 * height or values["seeds"] > 2 for width, height in strips)
     assert max(width for width, _ in strips) > 1000
 
     slider = tab.page.locator(".realign-compare input[type=range]")
@@ -84,7 +72,6 @@ def test_from_the_template_to_a_lambda_of_ones_own(tab, host):
     assert dict(tab.page.evaluate(sweep)) == values
     assert tab.page.evaluate(f"() => {NODE.format('RealignSweep')}.mode") == 0
     assert tab.errors == []
-    tab.page.evaluate(setting, "default")
 
 
 def test_every_template_has_a_thumbnail():

@@ -8,7 +8,9 @@ import pytest
 from conftest import PACK
 from graphs import press_run
 from PIL import Image
+from workflow_names import workflow_file
 
+DEMO = workflow_file("realign_demo")
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 
 # What the page holds after loading: types, widget values, links, and what it thinks is wrong.
@@ -66,7 +68,7 @@ def test_workflow_opens_complete(tab, path):
 
 
 def test_demo_runs_by_the_button_and_its_picture_appears(tab, host):
-    drop(tab, PACK / "workflows" / "realign_demo.json")
+    drop(tab, DEMO)
     prefix = f"browser_{'new' if tab.new_renderer else 'classic'}"
     set_widgets(tab, "RealignSampler", {"steps": 4})
     set_widgets(tab, "SaveImage", {"filename_prefix": prefix})
@@ -88,7 +90,7 @@ def test_demo_runs_by_the_button_and_its_picture_appears(tab, host):
 
 
 def test_wrong_input_says_so_in_the_page(tab):
-    drop(tab, PACK / "workflows" / "realign_demo.json")
+    drop(tab, DEMO)
     set_widgets(tab, "RealignSampler", {"denoise": 0.0})
     press_run(tab)
     red = "() => window.app.lastExecutionError?.exception_message ?? document.body.innerText"
@@ -100,7 +102,7 @@ def test_wrong_input_says_so_in_the_page(tab):
 
 
 def test_lambda_is_a_slider(tab):
-    drop(tab, PACK / "workflows" / "realign_demo.json")
+    drop(tab, DEMO)
     code = """() => {
       const node = (window.app.graph.nodes ?? window.app.graph._nodes).find(n => n.type === 'RealignSampler');
       const w = node.widgets.find(w => w.name === 'lambda_');
@@ -110,7 +112,7 @@ def test_lambda_is_a_slider(tab):
 
 
 def test_schedule_plot_appears_on_the_node(tab):
-    drop(tab, PACK / "workflows" / "realign_demo.json")
+    drop(tab, DEMO)
     code = """() => {
       const graph = window.app.graph, node = window.LiteGraph.createNode('LambdaSchedule');
       node.pos = [400, 660]; graph.add(node);
@@ -129,8 +131,3 @@ def test_schedule_plot_appears_on_the_node(tab):
     tab.page.evaluate(FIT)
     tab.page.wait_for_timeout(700)
     tab.shot("schedule_plot")
-
-
-def test_templates_list_the_workflows_and_the_thumbnail(host):
-    assert set(host.get("/api/workflow_templates")["realign"]) == {path.stem for path in WORKFLOWS}
-    assert host.get_bytes("/api/workflow_templates/realign/realign_demo.jpg")[:3] == b"\xff\xd8\xff"

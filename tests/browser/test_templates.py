@@ -7,27 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import PACK, Page
+from graphs import CARDS, open_templates
 from workflow_names import TITLES
 
 DEMO = "Realign Demo {} - "
 SORTS = "Comfy.Templates.SortBy"  # the page keeps what was chosen
-CARDS = "[data-testid^='template-workflow-']"
 SETTLED = 800  # ms
 # Of a card: the picture's width, and whether its title is seen in full.
 SEEN = """card => {
   const title = card.querySelector('h3');
   return [card.querySelector('img')?.naturalWidth ?? 0, title.scrollHeight <= title.clientHeight];
 }"""
-
-
-def open_templates(tab, category):
-    """The dialog, at the pack's part of it."""
-    tab.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    dialog = tab.page.get_by_role("dialog")
-    dialog.get_by_text(category, exact=True).first.click()
-    dialog.locator(CARDS, has_text=TITLES["realign_demo"]).wait_for()
-    tab.page.wait_for_timeout(SETTLED)
-    return dialog
 
 
 @pytest.fixture
