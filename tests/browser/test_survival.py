@@ -82,9 +82,12 @@ def change(tab):
 
 
 def press_undo(tab, redo=False):
-    js(tab, "() => { document.activeElement?.blur(); window.old = window.app.graph.nodes[0]; }")
+    js(tab, "() => { document.activeElement?.blur(); window.old = window.app.rootGraph.nodes[0]; }")
     tab.page.keyboard.press("Control+y" if redo else "Control+z")
-    tab.page.wait_for_function("() => window.app.graph.nodes[0] !== window.old")
+    tab.page.wait_for_function("() => window.app.rootGraph.nodes[0] !== window.old")
+    # The page takes no further step while it still restores this one.
+    tracker = "window.app.extensionManager.workflow.activeWorkflow.changeTracker"
+    tab.page.wait_for_function(f"() => !{tracker}._restoringState")
 
 
 def test_undo_and_redo(looked_at):
@@ -239,9 +242,7 @@ def press_undo_in_subgraph(tab):
       canvas.emitBeforeChange(); node.pos = [node.pos[0], node.pos[1] + 40]; canvas.emitAfterChange();
     }"""
     js(tab, code)
-    js(tab, "() => { document.activeElement?.blur(); window.old = window.app.rootGraph.nodes[0]; }")
-    tab.page.keyboard.press("Control+z")
-    tab.page.wait_for_function("() => window.app.rootGraph.nodes[0] !== window.old")
+    press_undo(tab)
 
 
 def test_the_plot_after_undo(tab):
