@@ -90,7 +90,7 @@ def picture_names(known: Facts, i: int) -> tuple[str, str]:
     """What tells a picture from those beside it, and its row from the others: (“λ 0.5”, “cfg 5, seed +1”)."""
     if known.cells:
         cell = known.cells[i]
-        return column_label(cell.value, scheduled=known.scheduled)[0], ", ".join(row_label(cell, known.cells))
+        return column_label(cell.value, scheduled=known.scheduled)[0], ", ".join(row_label(cell, known.varies))
     strength = strength_label(known, i)
     name = f"picture {i + 1}" if known.count > 1 or not strength else ""
     return " · ".join(part for part in (name, strength) if part), ""

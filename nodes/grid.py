@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.utils
 import torch
 from comfy_api.latest import io, ui
-from PIL import Image, ImageDraw
 
 from ..realign_core import LambdaSchedule, Sweep
 from .graph_text import model_files, prompt_text
@@ -26,11 +24,11 @@ from .labels import (
     settings_label,
     strength_parts,
 )
-from .plot import AXIS, BACKGROUND, BLUE, INK, LEFT_OUT, as_image, drawable, font, shortened, wrapped
+from .plot import LEFT_OUT, drawable
+from .sheet import LARGEST, PIXELS, Note, Table, draw_captions, fitted
 from .types import ALIASES, CATEGORY, LambdaType
 
-SMALLEST, LARGEST = 160, 16384  # px: a cell that nobody chose a size for, and a side of the whole grid
-VALUE = (212, 212, 216)  # the footer's text, between INK and AXIS
+SMALLEST = 160  # px: a picture that nobody chose a size for
 PROMPT_LINES, OTHER_LINES, OWN_LINES = 6, 3, 60  # of the footer, at the most
 
 
@@ -105,39 +103,18 @@ class RealignGrid(io.ComfyNode):
         known = facts(images.shape[0], sweep, parse_trace(trace) if trace else None, graph, node_id)
         notes = [Note("", footer, OWN_LINES)] if footer.strip() else footer_notes(known, graph, node_id)
         table = swept_table(known, notes) if known.cells else plain_table(known, notes)
-        cells = scaled(images, cell_size, max(table.columns, table.rows))
-        grid = draw_grid(cells, table)
-        labelled = draw_captions(cells, [caption(known, i) for i in range(known.count)])
-        return io.NodeOutput(grid, labelled, ui=ui.PreviewImage(grid, cls=cls))
-
-
-@dataclass(frozen=True)
-class Note:
-    """A paragraph of the footer, its name left of it. most: lines."""
-
-    name: str
-    text: str
-    most: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a grid says. heads: two lines per column, or none. sides: lines per row, or none. below: lines per picture.
-
-    notes: the footer.
-    """
-
-    columns: int
-    title: str
-    subtitle: str
-    heads: Sequence[Sequence[str]]
-    sides: Sequence[Sequence[str]]
-    below: Sequence[Sequence[str]]
-    notes: Sequence[Note]
-
-    @property
-    def rows(self) -> int:
-        return math.ceil(len(self.below) / self.columns)
+        size_of, wanted = sizes_of(images, cell_size)
+        captions = [caption(known, i) for i in range(known.count)]
+        if known.count == 1:  # a picture that is to be kept has no labels in it
+            labelled = draw_captions(scaled(images, size_of(wanted)), captions)
+            return io.NodeOutput(images, labelled, ui=ui.PreviewImage(labelled, cls=cls))
+        grid = fitted(table, size_of, wanted)
+        cells = scaled(images, grid.size)
+        room = math.isqrt(PIXELS * max(grid.size) ** 2 // (math.prod(grid.size) * known.count))
+        own = size_of(max(min(wanted, room), max(grid.size)))
+        labelled = draw_captions(cells if own == grid.size else scaled(images, own), captions)
+        drawn = grid.draw(cells)
+        return io.NodeOutput(drawn, labelled, ui=ui.PreviewImage(drawn, cls=cls))
 
 
 def swept_table(known: Facts, notes: Sequence[Note]) -> Table:
@@ -145,8 +122,8 @@ def swept_table(known: Facts, notes: Sequence[Note]) -> Table:
     heads = [column_label(cells[i].value, known.beta(i), known.scheduled) for i in range(columns)]
     if not any(known.beta(i) for i in range(columns)):
         heads = [(above, "") for above, _ in heads]
-    sides = [row_label(cells[row * columns], cells, known.seed) for row in range(known.rows)]
-    varies = [name for name in ("cfg", "eta", "seed", "image") if len({getattr(cell, name) for cell in cells}) > 1]
+    sides = [row_label(cells[row * columns], known.varies, known.seed) for row in range(known.rows)]
+    varies = [name for name in ("cfg", "eta", "seed", "image") if name in known.varies]
     across = "λ"
     if known.scheduled:
         across = "how much of the λ schedule"
@@ -205,163 +182,30 @@ def footer_notes(known: Facts, graph: dict[str, Any] | None, node_id: str | None
     return notes
 
 
-def scaled(images: torch.Tensor, cell_size: int, cells_across: int) -> torch.Tensor:
-    """IMAGE (B, H, W, 3) of the grid's cells, untouched where they have their size already.
+def sizes_of(images: torch.Tensor, cell_size: int) -> tuple[Callable[[int], tuple[int, int]], int]:
+    """(width, height) of a picture by its longer side, and the longer side that is wanted."""
+    height, width = images.shape[1:3]
+    own = max(height, width)
+
+    def size_of(side: int) -> tuple[int, int]:
+        return max(round(width * side / own), 1), max(round(height * side / own), 1)
+
+    return size_of, cell_size or own * math.ceil(SMALLEST / own)
+
+
+def scaled(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """IMAGE (B, H, W, 3) of this width and height, untouched where they have it already.
 
     Small pictures are enlarged by whole pixels, so that they stay what they are; others by the host's Lanczos.
     """
     images = images[..., :3] if images.shape[-1] >= 3 else images[..., :1].expand(*images.shape[:3], 3)
     images = images.float().cpu()
     height, width = images.shape[1:3]
-    side = max(height, width)
-    wanted = cell_size or side * math.ceil(SMALLEST / side)
-    wanted = min(wanted, max(LARGEST // cells_across, 1))
-    if wanted == side:
+    if (width, height) == size:
         return images
-    size = [max(round(length * wanted / side), 1) for length in (width, height)]
-    method = "nearest-exact" if wanted % side == 0 and side < SMALLEST else "lanczos"
+    whole = size[0] % width == 0 and size[1] % height == 0 and max(width, height) < SMALLEST
+    method = "nearest-exact" if whole else "lanczos"
     return comfy.utils.common_upscale(images.movedim(-1, 1), *size, method, "disabled").movedim(1, -1)
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """Everything in a grid's layout that follows from the cells' longer side, in px."""
-
-    text: int
-    head: int
-    title: int
-
-    @classmethod
-    def of(cls, cells: torch.Tensor) -> _Sizes:
-        text = round(min(max(0.045 * max(cells.shape[1:3]), 13), 44))
-        return cls(text, round(1.25 * text), round(1.55 * text))
-
-    @property
-    def gap(self) -> int:
-        return max(round(0.5 * self.text), 6)
-
-    @property
-    def margin(self) -> int:
-        return 2 * self.text
-
-
-@dataclass(frozen=True)
-class _Text:
-    """Lines of one size and colour."""
-
-    lines: Sequence[str]
-    size: int
-    colour: tuple[int, int, int] = AXIS
-
-    @property
-    def width(self) -> int:
-        return math.ceil(max((font(self.size).getlength(line) for line in self.lines), default=0))
-
-    @property
-    def line_height(self) -> int:
-        return round(1.45 * self.size)
-
-    @property
-    def height(self) -> int:
-        return len(self.lines) * self.line_height
-
-    def draw(self, draw: ImageDraw.ImageDraw, x: float, top: float, anchor: str = "l") -> None:
-        """anchor: what of each line is at x, its left "l", middle "m" or right "r"."""
-        for i, line in enumerate(self.lines):
-            middle = top + (i + 0.5) * self.line_height
-            draw.text((round(x), round(middle)), line, fill=self.colour, font=font(self.size), anchor=f"{anchor}m")
-
-
-def draw_grid(cells: torch.Tensor, table: Table) -> torch.Tensor:
-    """IMAGE (1, H, W, 3). cells: (B, h, w, 3), row by row; their pixels are the grid's where they stand.
-
-    Columns and rows are as wide and high as their pictures or their labels need, whichever is more.
-    """
-    sizes = _Sizes.of(cells)
-    (height, width), margin, gap = cells.shape[1:3], sizes.margin, sizes.gap
-    heads = [(_Text(head[:1], sizes.head, INK), _Text(head[1:], sizes.text, BLUE)) for head in table.heads]
-    sides = [_Text(_drawable(side), sizes.text, INK) for side in table.sides]
-    below = [_Text(_drawable(lines), sizes.text) for lines in table.below]
-    column = max([width, *(text.width for head in heads for text in head), *(text.width for text in below)])
-    side = max([text.width + 2 * gap for text in sides], default=0)
-    block = max([height, *(text.height for text in sides)])
-    row = block + max(text.height for text in below) + 2 * gap
-
-    content = max(side + table.columns * (column + gap) - gap, 22 * sizes.text)
-    left = margin + side
-    above = [
-        _Text([shortened(drawable(table.title), font(sizes.title), content)], sizes.title, INK),
-        _Text(wrapped(table.subtitle, font(sizes.text), content, OTHER_LINES), sizes.text),
-    ]
-    names = [_Text([note.name] if note.name else [], sizes.text) for note in table.notes]
-    indent = max((name.width + 2 * gap for name in names if name.lines), default=0)
-    notes = [
-        _Text(wrapped(note.text, font(sizes.text), content - indent, note.most), sizes.text, VALUE)
-        for note in table.notes
-    ]
-    head_top = margin + sum(text.height for text in above) + 2 * gap
-    has_below = any(any(head[1:]) for head in table.heads)
-    top = head_top + (heads[0][0].height + has_below * heads[0][1].height + gap if heads else 0)
-    foot = top + table.rows * row + (gap if notes else 0)
-    whole = foot + sum(text.height for text in notes) + gap // 2 * max(len(notes) - 1, 0) + margin
-
-    sheet = Image.new("RGB", (content + 2 * margin, whole), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    above[0].draw(draw, margin, margin)
-    above[1].draw(draw, margin, margin + above[0].height)
-    for i, (first, second) in enumerate(heads):
-        middle = left + i * (column + gap) + column / 2
-        first.draw(draw, middle, head_top, "m")
-        second.draw(draw, middle, head_top + first.height, "m")
-    for i, text in enumerate(sides):
-        text.draw(draw, left - 2 * gap, top + i * row + (block - text.height) / 2, "r")
-    for name, text in zip(names, notes):
-        name.draw(draw, margin, foot)
-        text.draw(draw, margin + indent, foot)
-        foot += text.height + gap // 2
-    places = []
-    for i, text in enumerate(below):
-        x = left + i % table.columns * (column + gap)
-        y = top + i // table.columns * row + (block - height) // 2
-        text.draw(draw, x + column / 2, y + height + gap / 2, "m")
-        places.append((x + (column - width) // 2, y))
-    out = as_image(sheet)
-    for (x, y), cell in zip(places, cells):
-        out[0, y : y + height, x : x + width] = cell
-    return out
-
-
-def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> torch.Tensor:
-    """IMAGE (B, H, W, 3): each cell with its labels below, wrapped between labels; all as high as the highest."""
-    size = _Sizes.of(cells).text
-    height, width = cells.shape[1:3]
-    wide = max(width, 8 * size)
-    texts = [_Text(_filled(_drawable(parts), size, wide - size), size, INK) for parts in captions]
-    strip = max(text.height for text in texts) + size
-    out = (torch.tensor(BACKGROUND) / 255).repeat(len(cells), height + strip, wide, 1)
-    left = (wide - width) // 2
-    out[:, :height, left : left + width] = cells
-    for picture, text in zip(out, texts):
-        sheet = Image.new("RGB", (wide, strip), BACKGROUND)
-        text.draw(ImageDraw.Draw(sheet), wide / 2, size / 2, "m")
-        picture[height:] = as_image(sheet)[0]
-    return out
-
-
-def _filled(parts: Sequence[str], size: int, width: int) -> list[str]:
-    """The parts, " · " between them, in as few lines of at most `width` px as they fill."""
-    lines = [""]
-    for part in parts:
-        joined = f"{lines[-1]} · {part}" if lines[-1] else part
-        if font(size).getlength(joined) <= width:
-            lines[-1] = joined
-        else:
-            lines = [line for line in lines if line] + wrapped(part, font(size), width)
-    return lines
-
-
-def _drawable(lines: Sequence[str]) -> list[str]:
-    return [drawable(line) for line in lines]
 
 
 def _subtitle(known: Facts, first: str) -> str:

@@ -5,9 +5,10 @@ What ran is told by its trace; without one, by the graph that the host has just 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,10 @@ class Facts:
     @property
     def rows(self) -> int:
         return self.count // self.columns if self.columns else 0
+
+    @functools.cached_property
+    def varies(self) -> frozenset[str]:
+        return varying(self.cells)
 
     @property
     def anchors(self) -> list[dict[str, Any]]:
@@ -195,9 +200,18 @@ def column_label(value: float, beta: float | None = None, scheduled: bool = Fals
     return f"λ ×{number(value)}" if scheduled else f"λ {number(value)}", below
 
 
-def row_label(cell: Cell, cells: Sequence[Cell], base_seed: int | None = None) -> list[str]:
-    """What tells the cell's row from the others, one part per line: only what varies among `cells`."""
-    return _parts(cell, cells, base_seed, every_seed=False)
+def varying(cells: Sequence[Cell]) -> frozenset[str]:
+    """What differs among cells: “value”, “seed”, “image”, “cfg”, “eta”."""
+    return frozenset(name for name in Cell._fields if len({getattr(cell, name) for cell in cells}) > 1)
+
+
+def row_label(cell: Cell, varies: Set[str], base_seed: int | None = None) -> list[str]:
+    """What tells the cell's row from the others, one part per line. varies: see `varying`."""
+    parts = [f"cfg {number(cell.cfg)}"] if cell.cfg is not None and "cfg" in varies else []
+    parts += [f"η {number(cell.eta)}"] if cell.eta is not None and "eta" in varies else []
+    if "seed" in varies:
+        parts.append(f"seed +{cell.seed}" if base_seed is None else f"seed {base_seed + cell.seed}")
+    return parts + ([f"image {cell.image + 1}"] if "image" in varies else [])
 
 
 def lambda_label(lambdas: Sequence[Sequence[float | None]]) -> str:
@@ -235,7 +249,7 @@ def caption(known: Facts, picture: int) -> list[str]:
         cell = known.cells[picture]
         parts += [part for part in column_label(cell.value, known.beta(picture), known.scheduled) if part]
         parts += [MASKED] if known.masked(picture) else []
-        parts += _parts(cell, known.cells, known.seed, every_seed=known.seed is not None)
+        parts += row_label(cell, known.varies | ({"seed"} if known.seed is not None else set()), known.seed)
     else:
         parts += strength_parts(known, picture)
         if known.count > 1 or not parts:
@@ -257,7 +271,7 @@ def settings_label(known: Facts) -> str:
     if etas and len(own_etas) < 2:
         parts.append("η " + ", ".join(dict.fromkeys(number(eta) for eta in etas)))
     parts += [f"denoise {number(run['denoise'])}"] if run.get("denoise", 1) != 1 else []
-    parts += [f"seed {run['seed']}"] if "seed" in run and len({cell.seed for cell in known.cells}) < 2 else []
+    parts += [f"seed {run['seed']}"] if "seed" in run and "seed" not in known.varies else []
     return " · ".join(part.replace(" ", "\xa0") for part in parts)
 
 
@@ -267,19 +281,6 @@ def anchor_label(anchor: dict[str, Any]) -> str:
     parts += [f"β {number(anchor['beta'])}"] if anchor.get("beta") else []
     parts += [f"share {number(anchor['share'])}"] if anchor.get("share", 1) != 1 else []
     return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
-
-
-def _parts(cell: Cell, cells: Sequence[Cell], base_seed: int | None, every_seed: bool) -> list[str]:
-    parts = []
-    if cell.cfg is not None and len({one.cfg for one in cells}) > 1:
-        parts.append(f"cfg {number(cell.cfg)}")
-    if cell.eta is not None and len({one.eta for one in cells}) > 1:
-        parts.append(f"η {number(cell.eta)}")
-    if every_seed or len({one.seed for one in cells}) > 1:
-        parts.append(f"seed +{cell.seed}" if base_seed is None else f"seed {base_seed + cell.seed}")
-    if len({one.image for one in cells}) > 1:
-        parts.append(f"image {cell.image + 1}")
-    return parts
 
 
 def _cells(swept: dict[str, Any]) -> tuple[Cell, ...]:

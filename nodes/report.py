@@ -164,7 +164,7 @@ def sweep_panels(known: Facts) -> list[Panel]:
         for row, colour in enumerate(ramp(known.rows)):
             first = row * known.columns
             points = [(values[column], _whole_kl(known, first + column, k)) for column in order]
-            label = ", ".join(row_label(known.cells[first], known.cells, known.seed))
+            label = ", ".join(row_label(known.cells[first], known.varies, known.seed))
             lines.append(Line(points, colour, label))
         name = "the reference" if k == 0 else _anchor_name(known, k - 1)
         panels.append(Panel(f"KL to {name}, nats", lines, axis, ticks=ticks, empty=NOT_MEASURED))

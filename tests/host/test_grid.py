@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from realign.nodes.graph_text import model_files, prompt_text
 from realign.nodes.grid import RealignGrid
-from realign.nodes.labels import caption, column_label, facts, kl_label, number, parse_trace, row_label
+from realign.nodes.labels import caption, column_label, facts, kl_label, number, parse_trace, row_label, varying
 from realign.nodes.plot import BACKGROUND, drawable, font, wrapped
-from realign.realign_core import Cell, LambdaSchedule, Sweep, Trace, TraceStep
+from realign.realign_core import LambdaSchedule, Sweep, Trace, TraceStep
 
 ANCHOR = {"name": "dpo.safetensors", "beta": 5000.0, "share": 1.0}
 SETTINGS = {"seed": 7, "steps": 2, "cfg": 5.0, "sampler_name": "ddpm", "scheduler": "normal", "denoise": 1.0}
@@ -115,7 +115,9 @@ def test_labels_stand_beside_what_they_are_of():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (1024, 640), (24, 400), (400, 24)])
-@pytest.mark.parametrize("sweep", [Sweep((0.5,)), Sweep(tuple(i / 8 for i in range(12))), Sweep((0.0, 1.0), seeds=6)])
+@pytest.mark.parametrize(
+    "sweep", [Sweep((0.5, 0.6)), Sweep(tuple(i / 8 for i in range(12))), Sweep((0.0, 1.0), seeds=6)]
+)
 def test_any_size_has_room_for_its_labels(size, sweep):
     images = flat(len(sweep.cells()), size)
     trace = trace_of(len(images), [1234567.0] * len(images), sweep)
@@ -140,16 +142,28 @@ def test_any_size_has_room_for_its_labels(size, sweep):
 
 
 def test_cell_size_is_the_longer_side():
-    images = torch.tensor([1.0, 0.0, 0.0]).repeat(1, 300, 150, 1)
+    images = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])[:, None, None].repeat(1, 300, 150, 1)
     left, top, right, bottom = boxes(grid_of(images, cell_size=100)[0], images)[0]
     assert (right - left, bottom - top) == (50, 100)
 
 
+def test_one_picture_is_passed_on_as_it_is():
+    """After “Use λ” the picture that is saved behind the grid is clean; its caption is for the other output."""
+    image = torch.rand(1, 200, 160, 3)
+    for inputs in ({}, {"sweep": Sweep((0.5,))}, {"trace": trace_of(1), "cell_size": 64, "footer": "text"}):
+        grid, labelled = grid_of(image, **inputs)
+        assert torch.equal(grid, image)
+        assert labelled.shape[1] > labelled.shape[2]
+    shown = RealignGrid.execute(image, trace=trace_of(1)).ui.as_dict()["images"]
+    with Image.open(f"{folder_paths.get_temp_directory()}/{shown[0]['filename']}") as preview:
+        assert preview.size[1] > 200  # with its caption
+
+
 def test_footer_wraps_inside_the_margins():
-    images = flat(1)
+    images = flat(2)
     heights = []
     for footer in ("short", "many words " * 40, "w" * 300, "一只狐狸" * 50):
-        grid, _ = grid_of(images, sweep=Sweep((0.5,)), footer=footer)
+        grid, _ = grid_of(images, sweep=Sweep((0.5,), seeds=2), footer=footer)
         assert (grid[:, :, -20:] == torch.tensor(BACKGROUND) / 255).all()
         heights.append(grid.shape[1])
     assert heights[1] > heights[0] + 100
@@ -172,9 +186,9 @@ def test_labels():
     assert column_label(1 / 3) == ("λ 0.3333", "")
     assert column_label(0.0) == ("λ 0", "reference")
     assert column_label(0.5, None, scheduled=True) == ("λ ×0.5", "")
-    assert row_label(cells[-1], cells) == ["cfg 5.5", "seed +1"]
-    assert row_label(cells[-1], cells, 7) == ["cfg 5.5", "seed 8"]
-    assert row_label(Cell(0.5, 0, 0, None, None), [Cell(0.5, 0, 0, None, None)]) == []
+    assert row_label(cells[-1], varying(cells)) == ["cfg 5.5", "seed +1"]
+    assert row_label(cells[-1], varying(cells), 7) == ["cfg 5.5", "seed 8"]
+    assert row_label(cells[-1], varying(cells[-1:])) == []
     assert [kl_label(value) for value in (None, 0.0, 12.345, 1052.3)] == ["KL –", "KL 0", "KL 12.3", "KL 1052"]
     assert [number(v) for v in (1e-9, 0.00012, 99999.9, 2e9, -0.5)] == ["1e-9", "0.00012", "100000", "2e9", "-0.5"]
 
@@ -219,7 +233,7 @@ def test_a_bypassed_sweep_that_hands_on_its_schedule_is_no_sweep():
 
 
 def test_the_footer_says_prompt_and_models_of_the_graph(monkeypatch):
-    images = flat(1, (300, 900))
+    images = flat(2, (300, 900))
 
     def grid(graph):
         monkeypatch.setattr(RealignGrid, "hidden", SimpleNamespace(prompt=graph, unique_id="9", extra_pnginfo=None))

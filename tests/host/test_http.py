@@ -110,6 +110,33 @@ def test_a_sweep_shows_one_progress_and_the_strip_of_its_pictures(server, graph,
     assert seen.texts[-1].endswith("model calls")
 
 
+def test_a_thousand_pictures_in_one_column(server, graph):
+    """What the host's loops encode and send has a bound: a JPEG of more than 65,535 px made it end."""
+    for node_id in [key for key, node in graph.items() if node["class_type"] in ("SaveImage", "PreviewAny")]:
+        del graph[node_id]
+    sampler = id_of(graph, "RealignSampler")
+    cfgs = ", ".join(map(str, range(1, 17)))
+    sweep = {"latent": inputs_of(graph, "RealignSampler")["latent_image"], "values": "list", "listed": "0.5"}
+    sweep |= {"start": 0, "end": 1, "count": 2, "seeds": 64, "rows": "cfg", "row_values": cfgs, "batch_size": 0}
+    graph["sweep"] = {"class_type": "RealignSweep", "inputs": sweep}
+    inputs_of(graph, "EmptyLatentImage").update(width=16, height=16, batch_size=1)
+    inputs_of(graph, "RealignSampler").update(steps=1, latent_image=["sweep", 0], lambda_schedule=["sweep", 1])
+    shown = {"images": [id_of(graph, "VAEDecode"), 0], "sweep": ["sweep", 1], "trace": [sampler, 2]}
+    graph["grid"] = {"class_type": "RealignGrid", "inputs": {**shown, "cell_size": 40, "footer": ""}}
+    graph["compare"] = {"class_type": "RealignCompare", "inputs": shown}
+    graph["report"] = {"class_type": "RealignReport", "inputs": {"trace": shown["trace"]}}
+    seen = asyncio.run(watch(server, graph, sampler))
+    assert seen is not None, server.log_tail()  # the host has closed the connection
+    assert len(seen.previews) >= 2
+    assert all(max(size) <= 2048 for size in seen.previews)
+    outputs = server.run(graph)  # from the cache: the host still answers
+    told = outputs["compare"]["realign_compare"][0]
+    assert (told["columns"], told["rows"], len(told["cells"])) == (1, 1024, 1024)
+    for node in ("grid", "report"):
+        with Image.open(io.BytesIO(picture_of(server, outputs[node]["images"][0]))) as picture:
+            assert max(picture.size) <= 16384
+
+
 def assert_progress(ticks, total):
     """The host leaves ticks out as it sees fit; what it sends goes forward, to the end, and counts the whole."""
     assert {of for _, of in ticks} == {total}
@@ -200,9 +227,13 @@ def decoded(decode):
 def picture(server, graph):
     """The bytes of the first picture's pixels."""
     graph = {k: v for k, v in graph.items() if v["class_type"] not in ("RealignSampler", "PreviewAny")}
-    name = server.run(graph)[id_of(graph, "SaveImage")]["images"][0]
-    data = server.get_bytes(f"/view?filename={name['filename']}&subfolder={name['subfolder']}&type={name['type']}")
-    return Image.open(io.BytesIO(data)).convert("RGB").tobytes()
+    saved = server.run(graph)[id_of(graph, "SaveImage")]["images"][0]
+    return Image.open(io.BytesIO(picture_of(server, saved))).convert("RGB").tobytes()
+
+
+def picture_of(server, saved):
+    """The file of a picture that a node says it saved."""
+    return server.get_bytes(f"/view?filename={saved['filename']}&subfolder={saved['subfolder']}&type={saved['type']}")
 
 
 def test_every_sampler_graph_runs(server):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import comfy.latent_formats
 import comfy.samplers
 import comfy.utils
@@ -15,6 +18,7 @@ from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAd
 from host_runs import distance, realign_guider, same
 from PIL import Image
 from realign.nodes import progress
+from realign.nodes.node_text import show_text
 from realign.nodes.sweep import RealignSweep
 
 SETTINGS = dict(values="list", start=0.0, end=1.0, count=2, seeds=2, rows="seed", row_values="")
@@ -113,6 +117,14 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(pictures, monkeypat
     assert strips(pictures) == []
     assert pictures[-1][:2] == (4, 4)
     assert caplog.text.count("cannot be shown") == 1
+
+
+def test_a_text_of_a_broken_file_name_is_shown(monkeypatch):
+    shown = []
+    server = SimpleNamespace(instance=SimpleNamespace(send_progress_text=lambda text, node_id: shown.append(text)))
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=server))
+    show_text("1", "λ of a\udcff.safetensors")
+    assert shown == ["λ of a?.safetensors".encode()]
 
 
 def test_latents_that_are_no_pictures():

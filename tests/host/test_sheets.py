@@ -1,0 +1,160 @@
+"""Strips and grids of any shape: bounded, every picture there, and no label over another."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from realign.nodes import grid, sheet
+from realign.nodes.labels import facts
+from realign.nodes.strip import Strip
+from realign.realign_core import LambdaSchedule, Sweep
+
+MANY = tuple(i / 200 for i in range(1000))
+SHAPES = [
+    Sweep((0.5,), seeds=1000),
+    Sweep((0.5,), seeds=64, cfgs=(1.0, 2.5, 3.0, 7.25)),
+    Sweep((0.5,), seeds=2100),  # more rows than a strip has pixels
+    Sweep(MANY),
+    Sweep(tuple(i / 1000 for i in range(2100))),
+    Sweep(MANY[:24], seeds=4, cfgs=(1.0, 3.0), images=8, batch_index=tuple(range(8))),
+    Sweep((0.0, 1.0), seeds=3, images=2, cfgs=(1.0, 3.0), batch_index=(0, 1)),
+    Sweep((0.25, 1.0), seeds=30, schedule=LambdaSchedule()),
+    Sweep((0.5,)),
+]
+PICTURES = [(300, 8), (8, 300), (1, 3000)]
+CASES = [(sweep, (64, 64)) for sweep in SHAPES] + [(sweep, size) for sweep in SHAPES[5:8] for size in PICTURES]
+
+
+def named(part):
+    return f"{part.columns}x{part.rows}" if isinstance(part, Sweep) else "x".join(map(str, part))
+
+
+WHITE = (255, 255, 255)
+
+
+class Recorder:
+    """Draws, and keeps the box of every text."""
+
+    def __init__(self, image):
+        self.own = ImageDraw.ImageDraw(image)
+        self.boxes = []
+        self.image = image
+        RECORDED.append(self)
+
+    def text(self, place, text, **options):
+        self.boxes.append(self.own.textbbox(place, text, font=options["font"], anchor=options.get("anchor")))
+        self.own.text(place, text, **options)
+
+    def __getattr__(self, name):
+        return getattr(self.own, name)
+
+    def check(self):
+        width, height = self.image.size
+        assert all(box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height for box in self.boxes)
+        rows = sorted(self.boxes, key=lambda box: (box[1], box[0]))
+        for i, one in enumerate(rows):
+            for other in rows[i + 1 :]:
+                if other[1] >= one[3]:
+                    break
+                assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+RECORDED = []
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    RECORDED.clear()
+    monkeypatch.setattr(ImageDraw, "Draw", Recorder)
+    return RECORDED
+
+
+def bounded(picture):
+    assert max(picture.size) <= 2048
+    picture.save(io.BytesIO(), format="JPEG", quality=95)
+    return np.asarray(picture).astype(int)
+
+
+@pytest.mark.parametrize(("sweep", "size"), CASES, ids=named)
+def test_a_strip_has_room_for_any_sweep(texts, sweep, size):
+    shown = Strip(sweep, seed=2**64 - 1)
+    bounded(shown.picture())
+    count = sweep.columns * sweep.rows
+    picture = Image.new("RGB", size, WHITE)
+    shown.show(range(count // 2), [picture] * (count // 2))
+    half = bounded(shown.picture())
+    shown.show(range(count // 2, count), [picture] * (count - count // 2))
+    whole = bounded(shown.picture())
+    assert half.shape == whole.shape or count == 1
+    lit = [int((pixels == WHITE).all(-1).sum()) for pixels in (half, whole)]
+    assert lit[1] >= shown.shown[0] * shown.shown[1]
+    assert lit[0] < lit[1]
+    assert all(shown.heads[:1])
+    for drawn in texts:
+        assert drawn.boxes
+        drawn.check()
+
+
+def test_a_strip_of_few_pictures_has_them_large_and_all_its_labels(texts):
+    shown = Strip(Sweep((0.0, 0.5, 1.0), seeds=2), seed=7)
+    shown.show(range(6), [Image.new("RGB", (64, 48), WHITE)] * 6)
+    shown.picture()
+    assert shown.size == (256, 192)
+    assert len(texts[-1].boxes) == 3 + 2
+
+
+def grid_table(count, sweep):
+    known = facts(count, sweep, None)
+    notes = [sheet.Note("Prompt", "a fox in the snow " * 60, 6), sheet.Note("", "own words\n" * 80, 60)]
+    return grid.swept_table(known, notes) if sweep else grid.plain_table(known, notes)
+
+
+def assert_sheet(table, size, wanted, count):
+    """The grid's picture, of white cells."""
+    size_of, _ = grid.sizes_of(torch.empty(1, size[1], size[0], 3), 0)
+    placed = sheet.fitted(table, size_of, wanted)
+    drawn = placed.draw(torch.ones(count, placed.size[1], placed.size[0], 3))[0]
+    assert drawn.shape[:2] == (placed.height, placed.width)
+    assert max(drawn.shape) <= sheet.LARGEST
+    assert drawn.shape[0] * drawn.shape[1] <= sheet.PIXELS
+    assert int((drawn == 1).all(-1).sum()) == count * placed.size[0] * placed.size[1]
+    return placed
+
+
+@pytest.mark.parametrize(("sweep", "size"), CASES, ids=named)
+def test_a_grid_has_room_for_any_sweep(texts, monkeypatch, sweep, size):
+    monkeypatch.setattr(sheet, "LARGEST", 4096)  # as large as is quick to draw; text is never smaller than 13 px
+    monkeypatch.setattr(sheet, "PIXELS", 2**22)
+    count = sweep.columns * sweep.rows
+    assert_sheet(grid_table(count, sweep), size, max(size), count)
+    texts[-1].check()
+
+
+def test_a_grid_of_a_thousand_pictures_says_what_it_leaves_out():
+    placed = assert_sheet(grid_table(1000, Sweep((0.5,), seeds=1000)), (64, 64), 64, 1000)
+    assert placed.thinned
+    assert sheet.THINNED in " ".join(placed.above[1].lines)
+    small = assert_sheet(grid_table(4, Sweep((0.0, 1.0), seeds=2)), (64, 64), 160, 4)
+    assert not small.thinned
+    assert small.size == (160, 160)
+    assert sheet.THINNED not in " ".join(small.above[1].lines)
+
+
+def test_pictures_without_a_sweep(texts):
+    for count in (2, 7, 300):
+        assert_sheet(grid_table(count, None), (64, 48), 160, count)
+        texts[-1].check()
+
+
+def test_of_many_labelled_pictures_none_is_larger_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(grid, "PIXELS", 2**16)
+    monkeypatch.setattr(sheet, "LARGEST", 2048)
+    images = torch.rand(300, 64, 32, 3)
+    whole, labelled = grid.RealignGrid.execute(images, sweep=Sweep((0.5,), seeds=300), cell_size=64).args
+    assert max(whole.shape[1:3]) <= 2048
+    assert labelled.shape[0] == 300
+    assert labelled.shape[1] < 64 + 40
