@@ -17,7 +17,7 @@ const CSS = `
 }
 .realign-plot, .realign-compare { display: flex; flex-direction: column; gap: 6px; min-height: 0; }
 .realign-plot { height: 100%; min-height: 172px; padding: 2px; }
-.realign-plot canvas { flex: 1; min-height: 120px; height: 0; width: 100%; border-radius: 5px;
+.realign-plot canvas { flex: 1 1 0px; min-height: 120px; height: 0; width: 100%; border-radius: 5px;
   background: var(--realign-field); }
 .realign-compare { height: 100%; min-height: 300px; padding: 2px; outline: none; }
 .realign-stage {
