@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from workflow_graph import NODE_BLUE, Column, Graph, write_json
+from workflow_graph import NODE_BLUE, Graph, write_json
 
 NAME = "Realign"
 SPACE = uuid.UUID("5f0c1b3a-94d7-4a52-9a7e-6d1d2e8f4b10")  # ids that stay the same from one writing to the next
@@ -22,10 +22,10 @@ DESCRIPTION = (
 
 def realign(known: dict[str, Any], folder: Path) -> None:
     graph = Graph(known)
-    models = Column(graph, 200, 380)
-    loader = models.add("LoadAnchorModel", colours=NODE_BLUE, anchor_name="")
-    run = models.beside(400)
-    sampler = run.add("RealignSampler", colours=NODE_BLUE, anchor=(loader, 0), steps=30)
+    loader = graph.add("LoadAnchorModel", colours=NODE_BLUE, anchor_name="")
+    sampler = graph.add("RealignSampler", colours=NODE_BLUE, anchor=(loader, 0), steps=30)
+    graph.box("", [loader]).place(200, 60, 380, 0)
+    graph.box("", [sampler]).place(640, 60, 400, 0)
     for node in graph.nodes:
         _open_widgets(node, known[node["type"]])
     links = [dict(zip(("id", "origin_id", "origin_slot", "target_id", "target_slot", "type"), graph.links[0]))]
@@ -35,7 +35,7 @@ def realign(known: dict[str, Any], folder: Path) -> None:
     inner = {"id": _id("subgraph"), "version": 1, "revision": 0, "config": {}, "name": NAME}
     inner["state"] = {"lastGroupId": 0, "lastNodeId": len(graph.nodes), "lastLinkId": len(links), "lastRerouteId": 0}
     inner["inputNode"] = {"id": ENTRY, "bounding": [0, 90, 120, 40 + 20 * len(inputs)]}
-    inner["outputNode"] = {"id": EXIT, "bounding": [run.x + run.width + 80, 90, 120, 40 + 20 * len(outputs)]}
+    inner["outputNode"] = {"id": EXIT, "bounding": [1120, 90, 120, 40 + 20 * len(outputs)]}
     inner |= {"inputs": inputs, "outputs": outputs, "widgets": [], "nodes": graph.nodes, "groups": [], "links": links}
     inner |= {"extra": {"workflowRendererVersion": "LG"}, "category": "realign", "description": DESCRIPTION}
     shown = [[str(loader if name == "anchor_name" else sampler), name] for name in WIDGETS]

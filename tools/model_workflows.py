@@ -7,19 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workflow_graph import HUGGING_FACE, NODE_BLUE, Graph
+from workflow_graph import NODE_BLUE, Graph
+from workflow_layout import Stack
+from workflow_notes import File, files, large, note
 from workflow_parts import finish
 
-File = tuple[str, str, str]  # its name, the Hugging Face repository, the folder of the host
-
-
-def files(*rows: File) -> str:
-    table = "| file | from | goes into |\n|---|---|---|\n"
-    return table + "\n".join(f"| {name} | [{page}]({HUGGING_FACE}/{page}) | {where} |" for name, page, where in rows)
-
-
-HOW = "\n\nStart at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates."
 UNET = "unet/diffusion_pytorch_model.safetensors"
+SD15: File = (
+    "v1-5-pruned-emaonly-fp16.safetensors",
+    "Comfy-Org/stable-diffusion-v1-5-archive",
+    "models/checkpoints",
+)
+SD15_DPO: File = (
+    f"{UNET}, renamed to dpo-sd1.5-text2image-v1.safetensors",
+    "mhdang/dpo-sd1.5-text2image-v1",
+    "models/diffusion_models",
+)
 SDXL: File = ("sd_xl_base_1.0.safetensors", "stabilityai/stable-diffusion-xl-base-1.0", "models/checkpoints")
 SDXL_DPO: File = (
     f"{UNET}, renamed to dpo-sdxl-text2image-v1.safetensors",
@@ -45,7 +48,8 @@ SD35_GRPO: tuple[File, ...] = (
         "models/loras",
     ),
 )
-ADAPTER_CONFIG = "\n\nKeep the LoRA's adapter_config.json beside it: it holds the LoRA's scale."
+HOW = large("Start at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates.")
+ADAPTER_CONFIG = "Keep the LoRA's adapter_config.json beside it: it holds the LoRA's scale."
 CLIPS = ("clip_l.safetensors", "clip_g.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors")
 DPO_FILE = "diffusion_models/dpo-sdxl-text2image-v1.safetensors"
 GRPO_FILE = "loras/sd3.5m-flowgrpo-pickscore.safetensors"
@@ -61,6 +65,7 @@ class Recipe:
     checkpoint: str
     anchor: str
     note: str
+    note_height: int
     size: int
     beta: float | None
     settings: dict[str, Any]
@@ -72,28 +77,26 @@ class Recipe:
 
 def pair(recipe: Recipe, known: dict[str, Any], folder: Path) -> None:
     graph = Graph(known)
-    base = graph.add("CheckpointLoaderSimple", (40, 90), (400, 110), title="Reference", ckpt_name=recipe.checkpoint)
-    clip = (base, 1)
+    base = graph.add("CheckpointLoaderSimple", title="Reference", ckpt_name=recipe.checkpoint)
+    texts, clip = [], (base, 1)
     if recipe.clips:
         names = dict(zip(("clip_name1", "clip_name2", "clip_name3"), recipe.clips))
-        clip = (graph.add("TripleCLIPLoader", (40, 560), (400, 130), **names), 0)
+        texts.append(graph.add("TripleCLIPLoader", **names))
+        clip = (texts[0], 0)
     anchor = graph.add(
         "LoadAnchorModel",
-        (40, 250),
-        (400, 240),
         colours=NODE_BLUE,
         model=(base, 0),
         anchor_name=recipe.anchor,
         beta_source="typed" if recipe.beta else "from file",
         **({"beta": recipe.beta} if recipe.beta else {}),
     )
-    positive = graph.add("CLIPTextEncode", (500, 90), (380, 150), title="Positive", clip=clip, text=recipe.prompt)
-    negative = graph.add("CLIPTextEncode", (500, 290), (380, 120), title="Negative", clip=clip, text=recipe.negative)
-    latent = graph.add(recipe.latent, (500, 460), (380, 110), width=recipe.size, height=recipe.size, batch_size=1)
+    positive = graph.add("CLIPTextEncode", title="Positive", clip=clip, text=recipe.prompt)
+    negative = graph.add("CLIPTextEncode", title="Negative", clip=clip, text=recipe.negative)
+    latent = graph.add(recipe.latent, width=recipe.size, height=recipe.size, batch_size=1)
+    texts += [positive, negative, latent]
     sampler = graph.add(
         "RealignSampler",
-        (940, 90),
-        (340, 650),
         colours=NODE_BLUE,
         model=(base, 0),
         anchor=(anchor, 0),
@@ -104,12 +107,16 @@ def pair(recipe: Recipe, known: dict[str, Any], folder: Path) -> None:
         lambda_=0.5,
         **recipe.settings,
     )
-    graph.group("Models", (20, 10, 440, 750))
-    graph.group("Prompt", (480, 10, 420, 750))
-    graph.group("Turn λ here", (920, 10, 380, 750))
-    finish(graph, sampler, (base, 2), 1340, f"realign_{recipe.name}")
-    graph.note((40, 830), (840, 290), recipe.note)
-    graph.write(folder, recipe.name)
+    picture = finish(graph, sampler, (base, 2), f"realign_{recipe.name}")
+    read = graph.note(recipe.note_height, recipe.note)
+    graph.write(
+        folder,
+        recipe.name,
+        Stack(410, read, graph.box("Models", [base, anchor])),
+        Stack(320, graph.box("Prompt", texts)),
+        Stack(390, graph.box("Turn λ here", [sampler])),
+        Stack(430, picture),
+    )
 
 
 RECIPES = (
@@ -120,7 +127,8 @@ RECIPES = (
         size=1024,
         beta=5000.0,
         settings=dict(steps=30, cfg=6.0, sampler_name="ddpm", scheduler="karras"),
-        note="## SDXL, from base to Diffusion-DPO\n\n" + files(SDXL, SDXL_DPO) + HOW,
+        note_height=330,
+        note=note("SDXL, from base to Diffusion-DPO", files(SDXL, SDXL_DPO), HOW),
     ),
     Recipe(
         name="sd15_dpo",
@@ -129,20 +137,8 @@ RECIPES = (
         size=512,
         beta=2000.0,
         settings=dict(steps=30, cfg=7.0, sampler_name="ddpm", scheduler="normal"),
-        note="## SD 1.5, from base to Diffusion-DPO\n\n"
-        + files(
-            (
-                "v1-5-pruned-emaonly-fp16.safetensors",
-                "Comfy-Org/stable-diffusion-v1-5-archive",
-                "models/checkpoints",
-            ),
-            (
-                f"{UNET}, renamed to dpo-sd1.5-text2image-v1.safetensors",
-                "mhdang/dpo-sd1.5-text2image-v1",
-                "models/diffusion_models",
-            ),
-        )
-        + HOW,
+        note_height=330,
+        note=note("SD 1.5, from base to Diffusion-DPO", files(SD15, SD15_DPO), HOW),
     ),
     Recipe(
         name="sd35_flow_grpo",
@@ -153,10 +149,14 @@ RECIPES = (
         settings=dict(steps=28, cfg=4.5, sampler_name="ddim", scheduler="simple"),
         clips=CLIPS,
         latent="EmptySD3LatentImage",
-        note="## SD 3.5 medium, from base to Flow-GRPO (a LoRA anchor, flow matching)\n\n"
-        + files(*SD35_GRPO)
-        + ADAPTER_CONFIG
-        + HOW,
+        note_height=420,
+        note=note(
+            "SD 3.5 medium, from base to Flow-GRPO",
+            files(*SD35_GRPO),
+            ADAPTER_CONFIG,
+            HOW,
+            "A LoRA anchor, flow matching.",
+        ),
     ),
 )
 

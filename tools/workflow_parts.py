@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from workflow_graph import Column, Graph
+from workflow_graph import Graph
+from workflow_layout import Box
 
 Source = tuple[int, int]  # a node's id and one of its outputs
 
 
-def finish(graph: Graph, sampler: int, vae: tuple[int, int], x: int, prefix: str, view: int = 0) -> None:
+def finish(graph: Graph, sampler: int, vae: Source, prefix: str, view: int = 0) -> Box:
     """Decode, enlarge for viewing where the pictures are small, save, and show the trace."""
-    image = (graph.add("VAEDecode", (x, 90), (220, 50), samples=(sampler, 0), vae=vae), 0)
+    decoded = graph.add("VAEDecode", folded=True, samples=(sampler, 0), vae=vae)
+    nodes = [decoded]
     if view:
         scale = dict(upscale_method="lanczos", width=view, height=view, crop="disabled")
-        image = (graph.add("ImageScale", (x, 200), (260, 150), title="Enlarge to look at", image=image, **scale), 0)
-    graph.add("SaveImage", (x + 300, 90), (460, 650), images=image, filename_prefix=prefix)
-    graph.add("PreviewAny", (x, 410), (260, 330), title="Trace: λ, σ, KL, model calls", source=(sampler, 2))
-    graph.group("Picture", (x - 20, 10, 800, 750))
+        nodes.append(graph.add("ImageScale", title="Enlarge to look at", folded=True, image=(decoded, 0), **scale))
+    nodes.append(graph.add("SaveImage", images=(nodes[-1], 0), filename_prefix=prefix))
+    nodes.append(graph.add("PreviewAny", title="Trace: λ, σ, KL, model calls", source=(sampler, 2)))
+    return graph.box("Picture", nodes)
 
 
-def show_sweep(
-    left: Column, latent: Source, vae: Source, sweep: Source, trace: Source, prefix: str
-) -> tuple[Column, Column]:
-    """Decode a sweep, flip through it, and save its grid: two columns to the right of `left`, as high as that."""
-    look = left.beside(430)
-    images = compare(look, left.end, latent, vae, sweep, trace)
-    keep = look.beside(440)
-    grid = (keep.add("RealignGrid", 620, images=images, sweep=sweep, trace=trace), 0)
-    keep.add("SaveImage", left.end - keep.y, title="Save the grid", images=grid, filename_prefix=prefix)
-    return look, keep
+class Sweep:
+    """What a sweep gave: the latent and the VAE to decode it, the sweep itself, and the trace."""
 
+    def __init__(self, graph: Graph, latent: Source, vae: Source, sweep: Source, trace: Source):
+        self.graph, self.facts = graph, dict(sweep=sweep, trace=trace)
+        self.decoded = graph.add("VAEDecode", folded=True, samples=latent, vae=vae)
+        self.facts |= dict(images=(self.decoded, 0))
 
-def compare(column: Column, end: int, latent: Source, vae: Source, sweep: Source, trace: Source) -> Source:
-    """Decode and flip through, in a column down to `end`. Returns the pictures."""
-    images = (column.add("VAEDecode", samples=latent, vae=vae), 0)
-    column.add("RealignCompare", end - column.y, images=images, sweep=sweep, trace=trace)
-    return images
+    def compare(self, *before: int) -> Box:
+        """To flip through, below other nodes."""
+        return self.graph.box("Flip through, and use one", [*before, self.graph.add("RealignCompare", **self.facts)])
+
+    def keep(self, prefix: str) -> Box:
+        """All in one picture, shown and saved."""
+        grid = self.graph.add("RealignGrid", **self.facts)
+        saved = self.graph.add(
+            "SaveImage", title="Save the grid", folded=True, images=(grid, 0), filename_prefix=prefix
+        )
+        return self.graph.box("All λ in one picture", [grid, saved])
