@@ -7,6 +7,7 @@ from typing import Any
 
 from workflow_graph import NODE_BLUE, Graph
 from workflow_layout import Stack
+from workflow_names import TITLES
 from workflow_notes import large, note, steps
 from workflow_parts import Sweep, finish
 
@@ -16,10 +17,10 @@ PAIR = dict(shape="heart", colour="any", background="any")
 SETTINGS = dict(seed=7, steps=30, cfg=1.5, sampler_name="ddpm", scheduler="normal")
 
 
-def demo_models(graph: Graph, batch_size: int, **caption: str) -> tuple[int, int]:
-    """The demo models and an empty latent image for them."""
+def demo_models(graph: Graph, batch_size: int, folded: bool = False, **caption: str) -> tuple[int, int]:
+    """The demo models and an empty latent image for them, which may be folded."""
     models = graph.add("RealignDemoModels", **{**PAIR, **caption})
-    return models, graph.add("EmptyLatentImage", folded=True, width=64, height=64, batch_size=batch_size)
+    return models, graph.add("EmptyLatentImage", folded=folded, width=64, height=64, batch_size=batch_size)
 
 
 def sampler_inputs(models: int) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def demo(known: Known, folder: Path) -> None:
             "λ 1: the anchor, trained to be colourful",
             "λ 1.5: over-optimised",
         ),
-        "Then open *sdxl_dpo* or *sd15_dpo*, and do the same with real models.",
+        large(f"Then open *{TITLES['sdxl_dpo']}* or *{TITLES['sd15_dpo']}*, and do the same with real models."),
     )
     read = graph.note(400, text)
     start = Stack(350, read, graph.box(SHIPPED, [models, latent]))
@@ -78,8 +79,10 @@ def any_sampler(known: Known, folder: Path) -> None:
             "Take the guider where you build the sampler from parts (Flux, SD3.5), and *Realign MODEL* in front of "
             "KSampler, detailers and upscalers."
         ),
-        "λ = 0 and λ = 1 are the stock runs of the one and the other model, to the last bit. λ from 1 to 3 "
-        "extrapolates beyond the anchor.",
+        large(
+            "λ = 0 and λ = 1 are the stock runs of the one and the other model, to the last bit. λ from 1 to 3 "
+            "extrapolates beyond the anchor."
+        ),
     )
     read = graph.note(400, text)
     guided = [guider, noise, name, sigmas], [sampler, *first]
@@ -87,9 +90,9 @@ def any_sampler(known: Known, folder: Path) -> None:
         folder,
         "realign_any_sampler",
         Stack(330, read, graph.box(SHIPPED, [models, latent])),
-        Stack(660, graph.box("A GUIDER, for SamplerCustomAdvanced", *guided)),
-        Stack(330, graph.box("A MODEL, for every other sampler", [patched, stock])),
-        Stack(330, graph.box("Its pictures", second)),
+        Stack(660, graph.box("As a GUIDER", *guided)),
+        Stack(330, graph.box("As a MODEL", [patched, stock])),
+        Stack(330, graph.box("Its picture", second)),
     )
 
 
@@ -110,10 +113,11 @@ def demo_sweep(known: Known, folder: Path) -> None:
             "Move the slider of *λ Compare*, or press ← →. ▲ ▼ change the seed.",
             "Press *Use λ*: the next run samples this picture alone. *Sweep again* goes back.",
         ),
-        "*λ Grid* shows what each λ stands for (β/λ), and is saved. Your own models: take *sdxl_dpo_sweep*.",
+        "*λ Grid* shows what each λ stands for (β/λ), and is saved. "
+        f"Your own models: take *{TITLES['sdxl_dpo_sweep']}*.",
     )
     read = graph.note(260, text)
-    models, latent = demo_models(graph, 1)
+    models, latent = demo_models(graph, 1, folded=True)
     swept = graph.add("RealignSweep", latent=(latent, 0), start=0.0, end=1.5, count=7, seeds=3, measure_ends=True)
     links = dict(latent_image=(swept, 0), lambda_schedule=(swept, 1))
     sampler = graph.add("RealignSampler", colours=NODE_BLUE, lambda_=0.5, **sampler_inputs(models), **links)
@@ -121,9 +125,10 @@ def demo_sweep(known: Known, folder: Path) -> None:
     graph.write(
         folder,
         "realign_demo_sweep",
-        Stack(380, read, graph.box("Models and λ", [models, latent, swept])),
-        Stack(440, graph.box("All λ at once", [sampler, sweep.decoded])),
-        Stack(540, sweep.compare(), sweep.keep("realign_demo_sweep")),
+        Stack(360, read, graph.box("Models and λ", [models, latent, swept])),
+        Stack(420, graph.box("All λ at once", [sampler, sweep.decoded])),
+        Stack(460, sweep.compare()),
+        Stack(440, sweep.keep("realign_demo_sweep")),
     )
 
 
@@ -136,8 +141,10 @@ def rescue(known: Known, folder: Path) -> None:
             "without training, as if β had been larger."
         ),
         large("λ = 1 is the overdone model. λ = 0.5 is back near the demo anchor as it was trained."),
-        "The demo anchor is overdone on purpose: twice its difference to the reference, by stock merge nodes. With "
-        "your own, *Load Anchor Model* takes the place of the merge.",
+        large(
+            "Here the demo anchor is overdone on purpose: twice its difference to the reference, by stock merge nodes. "
+            "With your own, *Load Anchor Model* takes their place."
+        ),
     )
     read = graph.note(400, text)
     models, latent = demo_models(graph, 1)
@@ -155,10 +162,11 @@ def rescue(known: Known, folder: Path) -> None:
     graph.write(
         folder,
         "rescue_over_optimised",
-        Stack(330, read, graph.box(SHIPPED, [models, latent])),
+        Stack(310, read, graph.box(SHIPPED, [models, latent])),
         Stack(310, *made),
-        Stack(370, graph.box("All λ at once", [sampler, sweep.decoded])),
-        Stack(440, sweep.compare(), sweep.keep("realign_rescue")),
+        Stack(360, graph.box("All λ at once", [sampler, sweep.decoded])),
+        Stack(390, sweep.compare()),
+        Stack(370, sweep.keep("realign_rescue")),
     )
 
 
@@ -178,7 +186,7 @@ def curve(known: Known, folder: Path) -> None:
             "and form, get λ up to 1.5."
         ),
         large("Below it the same seed with a plain λ, by the sampler that is folded. The KL is spent where λ is."),
-        "Draw the curve with the new node renderer (Settings → Nodes 2.0); it runs in both.",
+        large("Draw the curve with the new node renderer (Settings → Nodes 2.0); it runs in both."),
     )
     read = graph.note(560, text)
     models, latent = demo_models(graph, 4)
@@ -209,7 +217,7 @@ def mask(known: Known, folder: Path) -> None:
             "Above: λ = 1.2 within the mask; the background stays the reference's.",
             "Below: the same seed with λ = 1.2 everywhere, by the sampler that is folded.",
         ),
-        "Several anchors with a mask each: *Anchor λ*.",
+        large("Several anchors with a mask each: *Anchor λ*."),
     )
     read = graph.note(560, text)
     models, latent = demo_models(graph, 4)

@@ -82,9 +82,10 @@ def sdxl_dpo(known: Known, folder: Path) -> None:
         folder,
         "sdxl_dpo_sweep",
         Stack(360, read, graph.box("Models", [base, anchor])),
-        Stack(310, graph.box("Prompt", prompt.texts), graph.box("λ", prompt.values)),
-        Stack(360, graph.box("All λ at once", [sampler, sweep.decoded])),
-        Stack(420, compare, sweep.keep("realign_sdxl_dpo_sweep")),
+        Stack(300, graph.box("Prompt", prompt.texts), graph.box("Values of λ", prompt.values)),
+        Stack(350, graph.box("All λ at once", [sampler, sweep.decoded])),
+        Stack(380, compare),
+        Stack(350, sweep.keep("realign_sdxl_dpo_sweep")),
     )
 
 
@@ -114,10 +115,11 @@ def sdxl_two_anchors(known: Known, folder: Path) -> None:
     graph.write(
         folder,
         "sdxl_two_anchors",
-        Stack(410, read, graph.box("Reference and λ", [base, *prompt.values])),
-        Stack(310, graph.box("Two anchors", [dpo, spo, both]), graph.box("Prompt", prompt.texts)),
-        Stack(340, graph.box("All λ at once", [sampler, sweep.decoded])),
-        Stack(380, compare, sweep.keep("realign_sdxl_two_anchors")),
+        Stack(380, read, graph.box("Reference and λ", [base, *prompt.values])),
+        Stack(300, graph.box("Two anchors", [dpo, spo, both]), graph.box("Prompt", prompt.texts)),
+        Stack(350, graph.box("All λ at once", [sampler, sweep.decoded])),
+        Stack(370, compare),
+        Stack(340, sweep.keep("realign_sdxl_two_anchors")),
     )
 
 
@@ -160,7 +162,7 @@ def sd35_rlg(known: Known, folder: Path) -> None:
         folder,
         "sd35_rlg",
         Stack(350, read, graph.box("Models", [base, anchor])),
-        Stack(300, graph.box("Prompt", [clip, *prompt.texts]), graph.box("λ", prompt.values)),
+        Stack(300, graph.box("Prompt", [clip, *prompt.texts]), graph.box("Values of λ", prompt.values)),
         Stack(320, graph.box("The sampler's parts", [guider, noise, name, sigmas])),
         Stack(370, graph.box("All λ at once", [sampler, trace]), sweep.keep("realign_sd35_rlg")),
         Stack(390, compare),

@@ -96,7 +96,7 @@ class Graph:
         return Box(title, *([self.nodes[node - 1] for node in column] for column in columns))
 
     def write(self, folder: Path, name: str, *stacks: Stack) -> None:
-        """Lay out the nodes, as `lay_out`, and write the file. name: in TITLES. A node that is in no column is an error."""
+        """Lay out the nodes, as `lay_out`, and write the file. name: in TITLES. A node in no column is an error."""
         groups, view = lay_out(*stacks)
         lost = [node["type"] for node in self.nodes if not node["size"][0]]
         if lost:
