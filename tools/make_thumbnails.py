@@ -36,15 +36,15 @@ COLUMNS = {
     "lambda_mask": ((0, 2, 3), 4),
 }
 VIEW, CLIP = {"width": 1900, "height": 1250}, {"x": 70, "y": 110, "width": 1440, "height": 900}
-# The upper row of groups, as large as it fills the picture, from the left.
+# All of the graph, in the middle of the picture.
 FIT = """([x, y, width, height]) => {
-  const ds = window.app.canvas.ds, boxes = window.app.graph._groups.map(g => [...g.pos, ...g.size]);
-  const top = Math.min(...boxes.map(b => b[1])), row = boxes.filter(b => b[1] < top + 100);
-  const left = Math.min(...row.map(b => b[0])), right = Math.max(...row.map(b => b[0] + b[2]));
-  const low = Math.max(...row.map(b => b[1] + b[3]));
-  ds.scale = Math.max(width / (right - left + 40), height / (low - top + 40));
-  ds.offset = [x / ds.scale - left + 20, y / ds.scale - top + 20];
-  window.app.graph.setDirtyCanvas(true, true);
+  const ds = window.app.canvas.ds, graph = window.app.graph;
+  const boxes = [...graph._groups.map(g => [...g.pos, ...g.size]), ...graph._nodes.map(n => [...n.boundingRect])];
+  const left = Math.min(...boxes.map(b => b[0])), right = Math.max(...boxes.map(b => b[0] + b[2]));
+  const top = Math.min(...boxes.map(b => b[1])), low = Math.max(...boxes.map(b => b[1] + b[3]));
+  ds.scale = Math.min(width / (right - left + 40), height / (low - top + 40));
+  ds.offset = [(x + width / 2) / ds.scale - (left + right) / 2, (y + height / 2) / ds.scale - (top + low) / 2];
+  graph.setDirtyCanvas(true, true);
 }"""
 LOADED = "([n]) => window.app?.graph?._nodes.length === n"
 READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
