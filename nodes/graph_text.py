@@ -88,13 +88,49 @@ def sweep_above(graph: Graph | None, node_id: str | None, name: str) -> str | No
 
 
 def seed_behind(graph: Graph | None, node_id: str | None) -> int | None:
-    """The seed of the nearest node above a node's images that has one."""
-    for node in nearest_first(graph, node_id, "images"):
-        inputs = inputs_of(graph, node)
-        found: int | None = next((inputs[name] for name in SEEDS if isinstance(inputs.get(name), int)), None)
-        if found is not None:
-            return found
+    """The seed of the run that made a node's images: of the node that samples with λ, or of the noise that it gets.
+
+    Where no Realign node lies before the images: of the nearest node that has one.
+    """
+    sampler = _sampling_node(graph, node_id)
+    nodes = [sampler, *nearest_first(graph, sampler, "noise")] if sampler else nearest_first(graph, node_id, "images")
+    for node in nodes:
+        for name in SEEDS:
+            seed = _typed_number(graph, inputs_of(graph, node).get(name))
+            if seed is not None:
+                return seed
     return None
+
+
+def _sampling_node(graph: Graph | None, node_id: str | None) -> str | None:
+    """The nearest Realign Sampler above a node's images, or what takes the Realign Guider or MODEL there.
+
+    Of several that take it, the one furthest from the images: what the others sample is already made by it.
+    """
+    above = [*nearest_first(graph, node_id, "images")]
+    run = next((node for node in above if _class(graph, node) in RUNS), None)
+    if run is None or _class(graph, run) == "RealignSampler":
+        return run
+    samples = [node for node in above if {*SEEDS, "noise"} & inputs_of(graph, node).keys()]
+    takes_it = [
+        node
+        for node in samples
+        if any(run in nearest_first(graph, node, name) for name in ("guider", "model")) and node != run
+    ]
+    return takes_it[-1] if takes_it else None
+
+
+def _typed_number(graph: Graph | None, value: Any) -> int | None:
+    """A whole number, as it is typed or as the node that it is linked from has it; None for any other value."""
+    source = _link(graph, value)
+    if source is not None:
+        numbers = [one for one in inputs_of(graph, source).values() if _is_whole(one)]
+        value = numbers[0] if len(numbers) == 1 else None
+    return value if _is_whole(value) else None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def nearest_first(graph: Graph | None, node_id: str | None, name: str | None = None) -> Iterator[str]:

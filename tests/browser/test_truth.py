@@ -179,6 +179,7 @@ def test_a_seed_of_another_sampler_is_left_alone(tab):
     link(tab, "sampler", 0, "second", "latent_image")
     link(tab, "second", 0, "decode", "samples")
     run_compare(tab)
+    set_widget(tab, "noise", "noise_seed", 500)
     slide(tab, 1)
     press(tab, "ArrowDown")
     assert js(tab, BUTTON) == "Use λ 1.5, seed 12, cfg 3"

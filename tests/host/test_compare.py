@@ -132,6 +132,28 @@ def test_seed_is_that_of_the_nearest_node_before():
     assert seed_behind(prompt, "9") is None
 
 
+@pytest.mark.parametrize("kind", ["RealignGuider", "RealignModel"])
+def test_seed_is_that_of_the_noise_that_lambda_is_sampled_from(kind):
+    """Not that of a second sampler, nor that of anything else above the pictures."""
+    takes = "guider" if kind == "RealignGuider" else "model"
+    prompt = {
+        "9": {"class_type": "RealignCompare", "inputs": {"images": ["8", 0]}},
+        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["7", 0], "vae": ["1", 4]}},
+        "7": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "seed": 99, "latent_image": ["5", 0]}},
+        "5": {"class_type": "Sampler", "inputs": {takes: ["3", 0], "noise": ["4", 0], "sigmas": ["2", 0]}},
+        "4": {"class_type": "RandomNoise", "inputs": {"noise_seed": ["6", 0]}},
+        "6": {"class_type": "PrimitiveInt", "inputs": {"value": 11}},
+        "3": {"class_type": kind, "inputs": {"model": ["1", 0]}},
+        "2": {"class_type": "BasicScheduler", "inputs": {"model": ["3", 0], "steps": 4}},
+        "1": {"class_type": "Loader", "inputs": {"seed": 3}},
+    }
+    assert seed_behind(prompt, "9") == 11
+    prompt["5"]["inputs"]["seed"] = 12  # as KSampler has it
+    assert seed_behind(prompt, "9") == 12
+    del prompt["3"]
+    assert seed_behind(prompt, "9") == 99
+
+
 def test_hidden_inputs_are_used(monkeypatch):
     hidden = SimpleNamespace(
         prompt={"2": {"inputs": {"images": ["1", 0]}}, "1": {"inputs": {"seed": 8}}},
