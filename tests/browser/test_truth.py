@@ -172,7 +172,7 @@ def test_one_run_after_use_has_the_seed_of_the_cell(tab, control, mode):
 def test_a_seed_of_another_sampler_is_left_alone(tab):
     """The seed is that of the noise this λ was sampled from, not that of whatever else lies before the pictures."""
     guided_graph(tab)
-    add(tab, "second", "KSampler", seed=99, steps=1, denoise=0.2, cfg=1)
+    add(tab, "second", "KSampler", seed=99, control_after_generate="fixed", steps=1, denoise=0.2, cfg=1)
     for output, name in enumerate(("model", None, "positive", "negative")):
         if name:
             link(tab, "demo", output, "second", name)
