@@ -154,10 +154,9 @@ def sd35_rlg(known: Known, folder: Path) -> None:
         large(
             "With flow models trained by reinforcement, λ from 1 to 3 follows the reward further than the anchor does."
         ),
-        "*Realign Guider* works with every sampler: reference + λ · (anchor − reference) at each step. The LoRA needs "
-        "no second model in memory. *Realign Trace* tells the grid what the run did.",
+        "*Realign Guider* works with every sampler. The LoRA needs no second model in memory.",
     )
-    read = graph.note(540, text)
+    read = graph.note(510, text)
     graph.write(
         folder,
         "sd35_rlg",

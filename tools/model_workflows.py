@@ -49,7 +49,7 @@ SD35_GRPO: tuple[File, ...] = (
     ),
 )
 HOW = large("Start at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates.")
-ADAPTER_CONFIG = "Keep the LoRA's adapter_config.json beside it: it holds the LoRA's scale."
+ADAPTER_CONFIG = "Keep the LoRA's adapter_config.json beside it: its scale is there."
 CLIPS = ("clip_l.safetensors", "clip_g.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors")
 DPO_FILE = "diffusion_models/dpo-sdxl-text2image-v1.safetensors"
 GRPO_FILE = "loras/sd3.5m-flowgrpo-pickscore.safetensors"
@@ -155,7 +155,6 @@ RECIPES = (
             files(*SD35_GRPO),
             ADAPTER_CONFIG,
             HOW,
-            "A LoRA anchor, flow matching.",
         ),
     ),
 )

@@ -25,11 +25,12 @@ START = (40, 60)
 # group, its own title, and between groups.
 TITLE, GAP, CLOSE, PAD, HEAD, APART = 30, 24, 12, 12, 40, 12
 
-# Heights without the title in the renderer that needs more, after a run: with previews, pictures and texts on the node.
+# Heights without the title in the renderer that needs more, after a run: with previews, pictures and texts on the node,
+# and with the page's line about an error on those whose file may be missing.
 HEIGHTS = {
     "BasicScheduler": 118,
     "CLIPTextEncode": 102,
-    "CheckpointLoaderSimple": 102,
+    "CheckpointLoaderSimple": 130,
     "EmptyLatentImage": 118,
     "EmptySD3LatentImage": 118,
     "FeatherMask": 146,
@@ -58,7 +59,7 @@ HEIGHTS = {
     "SamplerCustomAdvanced": 426,
     "SaveImage": 302,
     "SolidMask": 118,
-    "TripleCLIPLoader": 118,
+    "TripleCLIPLoader": 146,
     "VAEDecode": 54,
 }
 # Shares of the room that a column has left.

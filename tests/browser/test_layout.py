@@ -6,12 +6,13 @@ import itertools
 import json
 
 import pytest
+from conftest import Page
 from graphs import open_template, press_run
 from workflow_names import TITLES, workflow_file
 
 READABLE = 0.6  # the classic renderer draws no text below 0.57
 SLACK = 1.5  # px: boxes are rounded
-LOADERS = {"CheckpointLoaderSimple"}
+LOADERS = {"CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel"}
 PICTURES = {"SaveImage", "RealignGrid", "RealignReport", "MaskPreview"}
 PREVIEWS = {"RealignSampler", "KSampler", "SamplerCustomAdvanced"}
 TEXTS = {"RealignSampler", "KSampler", "SamplerCustomAdvanced", "LoadAnchorModel"}
@@ -45,9 +46,9 @@ LOAD = """async (name) => {
 COUNT = "n => window.app.graph.nodes.length === n"
 SETTING = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"
 PREVIEW = "Comfy.Execution.PreviewMethod"
-FEWER = """() => {
+FEWER = """(values) => {
   for (const n of window.app.graph.nodes)
-    for (const w of n.widgets ?? []) if (w.name === 'steps') w.value = 2;
+    for (const w of n.widgets ?? []) if (w.name in values) w.value = values[w.name];
 }"""
 # What the host says of a run, without a run: a picture on every node that shows one, and a text.
 PRETEND = """async ([previews, pictures, texts]) => {
@@ -156,7 +157,7 @@ def test_a_run_lets_nothing_grow_over_another_node(tab, template):
         tab.page.evaluate(PRETEND, [sorted(PREVIEWS), sorted(PICTURES), sorted(TEXTS)])
     else:
         tab.page.evaluate(SETTING, [PREVIEW, "latent2rgb"])
-        tab.page.evaluate(FEWER)
+        tab.page.evaluate(FEWER, {"steps": 2, "count": 3, "seeds": 2})
         press_run(tab)
     wanted = sum(kind in PREVIEWS | PICTURES for kind in kinds)
     tab.page.wait_for_function(SHOWING, arg=[wanted, sorted(PREVIEWS | PICTURES)], timeout=60_000)
@@ -164,3 +165,28 @@ def test_a_run_lets_nothing_grow_over_another_node(tab, template):
     tab.shot(f"template_{template}_ran")
     tab.page.evaluate(SETTING, [PREVIEW, "default"])
     assert covered(seen) == []
+
+
+@pytest.fixture
+def bare(tab, browser, host):
+    """A page as on a host that has none of the models."""
+    files = [path for path in (host.base / "models").rglob("*") if path.is_file()]
+    for path in files:
+        path.unlink()
+    bare = Page(browser, host, tab.new_renderer)
+    yield bare
+    bare.page.close()
+    for path in files:
+        path.touch()
+
+
+def test_errors_about_missing_models_cover_nothing(bare):
+    """In the new renderer a node with an error has a line more."""
+    for name, content in TEMPLATES.items():
+        if not LOADERS & {node["type"] for node in content["nodes"]}:
+            continue
+        open_at_once(bare, name)
+        bare.page.wait_for_function("() => window.app.graph.nodes.some(n => n.has_errors)")
+        seen = settled(bare)
+        bare.shot(f"template_{name}_bare")
+        assert covered(seen) == [], name
