@@ -8,7 +8,7 @@ import comfy.nested_tensor
 import torch
 from comfy_api.latest import io
 
-from ..realign_core import LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
+from ..realign_core import MOST_CELLS, LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
 from .anchor import Anchor
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
@@ -43,10 +43,18 @@ class RealignSweep(io.ComfyNode):
                 _lambda("end", 1.5, "For “range”: the last λ (-10 to 10)."),
                 io.Int.Input("count", default=7, min=1, max=64, tooltip="For “range”: how many λ (1–64)."),
                 io.String.Input(
-                    "listed", default="0, 0.25, 0.5, 1", tooltip="For “list”: λ, for “target β”: β, e.g. 0, 0.5, 1."
+                    "listed",
+                    default="0, 0.25, 0.5, 1",
+                    tooltip="For “list”: λ (-10 to 10), for “target β”: β, e.g. 0, 0.5, 1 or 0; 0,5; 1. Each once.",
                 ),
                 io.Int.Input(
-                    "seeds", default=1, min=1, max=64, tooltip="Rows with the sampler's seed, seed + 1 … (1–64)."
+                    "seeds",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip=(
+                        f"Rows with the sampler's seed, seed + 1 … (1–64). A sweep has at most {MOST_CELLS} pictures."
+                    ),
                 ),
                 io.Combo.Input(
                     "rows",
@@ -54,7 +62,9 @@ class RealignSweep(io.ComfyNode):
                     tooltip="What else changes from row to row: nothing but the seed, cfg, or Realign Sampler's η.",
                 ),
                 io.String.Input(
-                    "row_values", default="3, 5, 7", tooltip="For rows “cfg” and “η”: their values, e.g. 3, 5, 7."
+                    "row_values",
+                    default="3, 5, 7",
+                    tooltip="For rows “cfg” and “η”: their values, e.g. 3, 5, 7. Each once.",
                 ),
                 io.Int.Input(
                     "batch_size",

@@ -3,13 +3,15 @@
 from .economy import ControlVariate, DifferenceReuse, Merged, even_span, velocity_scale
 from .evaluation import Called, Evaluator, Exact, Models, Prediction, combine, on_elements, separate
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
+from .listed import listed_values
 from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
 from .sampling import Sample, batch_mean, check_run, gaussian_noise, kl_increments, per_element, realigned_sample
 from .schedule import LambdaSchedule
-from .sweep import Cell, Sweep, even_values, lambdas_for_betas, listed_values
+from .sweep import MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
 from .trace import Trace, TraceStep
 
 __all__ = [
+    "MOST_CELLS",
     "Called",
     "Cell",
     "ControlVariate",

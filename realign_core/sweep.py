@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from .schedule import LambdaSchedule
+
+MOST_CELLS = 4096  # pictures of a sweep
+LAMBDAS, CFGS, ETAS = (-10.0, 10.0), (0.0, 100.0), (0.0, 1.0)  # what a sweep may hold
 
 
 class Cell(NamedTuple):
@@ -34,7 +36,8 @@ class Sweep:
     at once at the most; 0: as many as the memory holds. measure_ends: ask both models for λ = 0 and 1 too, so that
     every KL is known.
 
-    Raises ValueError for a sweep that is empty, holds a number that is not finite, or has both cfgs and etas.
+    Raises ValueError for a sweep that is empty or has more than MOST_CELLS pictures, that holds a number twice, out of
+    range or not finite, or that has both cfgs and etas.
     """
 
     values: tuple[float, ...]
@@ -56,8 +59,17 @@ class Sweep:
             raise ValueError("A sweep has one second axis: cfg or η, not both.")
         if self.seeds < 1 or self.images < 1:
             raise ValueError(f"A sweep needs at least one seed and one image, but has {self.seeds} and {self.images}.")
-        if any(not 0 <= eta <= 1 for eta in self.etas):
-            raise ValueError(f"η must be from 0 (DDIM) to 1 (DDPM), but is {', '.join(f'{v:g}' for v in self.etas)}.")
+        if self.columns * self.rows > MOST_CELLS:
+            raise ValueError(
+                f"The λ sweep would have {self.columns * self.rows:,} pictures ({self.columns:,} λ × {self.rows:,} "
+                f"rows), but at most {MOST_CELLS:,} are possible: take fewer λ, seeds, row values or images."
+            )
+        for name, values, (low, high) in (
+            ("λ", self.values, LAMBDAS),
+            ("cfg", self.cfgs, CFGS),
+            ("η", self.etas, ETAS),
+        ):
+            _check_axis(name, values, low, high)
 
     @property
     def columns(self) -> int:
@@ -85,41 +97,34 @@ class Sweep:
         }
 
 
+def _check_axis(name: str, values: tuple[float, ...], low: float, high: float) -> None:
+    """Raise ValueError for a value out of range, or one that is there twice."""
+    for value in values:
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low:g} to {high:g} in a sweep, but one is {value:g}.")
+    if len(set(values)) < len(values):
+        twice = next(value for i, value in enumerate(values) if value in values[:i])
+        raise ValueError(f"The sweep has {name} {twice:g} more than once: give each {name} once.")
+
+
 def even_values(start: float, end: float, count: int) -> tuple[float, ...]:
     """`count` λ from `start` to `end`, evenly spaced, without the last bits of rounding (0.3, not 0.30000000000000004).
 
-    Raises ValueError for count < 1.
+    Raises ValueError for a count below 1 or above MOST_CELLS, and for several λ from one to the same.
     """
-    if count < 1:
-        raise ValueError(f"A sweep needs at least one λ, but count is {count}.")
+    if not 1 <= count <= MOST_CELLS:
+        raise ValueError(f"A sweep needs from 1 to {MOST_CELLS:,} λ, but count is {count:,}.")
+    if count > 1 and start == end:
+        raise ValueError(f"start and end are both {start:g}, so that all {count} λ are the same: set count to 1.")
     step = (end - start) / max(count - 1, 1)
     return tuple(round(start + i * step, 6) for i in range(count))
-
-
-def listed_values(text: str, what: str = "λ") -> tuple[float, ...]:
-    """Numbers from a text such as "0, 0.25; 1": separated by commas, semicolons or spaces.
-
-    Raises ValueError naming the first part that is no number, or where there is none at all.
-    """
-    parts = [part for part in re.split(r"[,;\s]+", text) if part]
-    values = []
-    for part in parts:
-        try:
-            value = float(part)
-        except ValueError:
-            value = math.nan
-        if math.isnan(value):
-            raise ValueError(f"“{part}” in the list of {what} is not a number: write them as 0, 0.5, 1.")
-        values.append(value)
-    if not values:
-        raise ValueError(f"The list of {what} is empty: write numbers such as 0, 0.5, 1.")
-    return tuple(values)
 
 
 def lambdas_for_betas(betas: tuple[float, ...], anchor_beta: float | None) -> tuple[float, ...]:
     """λ = β_anchor / β for each target β; an infinite β is the reference itself, λ = 0.
 
-    Raises ValueError for a target that is not above 0, or where the anchor's β is not known.
+    Raises ValueError for a target that is not above 0, or so small that λ is out of range, or where the anchor's β is
+    not known.
     """
     if anchor_beta is None:
         raise ValueError(
@@ -129,4 +134,10 @@ def lambdas_for_betas(betas: tuple[float, ...], anchor_beta: float | None) -> tu
     wrong = [beta for beta in betas if not beta > 0]
     if wrong:
         raise ValueError(f"A target β must be above 0, but the list holds {wrong[0]:g}.")
+    small = [beta for beta in betas if anchor_beta > LAMBDAS[1] * beta]
+    if small:
+        raise ValueError(
+            f"β {small[0]:g} is far from the anchor's {anchor_beta:g}, at λ {anchor_beta / small[0]:g}: a sweep takes "
+            f"λ up to {LAMBDAS[1]:g}, so β from {anchor_beta / LAMBDAS[1]:g}."
+        )
     return tuple(anchor_beta / beta for beta in betas)

@@ -16,7 +16,6 @@ from realign_core import (
     Trace,
     even_values,
     lambdas_for_betas,
-    listed_values,
     realigned_sample,
 )
 
@@ -92,6 +91,15 @@ def test_cells_are_row_by_row():
         ({"values": (1.0,), "cfgs": (1.0,), "etas": (1.0,)}, "one second axis"),
         ({"values": (1.0,), "etas": (1.5,)}, "η must be"),
         ({"values": (1.0,), "seeds": 0}, "at least one seed"),
+        ({"values": (0.5, 1.0, 0.5)}, "λ 0.5 more than once"),
+        ({"values": (1.0,), "cfgs": (3.0, 3.0)}, "cfg 3 more than once"),
+        ({"values": (1.0,), "etas": (1.0, 1.0)}, "η 1 more than once"),
+        ({"values": (10.5,)}, "λ must be from -10 to 10 in a sweep, but one is 10.5"),
+        ({"values": (-11.0,)}, "λ must be"),
+        ({"values": (1.0,), "cfgs": (101.0,)}, "cfg must be from 0 to 100"),
+        ({"values": (1.0,), "seeds": 10**9}, "1,000,000,000 pictures.*at most 4,096"),
+        ({"values": (0.0, 1.0), "images": 2049, "batch_index": ()}, "4,098 pictures"),
+        ({"values": (0.0, 1.0), "seeds": 64, "images": 8, "cfgs": (1.0, 2.0, 3.0, 4.0, 5.0)}, "5,120 pictures"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(wrong, message):
@@ -103,15 +111,28 @@ def test_values_from_ranges_lists_and_betas():
     assert even_values(0, 1.5, 7) == (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5)
     assert even_values(0, 0.9, 4) == (0, 0.3, 0.6, 0.9)
     assert even_values(0.4, 2, 1) == (0.4,)
-    assert listed_values(" 0, .5;1 -2e-1\n") == (0, 0.5, 1, -0.2)
     assert lambdas_for_betas((10000.0, 5000.0, 2500.0, math.inf), 5000.0) == (0.5, 1, 2, 0)
-    for wrong, message in (("0, x", "“x”"), (" ", "empty"), ("nan", "“nan”")):
+    for wrong, message in (
+        ((0, 1, 10**9), "count is 1,000,000,000"),
+        ((0, 1, 0), "count is 0"),
+        ((1, 1, 2), "the same"),
+    ):
         with pytest.raises(ValueError, match=message):
-            listed_values(wrong)
+            even_values(*wrong)
     with pytest.raises(ValueError, match="known β"):
         lambdas_for_betas((1.0,), None)
     with pytest.raises(ValueError, match="above 0"):
         lambdas_for_betas((0.0,), 1.0)
+    with pytest.raises(ValueError, match=r"β 100 .* λ 50: .* β from 500"):
+        lambdas_for_betas((5000.0, 100.0), 5000.0)
+    assert lambdas_for_betas((500.0,), 5000.0) == (10,)
+
+
+def test_the_largest_sweep_is_taken():
+    assert (
+        len(Sweep((0.0, 1.0), seeds=64, images=8, batch_index=tuple(range(8)), cfgs=(1.0, 2.0, 3.0, 4.0)).cells())
+        == 4096
+    )
 
 
 def test_traces_of_parts_join_into_that_of_the_whole():

@@ -192,6 +192,23 @@ def test_a_wrong_input_is_one_sentence_in_the_red_box(server, graph, wrong, mess
     assert "Traceback" not in str(error.value)
 
 
+def test_a_huge_sweep_is_refused_in_a_sentence(server, graph):
+    """What comes by a link is not held to the input's range by the host."""
+    sweep = {"latent": inputs_of(graph, "RealignSampler")["latent_image"], "values": "range", "listed": "0.5"}
+    sweep |= {"start": 0, "end": 1, "count": 2, "seeds": 1, "rows": "seed", "row_values": "", "batch_size": 0}
+    graph["sweep"] = {"class_type": "RealignSweep", "inputs": sweep}
+    graph["huge"] = {"class_type": "PrimitiveInt", "inputs": {"value": 10**9}}
+    inputs_of(graph, "RealignSampler").update(latent_image=["sweep", 0], lambda_schedule=["sweep", 1])
+    for name in ("count", "seeds"):
+        graph["sweep"]["inputs"] = {**sweep, name: 10**9}
+        with pytest.raises(HostError, match=f"bigger than max.*{name}"):
+            server.run(graph)
+        graph["sweep"]["inputs"] = {**sweep, name: ["huge", 0]}
+        with pytest.raises(HostError, match=r"RealignSweep: .*[18],000,000,000") as error:
+            server.run(graph)
+        assert "\n" not in str(error.value)
+
+
 def test_a_stock_ksampler_gives_the_same_picture_after_a_failure(server, graph):
     """The host goes on as if nothing had been."""
     sampler = inputs_of(graph, "RealignSampler")

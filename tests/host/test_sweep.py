@@ -331,12 +331,39 @@ def test_progress_counts_the_whole(toys):
     [
         (dict(rows="cfg", row_values=""), "list of cfg is empty"),
         (dict(rows="η", row_values="2"), "η must be"),
+        (dict(rows="cfg", row_values="3, 3"), "list of cfg holds 3 more than once"),
+        (dict(rows="cfg", row_values="3,5"), "may be 3.5 or 3 and 5"),
+        (dict(lambdas=(0.5, 0.5)), "list of λ holds 0.5 more than once"),
+        (dict(lambdas=(0.5, 50)), "λ must be from -10 to 10"),
+        (dict(seeds=10**9), "4,000,000,000 pictures.*at most 4,096"),
         (dict(lambdas=()), "list of λ is empty"),
     ],
 )
 def test_the_node_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         sweep_of(tiny_models.latent("sd15"), **options)
+
+
+def test_a_decimal_comma_is_one():
+    latent = tiny_models.latent("sd15")
+    batch, sweep = RealignSweep.execute(latent, "list", 0.0, 1.0, 2, "0; 0,5; 1", 1, "cfg", "1,5; 3").args
+    assert (sweep.values, sweep.cfgs) == ((0, 0.5, 1), (1.5, 3))
+    assert batch["samples"].shape[0] == 6
+
+
+def test_a_sweep_that_is_too_large_is_refused_before_anything_is_built():
+    """At once, whatever is asked for: tensors and lists of that size would not fit into memory."""
+    latent = tiny_models.latent("sd15")
+    for count, seeds, message in (
+        (10**9, 1, "count is 1,000,000,000"),
+        (7, 10**12, "pictures"),
+        (4096, 2, "8,192 pic"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RealignSweep.execute(latent, "range", 0.0, 1.0, count, "", seeds, "seed", "")
+    wide = {"samples": latent["samples"][:1].expand(10**6, -1, -1, -1)}
+    with pytest.raises(ValueError, match="2,000,000 pictures"):
+        RealignSweep.execute(wide, "range", 0.0, 1.0, 2, "", 1, "seed", "")
 
 
 def test_sampler_and_guider_refuse(toys):
