@@ -12,8 +12,8 @@ from torch import Tensor
 from ..realign_core import TraceStep, batch_mean, per_element
 from .anchor_guider import KEY, Prepared
 from .model_pair import noise_level
-from .record import Record
-from .run import Lambda, nearest_step
+from .record import Record, nearest_step
+from .run import Lambda
 
 
 class Alone:

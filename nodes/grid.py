@@ -49,7 +49,7 @@ class RealignGrid(io.ComfyNode):
                 LambdaType.Input(
                     "sweep",
                     optional=True,
-                    tooltip="λ Sweep's “λ sweep”: what the columns and rows are. Left open: as the trace says.",
+                    tooltip="λ Sweep's “λ sweep”, if the run got it: columns and rows. Left open: as the trace says.",
                 ),
                 io.String.Input(
                     "trace",
@@ -68,7 +68,7 @@ class RealignGrid(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         f"Longer side of a picture in the grid, in px (1–4096). 0: as the pictures are, but at least "
-                        f"{SMALLEST}. The whole grid is at most about {LARGEST} px wide and high."
+                        f"{SMALLEST}. The whole grid is at most {LARGEST} px wide and high."
                     ),
                 ),
                 io.String.Input(
@@ -80,7 +80,9 @@ class RealignGrid(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="grid", tooltip="The labelled grid, one picture."),
+                io.Image.Output(
+                    display_name="grid", tooltip="The labelled grid, one picture. Of a single picture: that, as it is."
+                ),
                 io.Image.Output(
                     display_name="labelled", tooltip="A batch: each picture with its own labels below, all of one size."
                 ),

@@ -61,3 +61,13 @@ class Record:
 
     def trace(self) -> Trace:
         return Trace([self.steps[number] for number in sorted(self.steps)])
+
+
+def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
+    """The step whose σ is the nearest in log σ: samplers ask between the schedule's levels too, and adaptive ones at
+    levels of their own."""
+    return min(range(len(sigmas)), key=lambda i: abs(_log(sigmas[i]) - _log(sigma)))
+
+
+def _log(sigma: float) -> float:
+    return math.log(max(sigma, 1e-8))

@@ -39,8 +39,8 @@ class RealignReport(io.ComfyNode):
                 io.String.Output(
                     display_name="json",
                     tooltip=(
-                        "settings, anchors, pictures (λ, β/λ as beta, seed, cfg, η, KL) and steps, one record per "
-                        "picture and step. Counted from 1; null is what is not known."
+                        "settings, anchors, pictures (λ, β/λ as beta, masked, seed, cfg, η, KL) and steps, one record "
+                        "per picture and step. Counted from 1; null is what is not known."
                     ),
                 ),
                 io.String.Output(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -37,6 +36,7 @@ from .anchor_guider import KEY, AnchorGuider, HandOver, Prepared
 from .batching import MERGED, Batch
 from .model_options import added, carried_over
 from .model_pair import noise_level
+from .record import nearest_step
 from .sharing import CannotShareError, own_patches
 
 if TYPE_CHECKING:
@@ -363,13 +363,3 @@ def _alike(wanted: dict[int, Called], x: Tensor) -> list[tuple[list[int], Tensor
         ([place for place, needs in zip(wanted, needed) if needs], torch.tensor(elements, device=x.device))
         for needed, elements in groups.items()
     ]
-
-
-def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
-    """The step whose σ is the nearest in log σ: samplers ask between the schedule's levels too, and adaptive ones at
-    levels of their own."""
-    return min(range(len(sigmas)), key=lambda i: abs(_log(sigmas[i]) - _log(sigma)))
-
-
-def _log(sigma: float) -> float:
-    return math.log(max(sigma, 1e-8))

@@ -192,6 +192,27 @@ def test_a_wrong_input_is_one_sentence_in_the_red_box(server, graph, wrong, mess
     assert "Traceback" not in str(error.value)
 
 
+def test_labels_are_those_of_the_run_that_the_host_has_just_done(server, graph):
+    """λ Sweep feeds the latent and λ Compare, and the sampler only in the first run; no trace is connected."""
+    sweep = {"latent": inputs_of(graph, "RealignSampler")["latent_image"], "values": "list", "listed": "0, 1, 1.5"}
+    sweep |= {"start": 0, "end": 1, "count": 2, "seeds": 1, "rows": "seed", "row_values": "", "batch_size": 0}
+    graph["sweep"] = {"class_type": "RealignSweep", "inputs": sweep}
+    shown = {"images": [id_of(graph, "VAEDecode"), 0], "sweep": ["sweep", 1]}
+    graph["compare"] = {"class_type": "RealignCompare", "inputs": shown}
+    inputs_of(graph, "EmptyLatentImage").update(batch_size=1)
+    inputs_of(graph, "RealignSampler").update(steps=1, latent_image=["sweep", 0], seed=5)
+    for inputs, lambdas, name in (
+        ({"lambda_schedule": ["sweep", 1]}, [0.0, 1.0, 1.5], "λ 1.5"),
+        ({"lambda_": 0.25}, [None] * 3, "picture 3 · λ 0.25"),
+    ):
+        inputs_of(graph, "RealignSampler").pop("lambda_schedule", None)
+        inputs_of(graph, "RealignSampler").update(inputs)
+        told = server.run(graph)["compare"]["realign_compare"][0]
+        assert [cell["lambda"] for cell in told["cells"]] == lambdas
+        assert told["cells"][2]["name"] == name
+        assert (told["swept"], told["unused_sweep"], told["seed"]) == (lambdas[0] == 0, lambdas[0] is None, 5)
+
+
 def test_a_huge_sweep_is_refused_in_a_sentence(server, graph):
     """What comes by a link is not held to the input's range by the host."""
     sweep = {"latent": inputs_of(graph, "RealignSampler")["latent_image"], "values": "range", "listed": "0.5"}
