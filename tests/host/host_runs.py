@@ -9,10 +9,9 @@ from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAd
 from realign.nodes.anchor import Anchor
 from realign.nodes.guider import RealignGuider
 from realign.nodes.sampler import RealignSampler
+from rounding import assert_agree, distance
 
 import nodes as host
-
-TOLERANCE = 1e-4  # of the latent's standard deviation
 
 
 def stock(model, positive, negative, latent, sampler="ddpm", scheduler="normal", cfg=7.0, steps=4, **options):
@@ -42,17 +41,12 @@ def realign(
     ).args
 
 
-def distance(a, b):
-    """The largest difference in the latent's standard deviations."""
-    return ((a["samples"] - b["samples"]).abs().max() / b["samples"].std()).item()
-
-
 def assert_parity(pair, conds, latent, stock_sampler=None, **options):
     """λ = 0 is the stock run on the reference, λ = 1 on the anchor, and λ = 0.5 neither."""
     theirs = {**options, "sampler": stock_sampler} if stock_sampler else options
     want = [stock(model, *conds, latent, **theirs) for model in pair]
     for lam, expected in zip((0.0, 1.0), want):
-        assert distance(realign(pair, *conds, latent, lam, **options)[0], expected) <= TOLERANCE
+        assert_agree(realign(pair, *conds, latent, lam, **options)[0], expected, pair, conds, options.get("cfg", 7.0))
     between = realign(pair, *conds, latent, 0.5, **options)[0]
     assert all(distance(between, expected) > 0.05 for expected in want)
 

@@ -11,142 +11,37 @@ import pytest
 import tiny_models
 import torch
 import toy_models
+from adapter_files import ADAPTERS, Calls, convolutions, lora, matrices, patched, randn
 from host_runs import conds_of, distance, everywhere, realign_guider, sampled
 from realign.nodes.anchor import Anchor
+from rounding import ONE_STEP, assert_agree, bound
 
 import nodes as host
 
-ONE_STEP = torch.tensor([1.0, 0.0])  # ends at the prediction itself
-SAME = 1e-5  # of the latent's standard deviation: fp32 matmuls in another order
+CFG = 2.0  # multiplies the rounding of the two conditionings by 3, and 7 by 13
 
 
-@pytest.fixture
-def bases(tiny):
+@pytest.fixture(scope="session")
+def bases(tiny, models):
     """The same checkpoint, loaded twice: an anchor on the second is never on the first one's weights."""
+    seconds = {}
 
     def load(kind):
-        return tiny.load(tiny.reference(kind)), tiny.load(tiny.reference(kind))
+        if kind not in seconds:
+            seconds[kind] = tiny.load(tiny.reference(kind))
+        return models(kind)[0], seconds[kind]
 
     return load
 
 
-def patched(model, weights, strength=1.0):
-    """MODEL with an adapter file on it, by the host's own loading."""
-    patches = comfy.lora.load_lora(weights, comfy.lora.model_lora_keys_unet(model.model, {}))
-    assert patches
-    clone = model.clone()
-    assert set(clone.add_patches(patches, strength)) == set(patches)
-    return clone
+def mixed(pair, conds, latent, lam=0.5, cfg=CFG, sigmas=ONE_STEP, **options):
+    """LATENT of one step that ends at the mixture itself."""
+    return sampled(realign_guider(pair, *conds, lam, cfg, **options), latent, sigmas=sigmas)
 
 
-class Calls:
-    """Counts the network's forward passes on a model, and the rows of each."""
-
-    def __init__(self, model):
-        self.rows = []
-        self._handle = model.model.diffusion_model.register_forward_pre_hook(
-            lambda module, args: self.rows.append(args[0].shape[0])
-        )
-
-    def __enter__(self):
-        return self.rows
-
-    def __exit__(self, *_):
-        self._handle.remove()
-
-
-def layers_of(tiny, kind, want):
-    """Some layers' names and weight shapes: want(name, shape)."""
-    shapes = {k.removesuffix(".weight"): v.shape for k, v in tiny.weights(kind).items() if k.endswith(".weight")}
-    return {name: shape for name, shape in shapes.items() if want(name, shape)}
-
-
-def randn(*shape, seed=9):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
-
-
-def matrices(tiny, kind):
-    return layers_of(tiny, kind, lambda name, shape: len(shape) == 2 and ("attn" in name or ".linear" in name))
-
-
-def convolutions(tiny, kind):
-    return layers_of(tiny, kind, lambda name, shape: len(shape) == 4)
-
-
-def lora(layers):
-    out = {}
-    for name, (n_out, n_in, *kernel) in layers.items():
-        ones = [1] * len(kernel)
-        out[f"diffusion_model.{name}.lora_up.weight"] = 0.3 * randn(n_out, 4, *ones)
-        out[f"diffusion_model.{name}.lora_down.weight"] = randn(4, n_in, *kernel) / (n_in * 4) ** 0.5
-        out[f"diffusion_model.{name}.alpha"] = torch.tensor(2.0)
-    return out
-
-
-def locon_with_mid(layers):
-    out = {}
-    for name, (n_out, n_in, *kernel) in layers.items():
-        if kernel == [3, 3]:
-            out[f"diffusion_model.{name}.lora_up.weight"] = 0.3 * randn(n_out, 4, 1, 1)
-            out[f"diffusion_model.{name}.lora_down.weight"] = randn(4, n_in, 1, 1) / n_in**0.5
-            out[f"diffusion_model.{name}.lora_mid.weight"] = randn(4, 4, 3, 3) / 6
-    return out
-
-
-def loha(layers):
-    out = {}
-    for name, (n_out, n_in, *kernel) in layers.items():
-        size = n_in * torch.Size(kernel).numel()
-        for half in ("hada_w1", "hada_w2"):
-            out[f"diffusion_model.{name}.{half}_a"] = randn(n_out, 4, seed=len(half)) * 0.5
-            out[f"diffusion_model.{name}.{half}_b"] = randn(4, size, seed=ord(half[-1])) / size**0.25 * 0.5
-    return out
-
-
-def lokr(layers):
-    out = {}
-    for name, (n_out, n_in) in layers.items():
-        out[f"diffusion_model.{name}.lokr_w1"] = randn(4, 4) * 0.3
-        out[f"diffusion_model.{name}.lokr_w2"] = randn(n_out // 4, n_in // 4) / n_in**0.5
-    return out
-
-
-def lokr_on_convolutions(layers):
-    out = {}
-    for name, (n_out, n_in, *kernel) in layers.items():
-        if n_out % 4 == 0 and n_in % 4 == 0:
-            out[f"diffusion_model.{name}.lokr_w1"] = randn(4, 4) * 0.3
-            out[f"diffusion_model.{name}.lokr_w2"] = randn(n_out // 4, n_in // 4, *kernel) / (9 * n_in) ** 0.5
-    return out
-
-
-def differences(tiny, kind):
-    """Full differences of weights and biases of matrices, convolutions and norms."""
-    out = {}
-    for name, value in tiny.weights(kind).items():
-        layer, _, part = name.rpartition(".")
-        if part in ("weight", "bias") and any(k in name for k in ("attn", "norm", "in_layers", "out_layers")):
-            spread = value.std().nan_to_num(0.1) if value.ndim > 1 else 0.1
-            out[f"diffusion_model.{layer}.diff{'_b' if part == 'bias' else ''}"] = 0.3 * spread * randn(*value.shape)
-    return out
-
-
-ADAPTERS = {
-    "lora": lambda tiny, kind: lora(matrices(tiny, kind)),
-    "locon": lambda tiny, kind: lora(convolutions(tiny, kind)),
-    "locon, tucker": lambda tiny, kind: locon_with_mid(convolutions(tiny, kind)),
-    "loha": lambda tiny, kind: loha(matrices(tiny, kind)),
-    "loha on convolutions": lambda tiny, kind: loha(convolutions(tiny, kind)),
-    "lokr": lambda tiny, kind: lokr(matrices(tiny, kind)),
-    "lokr on convolutions": lambda tiny, kind: lokr_on_convolutions(convolutions(tiny, kind)),
-    "differences": differences,
-}
-
-
-def assert_as_two_models(bases, weights, kind, strength=1.0, calls=1, latent=None, conds=None, **run):
+def assert_as_two_models(bases, weights, kind, strength=1.0, calls=1, latent=None, conds=None, sigmas=ONE_STEP):
     """The mixture, and each end of it, in `calls` forward passes a step, as with the anchor on weights of its own."""
     latent, conds = latent or tiny_models.latent(kind), conds or conds_of(kind)
-    run = {"sigmas": ONE_STEP, **run}
     first, second = bases(kind)
     one, two = (patched(model, weights, strength) for model in (first, second))
     for options in (
@@ -154,12 +49,12 @@ def assert_as_two_models(bases, weights, kind, strength=1.0, calls=1, latent=Non
         {"lam": 1.0, "lambda_mask": everywhere(0)},
         {"lam": 1.0, "lambda_mask": everywhere(1)},
     ):
-        want = sampled(realign_guider((first, two), *conds, **options), latent, **run)
+        want = mixed((first, two), conds, latent, sigmas=sigmas, **options)
         with Calls(first) as rows:
-            got = sampled(realign_guider((first, one), *conds, **options), latent, **run)
-        assert distance(got, want) <= SAME
+            got = mixed((first, one), conds, latent, sigmas=sigmas, **options)
+        assert_agree(got, want, (first, two), conds, CFG)
         if options["lam"] == 0.5:
-            assert len(rows) == calls * (len(run["sigmas"]) - 1)
+            assert len(rows) == calls * (len(sigmas) - 1)
             between = got
         else:
             assert distance(between, got) > 0.01  # the adapter does something
@@ -221,11 +116,9 @@ def test_an_anchor_that_scales_the_weights_gets_its_own(bases, tiny):
     anchors = [model.clone() for model in (first, second)]
     for anchor in anchors:
         anchor.add_patches(comfy.lora.load_lora(ADAPTERS["lora"](tiny, "sd15"), key_map), 1.0, 0.7)
-    got, want = (
-        sampled(realign_guider((first, a), *conds_of("sd15"), 0.5), tiny_models.latent("sd15"), sigmas=ONE_STEP)
-        for a in anchors
-    )
-    assert distance(got, want) <= SAME
+    conds = conds_of("sd15")
+    got, want = (mixed((first, a), conds, tiny_models.latent("sd15")) for a in anchors)
+    assert_agree(got, want, (first, anchors[1]), conds, CFG)
 
 
 def test_several_lora_anchors_in_one_call(bases, tiny):
@@ -240,25 +133,26 @@ def test_several_lora_anchors_in_one_call(bases, tiny):
         one.__dict__["others"] = (two,)
         return one
 
-    want = sampled(realign_guider((first, chain(second, third)), *conds, 1.0), latent, sigmas=ONE_STEP)
+    want = mixed((first, chain(second, third)), conds, latent, 1.0)
     with Calls(first) as rows:
-        got = sampled(realign_guider((first, chain(first, first)), *conds, 1.0), latent, sigmas=ONE_STEP)
+        got = mixed((first, chain(first, first)), conds, latent, 1.0)
     assert rows == [3 * 2 * 2]  # three models, positive and negative, two pictures, nothing twice
-    assert distance(got, want) <= SAME
+    assert_agree(got, want, (first, second, third), conds, CFG)
 
 
 def test_where_memory_splits_the_batch(bases, tiny, monkeypatch):
     """The host then computes one conditioning at a time, in an order of its own."""
     weights = ADAPTERS["lora"](tiny, "sd15")
-    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *a, **k: 0)
     first, second = bases("sd15")
     one, two = patched(first, weights), patched(second, weights)
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15", 2)
-    want = sampled(realign_guider((first, two), *conds, 0.5), latent, sigmas=ONE_STEP)
+    bound((first, two), conds, latent, CFG)  # measured while there is memory for more than one batch
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *a, **k: 0)
+    want = mixed((first, two), conds, latent)
     with Calls(first) as rows:
-        got = sampled(realign_guider((first, one), *conds, 0.5), latent, sigmas=ONE_STEP)
+        got = mixed((first, one), conds, latent)
     assert rows == [2, 2, 2, 2]
-    assert distance(got, want) <= SAME
+    assert_agree(got, want, (first, two), conds, CFG)
 
 
 def test_controlnet_areas_masks_and_an_own_cfg(bases, tiny):
@@ -272,37 +166,25 @@ def test_controlnet_areas_masks_and_an_own_cfg(bases, tiny):
     assert_as_two_models(bases, weights, "sd15", conds=(positive + left, negative), calls=2)  # two sizes, two calls
 
     first, second = bases("sd15")
-    for cfg, anchor_cfg in ((7.0, 1.0), (1.0, 5.0)):
-        runs = []
-        for model in (second, first):
-            guider = realign_guider(
-                (first, patched(model, weights)), positive, negative, 0.5, cfg, anchor_cfg=anchor_cfg
-            )
-            with Calls(first) as rows:
-                runs.append(sampled(guider, tiny_models.latent("sd15"), sigmas=ONE_STEP))
+    for cfg, anchor_cfg in ((3.0, 1.0), (1.0, 2.0)):
+        two, one = (patched(model, weights) for model in (second, first))
+        plain, latent = (positive, negative), tiny_models.latent("sd15")
+        want = mixed((first, two), plain, latent, cfg=cfg, anchor_cfg=anchor_cfg)
+        with Calls(first) as rows:
+            got = mixed((first, one), plain, latent, cfg=cfg, anchor_cfg=anchor_cfg)
         assert rows == [3]  # one of the two has no use for the negative
-        assert distance(*runs) <= SAME
+        assert_agree(got, want, (first, two), plain, max(cfg, anchor_cfg))
 
 
 def test_conditioning_of_the_anchors_own(bases, tiny):
     """Trigger words for the anchor alone: another cond in the same batch."""
     weights = ADAPTERS["lora"](tiny, "sdxl")
     first, second = bases("sdxl")
-    own = dict(anchor_positive=tiny_models.conditioning("sdxl", 77))
-    want, got = (
-        sampled(
-            realign_guider((first, patched(model, weights)), *conds_of("sdxl"), 0.5, **own),
-            tiny_models.latent("sdxl"),
-            sigmas=ONE_STEP,
-        )
-        for model in (second, first)
-    )
-    assert distance(got, want) <= SAME
-    without = sampled(
-        realign_guider((first, patched(first, weights)), *conds_of("sdxl"), 0.5),
-        tiny_models.latent("sdxl"),
-        sigmas=ONE_STEP,
-    )
+    own, conds, latent = tiny_models.conditioning("sdxl", 77), conds_of("sdxl"), tiny_models.latent("sdxl")
+    one, two = patched(first, weights), patched(second, weights)
+    want, got = (mixed((first, anchor), conds, latent, anchor_positive=own) for anchor in (two, one))
+    assert_agree(got, want, (first, two), conds, CFG)
+    without = mixed((first, one), conds, latent)
     assert distance(got, without) > 0.01
 
 
@@ -312,9 +194,9 @@ def test_a_patch_on_one_model_only_needs_two(bases, tiny):
     halved = first.clone()
     halved.set_model_attn1_output_patch(lambda out, extra: out * 0.5)
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
-    want = sampled(realign_guider((halved, patched(second, weights)), *conds, 0.5), latent, sigmas=ONE_STEP)
-    got = sampled(realign_guider((halved, patched(first, weights)), *conds, 0.5), latent, sigmas=ONE_STEP)
-    assert distance(got, want) <= SAME
+    one, two = patched(first, weights), patched(second, weights)
+    want, got = (mixed((halved, anchor), conds, latent) for anchor in (two, one))
+    assert_agree(got, want, (first, two), conds, CFG)
 
 
 def test_a_patch_on_both_sees_the_conditionings_it_knows(bases, tiny):
@@ -327,16 +209,16 @@ def test_a_patch_on_both_sees_the_conditionings_it_knows(bases, tiny):
 
     first, second = bases("sd15")
     conds, latent, weights = conds_of("sd15"), tiny_models.latent("sd15"), ADAPTERS["lora"](tiny, "sd15")
-    runs = []
-    for anchor_base in (second, first):
-        models = [first.clone(), patched(anchor_base, weights)]
+    runs, two = [], patched(second, weights)
+    for anchor in (two, patched(first, weights)):
+        models = [first.clone(), anchor.clone()]
         for model in models:
             model.set_model_attn1_output_patch(patch)
         with Calls(first) as rows:
-            runs.append(sampled(realign_guider(models, *conds, 0.5), latent, sigmas=ONE_STEP))
+            runs.append(mixed(models, conds, latent))
     assert len(rows) == 1
     assert seen == {0, 1}
-    assert distance(runs[1], runs[0]) <= SAME
+    assert_agree(runs[1], runs[0], (first, two), conds, CFG)
 
 
 def test_nothing_is_left_on_the_model(bases, tiny):
@@ -380,7 +262,7 @@ def test_blocks_that_fold_the_batch(network, log, caplog):
         )
         for base in (second, first)
     )
-    assert distance(got, want) <= SAME
+    assert_agree(got, want, (first, toy_models.with_lora(second)), toy_models.CONDS)
     alone = sampled(realign_guider((first, toy_models.with_lora(first)), *toy_models.CONDS, 0.0), toy_models.latent(3))
     assert distance(got, alone) > 0.05
     assert log in caplog.text
@@ -397,8 +279,7 @@ def test_in_half_precision(tiny, dtype):
                 comfy.sd.load_diffusion_model(str(tiny.reference("sd15")), {"dtype": kind}) for _ in range(2)
             )
             anchor = patched(second if own_weights else first, ADAPTERS["lora"](tiny, "sd15"))
-            guider = realign_guider((first, anchor), *conds_of("sd15"), 0.5)
-            runs[kind, own_weights] = sampled(guider, tiny_models.latent("sd15"), sigmas=ONE_STEP)
+            runs[kind, own_weights] = mixed((first, anchor), conds_of("sd15"), tiny_models.latent("sd15"))
     assert first.model.get_dtype() == dtype
     rounding = distance(runs[dtype, True], runs[torch.float32, True])
     assert rounding > 1e-4

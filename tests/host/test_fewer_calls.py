@@ -7,13 +7,13 @@ import json
 import pytest
 import tiny_models
 import torch
+from adapter_files import ADAPTERS, Calls, patched
 from host_runs import conds_of, everywhere, realign, realign_guider, sampled
 from realign.nodes.demo import RealignDemoModels
 from realign.nodes.fewer_calls import CONTROL, OFF, REUSE
 from realign.nodes.load_anchor import lora_clone
 from realign.nodes.low_rank import factorise
 from realign.realign_core import LambdaSchedule
-from test_adapters import ADAPTERS, Calls, patched
 
 STEPS = 20
 NEAR = {REUSE: 0.25, CONTROL: 0.1}  # of what λ moves the picture by; keeping the raw difference moves it by about 0.7

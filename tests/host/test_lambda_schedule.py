@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tiny_models
 from comfy_api.input import CurveInput
-from host_runs import TOLERANCE, conds_of, distance, realign, stock
+from host_runs import conds_of, distance, realign, stock
 from PIL import Image
 from realign.nodes.anchor import Anchor
 from realign.nodes.lambda_schedule import SHAPES, LambdaSchedule
 from realign.nodes.plot import schedule_plot
 from realign.realign_core.schedule import SHAPES as CORE_SHAPES
+from rounding import assert_agree
 
 DEFAULTS = {i.id: i.default for i in LambdaSchedule.define_schema().inputs if getattr(i, "default", None) is not None}
 DEFAULTS |= {"over": "steps", "curve": None}
@@ -84,7 +85,7 @@ def test_step_from_reference_to_anchor_is_two_stock_runs(models):
     got = realign((reference, anchor), *conds, latent, 0.0, "ddim", steps=8, lambda_schedule=switch)[0]
     half = stock(reference, *conds, latent, "ddim", steps=8, last_step=4)
     want = stock(anchor, *conds, half, "ddim", steps=8, start_step=4, disable_noise=True, force_full_denoise=True)
-    assert distance(got, want) <= TOLERANCE
+    assert_agree(got, want, (reference, anchor), conds)
 
 
 def test_split_run_has_the_undivided_runs_lambda(models):
@@ -93,7 +94,7 @@ def test_split_run_has_the_undivided_runs_lambda(models):
     whole = realign(pair, *conds, latent, 0.0, **options)[0]
     half = realign(pair, *conds, latent, 0.0, end_at_step=3, return_with_leftover_noise=True, **options)[0]
     joined = realign(pair, *conds, half, 0.0, start_at_step=3, add_noise=False, **options)[0]
-    assert distance(joined, whole) <= TOLERANCE
+    assert_agree(joined, whole, pair, conds)
 
 
 def test_noise_level_schedule_does_not_depend_on_the_scheduler(models):

@@ -11,11 +11,12 @@ import tiny_models
 import torch
 from comfy.utils import mmdit_to_diffusers, unet_to_diffusers
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
-from host_runs import TOLERANCE, conds_of, distance, realign, stock
+from host_runs import conds_of, distance, realign, stock
 from realign.nodes.anchor import NO_BETA, Anchor, RealignAddAnchor, RealignAnchorFromModel
 from realign.nodes.beta import beta_from_metadata
 from realign.nodes.load_anchor import LoadAnchorModel
 from realign.nodes.model_file import find_file, list_files
+from rounding import assert_agree
 from safetensors.torch import save_file
 
 
@@ -76,8 +77,9 @@ def test_checkpoint(tiny, models, kind):
     anchor, model = load(models(kind)[0], f"checkpoints/{kind}_anchor.safetensors")
     latent, sampler = tiny_models.latent(kind), "ddim"
     want = stock(models(kind)[1], *conds_of(kind), latent, sampler)
-    assert distance(realign((models(kind)[0], anchor), *conds_of(kind), latent, 1.0, sampler)[0], want) <= TOLERANCE
-    assert distance(stock(model, *conds_of(kind), latent, sampler), want) <= TOLERANCE
+    got = realign((models(kind)[0], anchor), *conds_of(kind), latent, 1.0, sampler)[0]
+    for one in (got, stock(model, *conds_of(kind), latent, sampler)):
+        assert_agree(one, want, (models(kind)[1],), conds_of(kind))
 
 
 @pytest.mark.parametrize(("kind", "layout"), [("sd15", "native"), ("sd3", "native"), ("sd3", "diffusers")])
@@ -88,7 +90,8 @@ def test_diffusion_model_file(tiny, models, kind, layout):
     anchor, _ = load(models(kind)[0], f"diffusion_models/{path.name}")
     latent = tiny_models.latent(kind)
     got = realign((models(kind)[0], anchor), *conds_of(kind), latent, 1.0, "ddim")[0]
-    assert distance(got, stock(models(kind)[1], *conds_of(kind), latent, "ddim")) <= TOLERANCE
+    want = stock(models(kind)[1], *conds_of(kind), latent, "ddim")
+    assert_agree(got, want, (models(kind)[1],), conds_of(kind))
 
 
 def test_full_size_sd15_unet_of_diffusers(tiny):
@@ -128,7 +131,8 @@ def test_plain_pickle_checkpoint(tiny, models):
     anchor, _ = load(models("sd15")[0], "checkpoints/sd15_old.ckpt")
     latent = tiny_models.latent("sd15")
     got = realign((models("sd15")[0], anchor), *conds_of("sd15"), latent, 1.0)[0]
-    assert distance(got, stock(models("sd15")[1], *conds_of("sd15"), latent)) <= TOLERANCE
+    want = stock(models("sd15")[1], *conds_of("sd15"), latent)
+    assert_agree(got, want, (models("sd15")[1],), conds_of("sd15"))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +259,7 @@ def test_anchor_from_any_model(models):
     anchor = RealignAnchorFromModel.execute(pair[1], "typed", 500.0).args[0]
     assert anchor.beta == 500
     got = realign((pair[0], anchor), *conds_of("sd15"), latent, 1.0)
-    assert distance(got[0], stock(pair[1], *conds_of("sd15"), latent)) <= TOLERANCE
+    assert_agree(got[0], stock(pair[1], *conds_of("sd15"), latent), pair, conds_of("sd15"))
     assert json.loads(got[2])["anchors"][0]["beta"] == 500
 
 
@@ -269,12 +273,12 @@ def test_two_anchors(models, tiny):
         return RealignAddAnchor.execute(Anchor(a, "a"), Anchor(b, "b"), share_a, share_b).args[0]
 
     want = stock(first, *conds, latent)
-    assert distance(realign((reference, add(first, second, 1.0, 0.0)), *conds, latent, 1.0)[0], want) <= TOLERANCE
+    assert_agree(realign((reference, add(first, second, 1.0, 0.0)), *conds, latent, 1.0)[0], want, (first,), conds)
     want = stock(second, *conds, latent)
-    assert distance(realign((reference, add(first, second, 0.0, 1.0)), *conds, latent, 1.0)[0], want) <= TOLERANCE
+    assert_agree(realign((reference, add(first, second, 0.0, 1.0)), *conds, latent, 1.0)[0], want, (second,), conds)
     one = realign((reference, first), *conds, latent, 0.5)[0]
     both = realign((reference, add(first, first.clone(), 0.5, 0.5)), *conds, latent, 0.5)[0]
-    assert distance(both, one) <= TOLERANCE
+    assert_agree(both, one, (reference, first), conds)
     mixed = realign((reference, add(first, second, 0.5, 0.5)), *conds, latent, 1.0)
     assert json.loads(mixed[2])["model_calls"] == 4 * 2  # the reference's weight is 0
     assert distance(mixed[0], one) > 0.05

@@ -8,8 +8,9 @@ import pytest
 import tiny_models
 import torch
 from comfy.utils import mmdit_to_diffusers, unet_to_diffusers
-from host_runs import TOLERANCE, conds_of, distance, realign, stock
+from host_runs import conds_of, distance, realign, stock
 from realign.nodes.load_anchor import LoadAnchorModel
+from rounding import assert_agree
 from safetensors.torch import save_file
 
 from nodes import LoraLoaderModelOnly
@@ -57,10 +58,10 @@ def test_base_and_lora_three_times_in_a_row(tiny, kind):
     conds, latent, options = conds_of(kind), tiny_models.latent(kind), STEPS[kind]
     base, lora = (stock(model, *conds, latent, **options) for model in (reference, by_stock_node))
     assert distance(base, lora) > 0.1
-    blends = []
+    both, blends = (reference, by_stock_node), []
     for _ in range(3):
-        assert distance(realign((reference, anchor), *conds, latent, 0.0, **options)[0], base) <= TOLERANCE
-        assert distance(realign((reference, anchor), *conds, latent, 1.0, **options)[0], lora) <= TOLERANCE
+        assert_agree(realign((reference, anchor), *conds, latent, 0.0, **options)[0], base, both, conds)
+        assert_agree(realign((reference, anchor), *conds, latent, 1.0, **options)[0], lora, both, conds)
         blends.append(realign((reference, anchor), *conds, latent, 0.5, **options)[0])
         assert torch.equal(stock(reference, *conds, latent, **options)["samples"], base["samples"])
         assert torch.equal(stock(by_stock_node, *conds, latent, **options)["samples"], lora["samples"])
@@ -80,7 +81,7 @@ def test_blend_of_a_lora_anchor_is_that_of_the_merged_checkpoint(tiny, kind):
     full = tiny.load(tiny.checkpoint(f"{kind}_merged", merged))
     conds, latent, options = conds_of(kind), tiny_models.latent(kind), STEPS[kind]
     want = realign((reference, full), *conds, latent, 0.5, **options)[0]
-    assert distance(realign((reference, anchor), *conds, latent, 0.5, **options)[0], want) <= TOLERANCE
+    assert_agree(realign((reference, anchor), *conds, latent, 0.5, **options)[0], want, (reference, full), conds)
 
 
 def test_anchor_from_the_stock_lora_loader(tiny):
@@ -93,7 +94,7 @@ def test_anchor_from_the_stock_lora_loader(tiny):
     want = [stock(model, *conds, latent) for model in (style, both)]
     for lam, expected in zip((0.0, 1.0), want):
         realign((style, both), *conds, latent, 0.5)
-        assert distance(realign((style, both), *conds, latent, lam)[0], expected) <= TOLERANCE
+        assert_agree(realign((style, both), *conds, latent, lam)[0], expected, (style, both), conds)
     assert torch.equal(stock(base, *conds, latent)["samples"], stock(base, *conds, latent)["samples"])
 
 
@@ -104,8 +105,8 @@ def test_strength_scales_the_lora(tiny):
     by_stock_node = LoraLoaderModelOnly().load_lora_model_only(reference, choice.removeprefix("loras/"), 0.5)[0]
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
     want = stock(by_stock_node, *conds, latent)
-    assert distance(realign((reference, anchor), *conds, latent, 1.0)[0], want) <= TOLERANCE
-    assert distance(stock(model, *conds, latent), want) <= TOLERANCE
+    assert_agree(realign((reference, anchor), *conds, latent, 1.0)[0], want, (by_stock_node,), conds)
+    assert_agree(stock(model, *conds, latent), want, (by_stock_node,), conds)
 
 
 LAYOUTS = {
@@ -136,7 +137,8 @@ def test_sd15_layouts(tiny, layout):
     expected, _ = load(reference, write(tiny, "sd15_same", same))
     assert len(anchor.patcher.patches) == len(expected.patcher.patches) == len(weights) // 2
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
-    assert distance(stock(anchor.patcher, *conds, latent), stock(expected.patcher, *conds, latent)) <= TOLERANCE
+    got, want = (stock(one.patcher, *conds, latent) for one in (anchor, expected))
+    assert_agree(got, want, (expected.patcher,), conds)
 
 
 @pytest.mark.parametrize("where", ["adapter_config.json", "metadata"])
@@ -163,7 +165,7 @@ def test_peft_scale_is_read(tiny, where):
     conds, latent = conds_of("sd3"), tiny_models.latent("sd3")
     options = STEPS["sd3"]
     got, want = (stock(a.patcher, *conds, latent, **options) for a in (anchor, expected))
-    assert distance(got, want) <= TOLERANCE
+    assert_agree(got, want, (expected.patcher,), conds)
 
 
 def test_partial_match_is_used_and_said(tiny, caplog):
@@ -225,4 +227,4 @@ def test_a_model_that_no_loader_can_read_again_is_copied(tiny):
     assert torch.equal(stock(reference, *conds, latent)["samples"], base["samples"])
     full = tiny.load(tiny.reference("sd15"))
     other, _ = load(full, choice)
-    assert distance(realign((reference, other), *conds, latent, 0.5)[0], blend) <= TOLERANCE
+    assert_agree(realign((reference, other), *conds, latent, 0.5)[0], blend, (reference, model), conds)

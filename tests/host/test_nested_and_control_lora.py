@@ -12,7 +12,6 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.nested_tensor import NestedTensor
 from host_runs import (
-    TOLERANCE,
     assert_parity,
     conds_of,
     distance,
@@ -23,6 +22,7 @@ from host_runs import (
     stock,
     stock_guider,
 )
+from rounding import assert_agree
 from safetensors.torch import save_file
 
 import nodes as host
@@ -66,7 +66,7 @@ def test_nested_latents():
             assert denoised["samples"].is_nested
             for ours, theirs in zip(got["samples"].unbind(), want["samples"].unbind()):
                 assert ours.shape == theirs.shape
-                assert (ours - theirs).abs().max() <= TOLERANCE * theirs.std()
+            assert_agree(got, want, pair, conds)
         run = dict(sampler=sampler, scheduler="normal")
         ends = [sampled(stock_guider(model, *conds), latent, **run)["samples"].unbind() for model in pair]
         for end in (0, 1):
@@ -112,4 +112,4 @@ def test_control_lora_is_built_from_each_models_own_weights(models, tiny):
     # At λ = 0.5 both run in each step; the anchor's share of the first step tells whose weights its net has.
     first = dict(steps=4, sampler="ddim", end_at_step=1, return_with_leftover_noise=True)
     parts = [realign(models("sd15"), *conds, latent, lam, **first)[1]["samples"] for lam in (0.0, 0.5, 1.0)]
-    assert torch.allclose(parts[1], (parts[0] + parts[2]) / 2, atol=1e-3 * parts[1].std())
+    assert_agree({"samples": parts[1]}, {"samples": (parts[0] + parts[2]) / 2}, models("sd15"), conds)

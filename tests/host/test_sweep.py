@@ -18,6 +18,7 @@ from realign.nodes.anchor import Anchor, RealignAnchorLambda
 from realign.nodes.guider import RealignModel, RealignTrace
 from realign.nodes.sweep import RealignSweep
 from realign.realign_core import LambdaSchedule, Sweep
+from rounding import CEILING as TOLERANCE
 from test_adapters import ADAPTERS, Calls, patched
 from test_guider import SAMPLERS
 from test_nested_and_control_lora import two_stream_model
@@ -25,7 +26,6 @@ from test_nested_and_control_lora import two_stream_model
 import nodes as host
 
 LAMBDAS = (0.0, 0.4, 1.0, 1.5)
-TOLERANCE = 1e-4  # of the latent's standard deviation
 
 
 @pytest.fixture(scope="module")

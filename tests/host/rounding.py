@@ -1,0 +1,80 @@
+"""Numeric bounds from the rounding of the machine at hand: how far apart two right answers may lie on it.
+
+Sums of fp32 in another order differ; by how much is a matter of the machine: its vectors, its threads, its libraries'
+kernels. The stock host computes one thing twice here, with its batch composed otherwise: whatever the two differ by is
+rounding. A bound is a small multiple of it, and never so large that an error of FAULT could pass.
+"""
+
+from __future__ import annotations
+
+import weakref
+from unittest import mock
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy.nested_tensor import NestedTensor
+
+# All in standard deviations of the latent.
+FAULT = 1e-4  # what every comparison must find
+CEILING = FAULT / 2  # of any bound: a fault is found where rounding happens to oppose it, too
+
+TIMES = 4  # the same by other sums (weights merged or added, a step by one formula or by another) rounds otherwise
+ULPS = 8 * torch.finfo(torch.float32).eps  # where another batch changes no bit, as in networks of a few weights
+ONE_STEP = torch.tensor([1.0, 0.0])  # ends at the prediction itself
+
+_measured: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # host model -> {(its patches, cfg): rounding}
+
+
+def distance(a, b):
+    """The largest difference of two LATENTs, in standard deviations of the second."""
+    return max(((x - y).abs().max() / y.std()).item() for x, y in zip(_parts(a), _parts(b), strict=True))
+
+
+def assert_agree(got, want, models, conds, cfg=7.0, times=1):
+    """LATENTs of runs on these MODELs are equal but for rounding, or for `times` as much of it."""
+    apart, most = distance(got, want), min(CEILING, times * bound(models, conds, want, cfg))
+    assert apart <= most, f"{apart:.2e} standard deviations apart, where rounding explains {most:.2e}"
+
+
+def bound(models, conds, latent, cfg=7.0):
+    """The largest distance that rounding explains between runs on these MODELs. latent: a LATENT of the runs' shape.
+
+    Measured once per model and cfg: what rounds is the network's sums, whatever the prompt.
+    """
+    measured = max(rounding(model, conds, latent, cfg) for model in models)
+    guidance = abs(cfg) + abs(cfg - 1)  # how much it multiplies what the two predictions of a model round
+    return min(CEILING, max(TIMES * measured, ULPS * guidance))
+
+
+def rounding(model, conds, latent, cfg=7.0):
+    """How far a stock prediction is from itself with its conditionings in two calls, as where memory is short, and in a
+    batch of three pictures."""
+    known = _measured.setdefault(model.model, {})
+    key = model.patches_uuid, cfg
+    if key not in known:
+        want = _predicted(model, conds, cfg, latent, 1)
+        with mock.patch.object(comfy.model_management, "get_free_memory", return_value=0):
+            in_two_calls = _predicted(model, conds, cfg, latent, 1)
+        in_a_batch = _predicted(model, conds, cfg, latent, 3)
+        known[key] = max(distance(in_two_calls, want), distance(in_a_batch, want))
+    return known[key]
+
+
+def _predicted(model, conds, cfg, latent, count):
+    """LATENT of the first of as many equal pictures: the model's prediction at σ = 1."""
+    parts = [torch.zeros(count, *part.shape[1:]) for part in _parts(latent)]
+    samples = NestedTensor(parts) if latent["samples"].is_nested else parts[0]
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*conds)
+    guider.set_cfg(cfg)
+    noise, euler = comfy.sample.prepare_noise(samples, 42, [0] * count), comfy.samplers.sampler_object("euler")
+    out = {"samples": guider.sample(noise, samples, euler, ONE_STEP, disable_pbar=True, seed=42)}
+    parts = [part[:1] for part in _parts(out)]
+    return {"samples": NestedTensor(parts) if latent["samples"].is_nested else parts[0]}
+
+
+def _parts(latent):
+    samples = latent["samples"]
+    return samples.unbind() if samples.is_nested else [samples]
