@@ -1,4 +1,4 @@
-"""`realign_core` never imports the host, needs torch alone, and loads fast. Asked of a clean interpreter."""
+"""`realign_core` never imports the host, and needs torch alone. Asked of a clean interpreter."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ import sys
 from pathlib import Path
 
 PROBE = """
-import json, sys, time
+import json, sys
 import torch
 sys.modules["einops"] = None  # an import of it would now fail
 before = set(sys.modules)
-started = time.process_time()
 import realign_core
-seconds = time.process_time() - started
 missing = [name for name in realign_core.__all__ if not hasattr(realign_core, name)]
-print(json.dumps({"seconds": seconds, "missing": missing, "new": sorted(set(sys.modules) - before)}))
+print(json.dumps({"missing": missing, "new": sorted(set(sys.modules) - before)}))
 """
 
 
-def test_importing_the_core_loads_nothing_of_a_host_and_takes_no_time():
+def test_importing_the_core_loads_torch_and_the_standard_library_alone():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", PROBE], cwd=root, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["missing"] == []
-    assert found["seconds"] < 1
     packages = {name.split(".")[0] for name in found["new"]}
     assert "realign_core" in packages
     assert packages <= {"realign_core", *sys.stdlib_module_names}, "the core needs torch and the standard library only"

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 PACK = Path(__file__).parents[2]
+BY_THE_PACK: dict[str, set[str]] = {"packages": set(), "files": set()}  # what importing it loads and opens
 
 
 def _enter_host() -> None:
@@ -22,19 +23,28 @@ def _enter_host() -> None:
 
     args.cpu = not torch.cuda.is_available()
     args.use_pytorch_cross_attention = True  # the default picks slow kernels for tiny CPU models
-    import_pack()
+    import nodes  # noqa: F401 (what a host has loaded when it comes to its custom nodes)
+
+    _import_pack()
 
 
-def import_pack() -> None:
+def _import_pack() -> None:
     """The pack as the host imports it: a package of its own name, made of its folder."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "realign"]:
-        del sys.modules[name]
+    before, importing = set(sys.modules), True
+
+    def heard(event: str, args: tuple) -> None:
+        if importing and event == "open":
+            BY_THE_PACK["files"].add(str(args[0]))
+
+    sys.addaudithook(heard)
     spec = importlib.util.spec_from_file_location(
         "realign", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
     )
     module = importlib.util.module_from_spec(spec)
     sys.modules["realign"] = module
     spec.loader.exec_module(module)
+    importing = False
+    BY_THE_PACK["packages"] |= {name.split(".")[0] for name in set(sys.modules) - before}
 
 
 _enter_host()
@@ -70,8 +80,10 @@ def tiny(models_dir):
 
 @pytest.fixture(scope="session")
 def models(tiny):
-    """(reference, anchor) of an architecture, by the stock loader, loaded once."""
-    loaded = {}
+    """(reference, anchor) of an architecture, by the stock loader, loaded once; "toy" where none matters."""
+    import toy_models
+
+    loaded = {"toy": tuple(toy_models.toy_model(seed=seed) for seed in (1, 2))}
 
     def load(kind):
         if kind not in loaded:

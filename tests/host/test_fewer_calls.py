@@ -20,9 +20,9 @@ NEAR = {REUSE: 0.25, CONTROL: 0.1}  # of what λ moves the picture by; keeping t
 
 
 @pytest.fixture
-def lora_pair(tiny):
+def lora_pair(tiny, models):
     """Random weights: how often they are called can be tested on them, how near the pictures are cannot."""
-    reference = tiny.load(tiny.reference("sd15"))
+    reference = models("sd15")[0]
     return reference, patched(reference, ADAPTERS["lora"](tiny, "sd15"))
 
 
@@ -36,16 +36,38 @@ def demo():
     return pair, conds, {"samples": torch.zeros(1, 3, 64, 64)}
 
 
+@pytest.fixture(scope="module")
+def in_full(demo):
+    """(run, sampler) -> what run gives for λ 0.5 and 0 with every call made; once for both methods."""
+    pair, conds, latent = demo
+    known = {}
+
+    def runs(run, sampler):
+        if (run, sampler) not in known:
+            known[run, sampler] = [run(pair, conds, latent, sampler, lam) for lam in (0.5, 0.0)]
+        return known[run, sampler]
+
+    return runs
+
+
+def with_the_sampler(pair, conds, latent, sampler, lam, fewer_calls=OFF):
+    """(LATENT, trace)."""
+    run = dict(sampler=sampler, steps=STEPS, cfg=1.5, fewer_calls=fewer_calls)
+    latent, _, text = realign(pair, *conds, latent, lam, **run)
+    return latent, json.loads(text)
+
+
+def with_the_guider(pair, conds, latent, sampler, lam, fewer_calls=OFF, **options):
+    guider = realign_guider(pair, *conds, lam, cfg=1.5, fewer_calls=fewer_calls, **options)
+    return sampled(guider, latent, sampler=sampler, steps=STEPS)
+
+
 @pytest.mark.parametrize("method", [REUSE, CONTROL])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_the_sampler_spends_less_and_says_so(demo, method, sampler):
-    pair, conds, latent = demo
-    run = dict(sampler=sampler, steps=STEPS, cfg=1.5)
-    exact = realign(pair, *conds, latent, 0.5, **run)[0]
-    reference = realign(pair, *conds, latent, 0.0, **run)[0]
-    with Calls(pair[0]) as rows:
-        got, _, text = realign(pair, *conds, latent, 0.5, fewer_calls=method, **run)
-    trace = json.loads(text)
+def test_the_sampler_spends_less_and_says_so(demo, in_full, method, sampler):
+    (exact, _), (reference, _) = in_full(with_the_sampler, sampler)
+    with Calls(demo[0][0]) as rows:
+        got, trace = with_the_sampler(*demo, sampler, 0.5, method)
     assert 1.1 * STEPS <= trace["model_calls"] <= 1.35 * STEPS
     assert trace["model_calls_saved"] == 2 * STEPS - trace["model_calls"]
     assert sum(rows) == 2 * trace["model_calls"]  # cfg: two rows for each model asked, and none but those
@@ -58,13 +80,9 @@ def test_the_sampler_spends_less_and_says_so(demo, method, sampler):
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m"])
 @pytest.mark.parametrize("method", [REUSE, CONTROL])
-def test_the_guider_with_samplers_that_ask_between_the_steps(demo, method, sampler):
-    pair, conds, latent = demo
-    run = dict(sampler=sampler, steps=STEPS)
-    exact, got, reference = (
-        sampled(realign_guider(pair, *conds, lam, cfg=1.5, fewer_calls=f), latent, **run)
-        for lam, f in ((0.5, OFF), (0.5, method), (0.0, OFF))
-    )
+def test_the_guider_with_samplers_that_ask_between_the_steps(demo, in_full, method, sampler):
+    exact, reference = in_full(with_the_guider, sampler)
+    got = with_the_guider(*demo, sampler, 0.5, method)
     assert 0 < spread(got, exact) < NEAR[method] * spread(reference, exact)
 
 
@@ -107,12 +125,9 @@ def test_what_the_control_variate_cannot_have_is_refused(models, lora_pair):
     assert rows == more == []
 
 
-def test_a_map_over_pixels_with_difference_reuse(demo):
-    pair, conds, latent = demo
+def test_a_map_over_pixels_with_difference_reuse(demo, in_full):
     left = torch.zeros(1, 64, 64)
     left[..., :32] = 1
-    exact, got, reference = (
-        sampled(realign_guider(pair, *conds, lam, cfg=1.5, lambda_mask=left, fewer_calls=f), latent, steps=STEPS)
-        for lam, f in ((0.8, OFF), (0.8, REUSE), (0.0, OFF))
-    )
+    exact, got = (with_the_guider(*demo, "euler", 0.8, f, lambda_mask=left) for f in (OFF, REUSE))
+    reference = in_full(with_the_guider, "euler")[1]
     assert 0 < spread(got, exact) < NEAR[REUSE] * spread(reference, exact)

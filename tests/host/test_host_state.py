@@ -12,8 +12,12 @@ from host_runs import conds_of, realign, stock
 
 
 @pytest.fixture
-def progress():
-    """The (done, total, preview) of each tick; `progress.at[n]` is called at the nth, as the host's page would be."""
+def progress(monkeypatch):
+    """The (done, total, preview) of each tick; `progress.at[n]` is called at the nth, as the host's page would be.
+
+    The host drops ticks that follow fast upon one another, but for those with a preview.
+    """
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
 
     class Ticks(list):
         at = {}
@@ -65,8 +69,7 @@ def fail_at(model, call):
 
 
 @pytest.mark.parametrize(("lam", "each"), [(0.0, (1, 0)), (0.5, (1, 1)), (1.0, (0, 1)), (1.3, (1, 1))])
-def test_one_tick_one_preview_and_the_calls_that_count(models, progress, calls, monkeypatch, lam, each):
-    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
+def test_one_tick_one_preview_and_the_calls_that_count(models, progress, calls, lam, each):
     pair = models("sd15")
     before = [calls(model) for model in pair]
     latent, _, trace = realign(pair, *conds_of("sd15"), tiny_models.latent("sd15"), lam, steps=5)
@@ -88,21 +91,21 @@ def test_stock_runs_are_bitwise_the_same_afterwards(models):
 
 @pytest.mark.parametrize("at", [1, 3])
 def test_cancelled_run_leaves_the_models_as_they_were(models, progress, at):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
-    before = [stock(model, *conds, latent)["samples"] for model in pair]
+    pair, conds, latent = models("sd3"), conds_of("sd3"), tiny_models.latent("sd3")
+    before = [stock(model, *conds, latent, "ddim")["samples"] for model in pair]
     progress.clear()
     progress.at = {at: lambda: comfy.model_management.interrupt_current_processing()}
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        realign(pair, *conds, latent, 0.5)
+        realign(pair, *conds, latent, 0.5, "ddim")
     assert len(progress) == at
     progress.at = {}
     assert_clean(pair)
-    assert all(torch.equal(stock(m, *conds, latent)["samples"], b) for m, b in zip(pair, before))
+    assert all(torch.equal(stock(m, *conds, latent, "ddim")["samples"], b) for m, b in zip(pair, before))
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_failed_step_leaves_the_models_as_they_were(models, which):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    pair, conds, latent = models("toy"), conds_of("toy"), tiny_models.latent("toy")
     before = [stock(model, *conds, latent)["samples"] for model in pair]
     failing = [fail_at(model, 3) if i == which else model for i, model in enumerate(pair)]
     with pytest.raises(RuntimeError, match="planted failure"):

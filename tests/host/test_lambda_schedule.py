@@ -65,22 +65,22 @@ def test_any_schedule_can_be_plotted(lambdas, beta):
 
 
 def test_a_constant_schedule_is_the_slider(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    pair, conds, latent = models("toy"), conds_of("toy"), tiny_models.latent("toy")
     by_schedule = realign(pair, *conds, latent, 0.0, lambda_schedule=schedule(shape="constant", start=0.7).args[0])
     assert distance(by_schedule[0], realign(pair, *conds, latent, 0.7)[0]) == 0
 
 
 def test_interval_calls_the_anchor_only_inside(models):
-    pair, latent = models("sd15"), tiny_models.latent("sd15")
+    pair, latent = models("toy"), tiny_models.latent("toy")
     inside = schedule(shape="interval", start=0.5, begin=0.3, stop=0.7, offset=0.2).args[0]
-    trace = json.loads(realign(pair, *conds_of("sd15"), latent, 0.0, steps=11, lambda_schedule=inside)[2])
+    trace = json.loads(realign(pair, *conds_of("toy"), latent, 0.0, steps=11, lambda_schedule=inside)[2])
     assert [s["model_calls"] for s in trace["steps"]] == [1] * 3 + [2] * 5 + [1] * 3
     assert [s["lambdas"][0][0] for s in trace["steps"]] == pytest.approx([0] * 3 + [0.7] * 5 + [0] * 3)
 
 
 def test_step_from_reference_to_anchor_is_two_stock_runs(models):
     """λ 0 for the first half and 1 for the second: the stock reference hands over to the stock anchor."""
-    (reference, anchor), conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    (reference, anchor), conds, latent = models("toy"), conds_of("toy"), tiny_models.latent("toy")
     switch = schedule(shape="step", start=0.0, end=1.0, begin=0.5).args[0]
     got = realign((reference, anchor), *conds, latent, 0.0, "ddim", steps=8, lambda_schedule=switch)[0]
     half = stock(reference, *conds, latent, "ddim", steps=8, last_step=4)
@@ -89,7 +89,7 @@ def test_step_from_reference_to_anchor_is_two_stock_runs(models):
 
 
 def test_split_run_has_the_undivided_runs_lambda(models):
-    pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
+    pair, conds, latent = models("toy"), conds_of("toy"), tiny_models.latent("toy")
     options = dict(sampler="ddim", steps=8, lambda_schedule=schedule(start=0.0, end=1.5).args[0])
     whole = realign(pair, *conds, latent, 0.0, **options)[0]
     half = realign(pair, *conds, latent, 0.0, end_at_step=3, return_with_leftover_noise=True, **options)[0]
@@ -98,11 +98,11 @@ def test_split_run_has_the_undivided_runs_lambda(models):
 
 
 def test_noise_level_schedule_does_not_depend_on_the_scheduler(models):
-    pair, latent = models("sd15"), tiny_models.latent("sd15")
+    pair, latent = models("toy"), tiny_models.latent("toy")
     by_sigma = schedule(over="noise level", sigma_max=10.0, sigma_min=0.1).args[0]
     pairs = []
     for scheduler in ("karras", "normal"):
-        out = realign(pair, *conds_of("sd15"), latent, 0.0, scheduler=scheduler, steps=9, lambda_schedule=by_sigma)
+        out = realign(pair, *conds_of("toy"), latent, 0.0, scheduler=scheduler, steps=9, lambda_schedule=by_sigma)
         pairs += [(s["sigma"], s["lambdas"][0][0]) for s in json.loads(out[2])["steps"]]
     for sigma, lam in pairs:
         assert lam == pytest.approx(min(max(np.log(10 / sigma) / np.log(100), 0), 1), abs=1e-5)

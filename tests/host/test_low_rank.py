@@ -33,8 +33,8 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def sd15(tiny):
-    return tiny.load(tiny.reference("sd15"))
+def sd15(models):
+    return models("sd15")[0].clone()
 
 
 def load(reference, path, rank):
@@ -96,10 +96,10 @@ def patched(patcher, key):
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sd3"])
-def test_the_highest_rank_is_the_anchor(tiny, kind, caplog):
+def test_the_highest_rank_is_the_anchor(tiny, models, kind, caplog):
     caplog.set_level(logging.INFO)
     path = tiny.checkpoint(f"{kind}_low_rank_full", anchor_weights(tiny, kind))
-    reference, stock_anchor = tiny.load(tiny.reference(kind)), tiny.load(path)
+    reference, stock_anchor = models(kind)[0], tiny.load(path)
     anchor, model = load(reference, path, 1024)
     assert anchor.patcher is model
     assert model.is_clone(reference)
@@ -111,11 +111,11 @@ def test_the_highest_rank_is_the_anchor(tiny, kind, caplog):
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sd3"])
-def test_matrices_convolutions_norms_and_biases(tiny, kind, caplog, cache):
+def test_matrices_convolutions_norms_and_biases(tiny, models, kind, caplog, cache):
     """A difference of rank 4 everywhere fits into rank 8, by factors and not by whole layers: the same picture."""
     caplog.set_level(logging.INFO)
     path = tiny.checkpoint(f"{kind}_rank_4", moved_by_rank_4(tiny, kind))
-    reference, stock_anchor = tiny.load(tiny.reference(kind)), tiny.load(path)
+    reference, stock_anchor = models(kind)[0], tiny.load(path)
     _, model = load(reference, path, 8)
     assert keeps(caplog) == 100
     conds, latent = conds_of(kind), tiny_models.latent(kind)
@@ -145,9 +145,9 @@ def test_a_convolution_in_the_hosts_layout(tiny, sd15):
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sd3"])
-def test_a_merged_lora_is_found_again(tiny, kind, caplog):
+def test_a_merged_lora_is_found_again(tiny, models, kind, caplog):
     caplog.set_level(logging.INFO)
-    reference, path = tiny.load(tiny.reference(kind)), merged(tiny, kind)
+    reference, path = models(kind)[0], merged(tiny, kind)
     state_dict, share = low_rank.factorise(reference, tiny.load(path), 8)
     assert share > 0.999
     layers = {key.rsplit(".lora_", 1)[0].removeprefix("diffusion_model.") for key in state_dict if ".lora_" in key}
@@ -172,9 +172,9 @@ def test_the_share_is_that_of_the_best_approximation(tiny, sd15):
     assert share == pytest.approx(1 - float((noise - up @ down).norm() / noise.norm()) ** 2, abs=1e-4)
 
 
-def test_a_low_share_is_said(tiny, sd15, caplog):
+def test_a_low_share_is_said(tiny, models, sd15, caplog):
     caplog.set_level(logging.INFO)
-    _, low = low_rank.factorise(sd15, tiny.load(tiny.anchor("sd15")), 8)
+    _, low = low_rank.factorise(sd15, models("sd15")[1], 8)
     load(sd15, tiny.anchor("sd15"), 8)
     assert low < 0.6
     assert keeps(caplog) == pytest.approx(100 * low, abs=0.06)
@@ -407,9 +407,9 @@ def test_what_the_host_cannot_patch_is_refused(tiny):
 
 
 @pytest.mark.parametrize(("where", "patchable"), [("out.0", True), ("", False)])
-def test_raw_parameters(tiny, sd15, where, patchable):
+def test_raw_parameters(tiny, where, patchable):
     """A layer's own parameter goes into the file; one beside further layers is beyond the host's patches."""
-    anchor = tiny.load(tiny.reference("sd15"))
+    sd15, anchor = (tiny.load(tiny.reference("sd15")) for _ in range(2))
     for patcher, value in ((sd15, 1.0), (anchor, 1.5)):
         module = patcher.model.diffusion_model.get_submodule(where)
         module.register_parameter("gain", torch.nn.Parameter(torch.full((320,), value), requires_grad=False))

@@ -61,7 +61,7 @@ FLUX = dict(  # one head, one block of each kind
     guidance_embed=True,
     txt_ids_dims=[],
 )
-CONTEXT = {"sd15": 768, "sdxl": 2048, "sd3": 4096, "flux": 64}
+CONTEXT = {"sd15": 768, "sdxl": 2048, "sd3": 4096, "flux": 64, "toy": 1}
 POOLED = {"sdxl": 1280, "sd3": 2048, "flux": 32}
 
 
