@@ -185,7 +185,7 @@ def curve(known: Known, folder: Path) -> None:
             "Here the first steps, which settle the layout, are the reference's. The middle ones, which settle colour "
             "and form, get λ up to 1.5."
         ),
-        large("Below it the same seed with a plain λ, by the sampler that is folded. The KL is spent where λ is."),
+        large("λ = 0.8 throughout is the same seed with a plain λ: its sampler is folded. The KL is spent where λ is."),
         large("Draw the curve with the new node renderer (Settings → Nodes 2.0); it runs in both."),
     )
     read = graph.note(560, text)

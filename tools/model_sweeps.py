@@ -74,8 +74,10 @@ def sdxl_dpo(known: Known, folder: Path) -> None:
             "Press *Run*: five pictures from the same noise.",
             "Flip through them on *λ Compare*, and press *Use λ* on the one you like: the next run samples it alone.",
         ),
-        "0 is SDXL, 1 is DPO as trained, 0.5 a model trained at twice its β. Above 1 extrapolates. Choose the λ on "
-        "a few prompts and seeds: *seeds* on *λ Sweep*.",
+        large(
+            "0 is SDXL, 1 is DPO as trained, 0.5 a model trained at twice its β. Above 1 extrapolates. Choose the λ on "
+            "a few prompts and seeds: *seeds* on *λ Sweep*."
+        ),
     )
     read = graph.note(460, text)
     graph.write(
