@@ -19,6 +19,7 @@ AROUND = 10  # units of the graph, which the page adds around all nodes
 TOP, MINIMAP = 90, (1183, 642)  # px: the bars end above; the minimap begins here, and goes to the lower right corner
 SPARE = 4  # px, to either
 READABLE = 0.6  # the page draws no text below 0.57
+TALLEST = int(SCREEN[1] * SHARE / READABLE)
 START = (40, 60)
 
 # Units of the graph: a node's title, between nodes, and before and after one that is folded; around the nodes of a
@@ -140,19 +141,20 @@ def lay_out(*stacks: Stack) -> tuple[list[Group], View]:
     Where that leaves too little room, everything is made a little higher, so that the page shows it smaller. Returns
     the groups and the page's view at first. Raises LayoutError.
     """
-    low = max(stack.height for stack in stacks)
+    own = max(stack.height for stack in stacks)
     wrong = ""
-    while True:
+    for low in range(own, max(own, TALLEST) + 1, 2):
         _row(stacks, [low] * len(stacks))
         scale, offset = _view([node for stack in stacks for node in stack.nodes])
         if scale < READABLE:
-            raise LayoutError(wrong or f"{low} high, it opens at {scale:.3f}; {READABLE} can be read")
+            wrong = wrong or f"{low} high, it opens at {scale:.3f}; {READABLE} can be read"
+            break
         heights, wrong = _above_minimap(stacks, low, scale, offset)
         if (START[1] + offset[1]) * scale < TOP + SPARE:
             wrong = "The groups' titles lie under the page's bars: put a note on top of a stack"
         if not wrong:
             return _row(stacks, heights), {"scale": round(scale, 4), "offset": [round(one, 1) for one in offset]}
-        low += 2
+    raise LayoutError(wrong)
 
 
 def _row(stacks: Sequence[Stack], heights: Sequence[int]) -> list[Group]:

@@ -8,6 +8,7 @@ import json
 import pytest
 from conftest import Page
 from graphs import open_template, press_run
+from workflow_layout import Box, LayoutError, Stack, lay_out
 from workflow_names import TITLES, workflow_file
 
 READABLE = 0.6  # the classic renderer draws no text below 0.57
@@ -190,3 +191,25 @@ def test_errors_about_missing_models_cover_nothing(bare):
         seen = settled(bare)
         bare.shot(f"template_{name}_bare")
         assert covered(seen) == [], name
+
+
+def node(height):
+    return {"type": "VAEDecode", "flags": {}, "pos": [0, 0], "size": [0, height]}
+
+
+@pytest.mark.parametrize(
+    ("stacks", "said"),
+    [
+        ([(600, 1100)], "it opens at"),
+        ([(1000, 500), (800, 500)], "it opens at"),
+        ([(1000, 1000), (600, 1000)], "free above the minimap"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_it_is_written(stacks, said):
+    with pytest.raises(LayoutError, match=said):
+        lay_out(*(Stack(width, Box("", [node(height)])) for width, height in stacks))
+
+
+def test_a_group_without_a_note_beside_it_would_lie_under_the_bars():
+    with pytest.raises(LayoutError, match="under the page's bars"):
+        lay_out(Stack(900, Box("Models", [node(900)])))
