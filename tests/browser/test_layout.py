@@ -174,11 +174,13 @@ def bare(tab, browser, host):
     files = [path for path in (host.base / "models").rglob("*") if path.is_file()]
     for path in files:
         path.unlink()
-    bare = Page(browser, host, tab.new_renderer)
-    yield bare
-    bare.page.close()
-    for path in files:
-        path.touch()
+    try:
+        bare = Page(browser, host, tab.new_renderer)
+        yield bare
+        bare.page.close()
+    finally:
+        for path in files:
+            path.touch()
 
 
 def test_errors_about_missing_models_cover_nothing(bare):
