@@ -71,6 +71,10 @@ PRETEND = """async ([previews, pictures, texts]) => {
       api.dispatchCustomEvent('executed', {node, display_node: node, output: {images}, prompt_id: 'a'});
   }
 }"""
+IDLE = """async () => {
+  const queue = await (await window.app.api.fetchApi('/queue')).json();
+  return queue.queue_running.length + queue.queue_pending.length === 0;
+}"""
 # Whether as many nodes of these kinds show a picture.
 SHOWING = """([wanted, kinds]) => window.app.graph.nodes.filter(n => {
   const images = document.querySelector(`[data-node-id="${n.id}"]`)?.querySelectorAll('img') ?? n.imgs ?? [];
@@ -162,6 +166,7 @@ def test_a_run_lets_nothing_grow_over_another_node(tab, template):
         press_run(tab)
     wanted = sum(kind in PREVIEWS | PICTURES for kind in kinds)
     tab.page.wait_for_function(SHOWING, arg=[wanted, sorted(PREVIEWS | PICTURES)], timeout=60_000)
+    tab.page.wait_for_function(IDLE, timeout=60_000)
     seen = settled(tab)
     tab.shot(f"template_{template}_ran")
     tab.page.evaluate(SETTING, [PREVIEW, "default"])
