@@ -163,7 +163,9 @@ def test_controlnet_areas_masks_and_an_own_cfg(bases, tiny):
     assert_as_two_models(bases, weights, "sd15", conds=controlled, sigmas=torch.tensor([3.0, 1.0, 0.0]))
     positive, negative = conds_of("sd15")
     left = [[cond, {**o, "area": (8, 4, 0, 0), "strength": 1.0}] for cond, o in tiny_models.conditioning("sd15", 31)]
-    assert_as_two_models(bases, weights, "sd15", conds=(positive + left, negative), calls=2)  # two sizes, two calls
+    large = tiny_models.latent("sd15", size=8)
+    two_sizes = positive + left, negative
+    assert_as_two_models(bases, weights, "sd15", conds=two_sizes, latent=large, calls=2)
 
     first, second = bases("sd15")
     for cfg, anchor_cfg in ((3.0, 1.0), (1.0, 2.0)):

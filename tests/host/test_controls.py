@@ -113,6 +113,6 @@ def test_area_and_masked_conditioning(models):
     mask = torch.zeros(1, 64, 64)
     mask[..., 20:] = 1
     masked = [[cond, {**o, "mask": mask, "mask_strength": 0.7}] for cond, o in tiny_models.conditioning("sd15", 32)]
-    conds, latent = (positive + left + masked, negative), tiny_models.latent("sd15")
+    conds, latent = (positive + left + masked, negative), tiny_models.latent("sd15", size=8)
     assert_parity(models("sd15"), conds, latent)
     assert_ends_are_stock(models("sd15"), conds, latent)

@@ -101,7 +101,7 @@ def test_outside_an_interval_nothing_is_spent(lora_pair, method):
 
 
 def test_with_an_inpainting_mask(lora_pair):
-    latent = {**tiny_models.latent("sd15", seed=3), "noise_mask": torch.zeros(1, 64, 64)}
+    latent = {**tiny_models.latent("sd15", size=8, seed=3), "noise_mask": torch.zeros(1, 64, 64)}
     latent["noise_mask"][:, 20:, :] = 1
     for method in (REUSE, CONTROL):
         got = realign(lora_pair, *conds_of("sd15"), latent, 0.5, fewer_calls=method, steps=8)[0]["samples"]

@@ -29,7 +29,7 @@ def test_cfg_and_batch(models, cfg, batch, sampler):
 )
 def test_sd15(models, cfg, batch, sampler):
     """Every pair of them."""
-    latent = tiny_models.latent("sd15", batch)
+    latent = tiny_models.latent("sd15", batch, size=8)
     assert_parity(models("sd15"), conds_of("sd15"), latent, sampler=sampler, cfg=cfg)
 
 
@@ -65,7 +65,7 @@ def test_partial_denoise_of_a_picture(models, kind):
 
 @pytest.mark.parametrize(("kind", "sampler"), [("toy", "ddpm"), ("toy", "ddim"), ("sd15", "ddpm"), ("sd3", "ddim")])
 def test_inpainting_mask(models, kind, sampler):
-    latent = tiny_models.latent(kind, 2, seed=9)
+    latent = tiny_models.latent(kind, 2, size=8, seed=9)
     latent["noise_mask"] = torch.zeros(1, 1, 64, 64)
     latent["noise_mask"][..., :40] = 1.0
     assert_parity(models(kind), conds_of(kind), latent, sampler=sampler, denoise=0.8, steps=6)

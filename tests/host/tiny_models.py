@@ -210,8 +210,9 @@ def conditioning(kind: str, seed: int, batch: int = 1) -> list:
     return [[torch.randn(batch, 12, CONTEXT[kind], generator=generator), options]]
 
 
-def latent(kind: str, batch: int = 1, size: int = 8, seed: int | None = None) -> dict:
-    """LATENT: empty, or seeded noise to stand for a picture."""
+def latent(kind: str, batch: int = 1, size: int | None = None, seed: int | None = None) -> dict:
+    """LATENT: empty, or seeded noise to stand for a picture. By default as small as convolutions and patches allow."""
+    size = size or (4 if kind in UNET else 8)
     channels = 16 if kind in ("sd3", "flux") else 4
     samples = torch.zeros(batch, channels, size, size)
     if seed is not None:
