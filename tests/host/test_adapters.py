@@ -18,6 +18,7 @@ from rounding import ONE_STEP, assert_agree, bound
 
 import nodes as host
 
+pytestmark = pytest.mark.numeric
 CFG = 2.0  # multiplies the rounding of the two conditionings by 3, and 7 by 13
 
 

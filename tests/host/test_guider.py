@@ -39,6 +39,7 @@ def test_every_sampler_with_a_flow_model(sampler):
     assert distance(*ends) > 0.02
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3", "flux"])
 @pytest.mark.parametrize("cfg", [1.0, 7.0])
 def test_ends_with_every_architecture(models, kind, cfg):

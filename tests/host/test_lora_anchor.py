@@ -70,6 +70,7 @@ def test_base_and_lora_three_times_in_a_row(tiny, models, kind):
     assert distance(blends[0], lora) > 0.05
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["sd15", "sd3"])
 def test_blend_of_a_lora_anchor_is_that_of_the_merged_checkpoint(tiny, models, kind):
     """λ = 0.5 with the LoRA equals λ = 0.5 with a full checkpoint that has the LoRA baked in."""

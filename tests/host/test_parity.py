@@ -9,6 +9,8 @@ from comfy.samplers import KSampler
 from host_runs import assert_parity, conds_of, distance, realign, stock
 from rounding import assert_agree
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 @pytest.mark.parametrize("scheduler", KSampler.SCHEDULERS)

@@ -78,6 +78,7 @@ def test_sampler_with_a_full_anchor(models, kind, sampler):
     assert [cell["value"] for cell in trace["sweep"]["cells"]] == list(LAMBDAS)
 
 
+@pytest.mark.numeric
 def test_sampler_with_a_lora_anchor(models, tiny):
     reference, conds, latent = models("sd15")[0], conds_of("sd15"), tiny_models.latent("sd15")
     pair = (reference, patched(reference, ADAPTERS["lora"](tiny, "sd15")))
