@@ -20,13 +20,6 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 READY = "() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
 
 
-def pytest_collection_modifyitems(items):
-    """With several workers: each renderer's tests in one of them, on a host and in a browser of its own."""
-    for item in items:
-        renderer = "new" if "new-renderer" in item.name else "classic"
-        item.add_marker(pytest.mark.xdist_group(renderer))
-
-
 @pytest.fixture(scope="session")
 def host():
     folder = os.environ.get("REALIGN_HOST") or os.environ.get("COMFYUI_PATH")
