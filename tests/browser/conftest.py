@@ -17,6 +17,7 @@ from stand_in_files import stand_in_files  # noqa: E402
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
+PATIENCE = 180_000  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
 READY = "() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
 
 
@@ -45,13 +46,14 @@ class Page:
 
     def __init__(self, browser, host, new_renderer):
         self.page = browser.new_page(viewport={"width": 1440, "height": 900})
+        self.page.set_default_timeout(PATIENCE)
         self.new_renderer = new_renderer
         self.errors = []
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)) if "realign" in str(error) else None)
         self.page.route("**/*", lambda route: self._only_local(route, host.url))
         self.page.goto(host.url)
-        self.page.wait_for_function(READY, timeout=120_000)
+        self.page.wait_for_function(READY)
         setting = "(on) => window.app.ui.settings.setSettingValueAsync('Comfy.VueNodes.Enabled', on)"
         self.page.evaluate(setting, new_renderer)
 

@@ -99,7 +99,7 @@ def compare_graph(tab, sweep=SWEEP, sampler=None):
 
 def run_compare(tab):
     press_run(tab)
-    tab.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0", timeout=90_000)
+    tab.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0")
 
 
 def shown(tab):
@@ -132,7 +132,7 @@ LINE = """() => Object.values(window.made).flatMap((node) => node.widgets ?? [])
 
 
 def line_is(tab, text):
-    tab.page.wait_for_function(f"(t) => ({LINE})() === t", arg=text, timeout=3_000)
+    tab.page.wait_for_function(f"(t) => ({LINE})() === t", arg=text)
 
 
 def schedule_graph(tab):

@@ -21,7 +21,7 @@ LAMBDA = f"() => {NODE.format('RealignSampler')}.widgets.find(w => w.name === 'l
 
 
 def wait_for_pictures(tab, count):
-    tab.page.wait_for_function(f"() => ({COMPARED})() === {count}", timeout=120_000)
+    tab.page.wait_for_function(f"() => ({COMPARED})() === {count}")
     tab.page.wait_for_timeout(700)
 
 
@@ -44,7 +44,7 @@ def test_from_the_template_to_a_lambda_of_ones_own(tab, host):
     set_widgets(tab, "SaveImage", {"filename_prefix": prefix})
     tab.page.evaluate(COLLECT)
     press_run(tab)
-    tab.page.wait_for_function("() => window.realignStrips.length >= 1", timeout=60_000)
+    tab.page.wait_for_function("() => window.realignStrips.length >= 1")
     tab.page.wait_for_timeout(300)
     tab.shot("journey_strip")
     sweep = f"() => {NODE.format('RealignSweep')}.widgets.map(w => [w.name, w.value])"

@@ -78,7 +78,7 @@ def test_demo_runs_by_the_button_and_its_picture_appears(tab, host):
       const images = [...document.images, ...nodes.flatMap(n => n.imgs ?? [])];
       return images.some(i => i.src.includes('{prefix}') && i.naturalWidth > 0);
     }}"""
-    tab.page.wait_for_function(shown, timeout=120_000)
+    tab.page.wait_for_function(shown)
     tab.page.wait_for_timeout(700)
     tab.shot("demo_run")
     saved = sorted((host.base / "output").glob(f"{prefix}*.png"))
@@ -95,7 +95,7 @@ def test_wrong_input_says_so_in_the_page(tab):
     press_run(tab)
     red = "() => window.app.lastExecutionError?.exception_message ?? document.body.innerText"
     said = f"() => String(({red})()).includes('There is no step to sample')"
-    tab.page.wait_for_function(said, timeout=60_000)
+    tab.page.wait_for_function(said)
     tab.page.wait_for_timeout(500)
     tab.shot("wrong_input")
     tab.page.keyboard.press("Escape")
@@ -127,7 +127,7 @@ def test_schedule_plot_appears_on_the_node(tab):
       const node = (window.app.graph.nodes ?? window.app.graph._nodes).find(n => n.type === 'LambdaSchedule');
       return (node.imgs ?? []).length > 0 || (window.app.nodeOutputs?.[node.id]?.images ?? []).length > 0;
     }"""
-    tab.page.wait_for_function(plotted, timeout=60_000)
+    tab.page.wait_for_function(plotted)
     tab.page.evaluate(FIT)
     tab.page.wait_for_timeout(700)
     tab.shot("schedule_plot")

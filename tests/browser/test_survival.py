@@ -51,12 +51,12 @@ def name_nodes(tab):
 
 
 def view_is(tab, wanted):
-    tab.page.wait_for_function(f"(w) => JSON.stringify(({VIEW})()) === JSON.stringify(w)", arg=wanted, timeout=10_000)
+    tab.page.wait_for_function(f"(w) => JSON.stringify(({VIEW})()) === JSON.stringify(w)", arg=wanted)
 
 
 def all_alive(tab, compares=1):
-    tab.page.wait_for_function(f"() => ({DEAD})().length === 0", timeout=10_000)
-    tab.page.wait_for_function(f"(n) => ({MANY})() === n", arg=compares, timeout=10_000)
+    tab.page.wait_for_function(f"() => ({DEAD})().length === 0")
+    tab.page.wait_for_function(f"(n) => ({MANY})() === n", arg=compares)
 
 
 def writes_into_this_graph(tab):
@@ -67,7 +67,7 @@ def writes_into_this_graph(tab):
     )
     assert js(tab, values) == [0.75, 8]
     line = "() => document.querySelector('.realign-line').textContent"
-    tab.page.wait_for_function(f"() => ({line})().includes('λ 0.75')", timeout=5_000)
+    tab.page.wait_for_function(f"() => ({line})().includes('λ 0.75')")
 
 
 def change(tab):
@@ -149,7 +149,7 @@ def test_a_reload_of_the_page(looked_at, host):
     tab.page.wait_for_timeout(600)  # what is remembered is written when nothing changes for a moment
     tab.page.goto("about:blank")
     tab.page.goto(host.url)
-    tab.page.wait_for_function(READY, timeout=120_000)
+    tab.page.wait_for_function(READY)
     js(tab, "async (saved) => await window.app.loadGraphData(saved)", saved)
     all_alive(tab)
     view_is(tab, before)
@@ -168,7 +168,7 @@ def test_a_reload_after_use_still_offers_the_sweep(looked_at, host):
             js(tab, "() => localStorage.clear()")
         tab.page.goto("about:blank")
         tab.page.goto(host.url)
-        tab.page.wait_for_function(READY, timeout=120_000)
+        tab.page.wait_for_function(READY)
         js(tab, "async (saved) => await window.app.loadGraphData(saved)", saved)
         all_alive(tab)
         if not forgotten:
@@ -256,9 +256,9 @@ def test_the_plot_after_undo(tab):
     }"""
     js(tab, move)
     press_undo(tab)
-    tab.page.wait_for_function(f"() => ({DEAD})().length === 0", timeout=10_000)
+    tab.page.wait_for_function(f"() => ({DEAD})().length === 0")
     tab.page.wait_for_function("() => document.querySelector('.realign-plot')?.innerText.includes('12 steps')")
     first = js(tab, INK)[2]
     js(tab, f"() => {{ {kind('LambdaSchedule')}.widgets.find((w) => w.name === 'end').value = 0.25; }}")
-    tab.page.wait_for_function(f"(b) => ({INK})()[2] !== b", arg=first, timeout=5_000)
+    tab.page.wait_for_function(f"(b) => ({INK})()[2] !== b", arg=first)
     assert tab.errors == []

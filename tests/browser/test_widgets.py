@@ -318,7 +318,7 @@ def test_plot_follows_the_widgets_and_presets_fill_the_curve(tab):
     assert width > 300
     assert height > 150
     set_widget(tab, "schedule", "end", 0.25)
-    tab.page.wait_for_function(f"(b) => ({INK})()[2] !== b", arg=first, timeout=3_000)
+    tab.page.wait_for_function(f"(b) => ({INK})()[2] !== b", arg=first)
     choose = """(name) => {
       const menu = document.querySelector('.realign-plot select');
       menu.value = name; menu.dispatchEvent(new Event('change', {bubbles: true}));
