@@ -105,8 +105,8 @@ def test_help_opens_with_its_pictures(shown_in, language):
     for kind in LOCALES["en"] if language == "en" else SHOTS:
         add(shown_in, kind)
         open_help(shown_in)
-        shown_in.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"], timeout=10_000)
-        shown_in.page.wait_for_function(LOADED, timeout=10_000)
+        shown_in.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"])
+        shown_in.page.wait_for_function(LOADED)
         assert shown_in.page.evaluate(FITS), kind
         text = shown_in.page.locator(HELP).first.inner_text()
         assert "<!--" not in text, kind
@@ -156,7 +156,7 @@ def test_tooltips_are_in_the_pages_language(shown_in, language):
         shown_in.page.mouse.move(x - 5, y)
         shown_in.page.mouse.move(x, y)
     said = "(text) => document.body.innerText.includes(text)"
-    shown_in.page.wait_for_function(said, arg=told["steps"]["tooltip"], timeout=10_000)
+    shown_in.page.wait_for_function(said, arg=told["steps"]["tooltip"])
 
 
 def test_the_library_names_the_category(shown_in, language):
