@@ -118,6 +118,8 @@ def covered(seen):
 
 @pytest.fixture(scope="module", params=list(TITLES))
 def template(tab, request):
+    closed = "() => window.app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', false)"
+    tab.page.evaluate(closed)  # as a new user's page is; the help of a node opens it
     open_at_once(tab, request.param)
     return request.param
 
