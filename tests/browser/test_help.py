@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
-from conftest import PACK, Page
+from conftest import PACK, READY
 
 LOCALES = {
     language: json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
@@ -52,39 +51,28 @@ FITS = """() => {
 }"""
 
 
-TRANSLATED = "(name) => window.LiteGraph.registered_node_types.RealignSampler.title === name"
-# A page that has just opened puts a workflow in the place of whatever is on its canvas.
-OPEN = "() => !!window.app.extensionManager?.workflow?.activeWorkflow?.isLoaded"
-# The node is in the document, or on the canvas that the page draws with the next frame.
-THERE = """(inDocument) => (!inDocument || document.querySelector(`[data-node-id="${window.made.id}"]`))
-  && new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"""
+def speak(tab, language):
+    """As the setting does it: it is kept by the host, and the page is loaded again."""
+    tab.page.evaluate("(l) => window.app.ui.settings.setSettingValueAsync('Comfy.Locale', l)", language)
+    tab.page.goto("about:blank")
+    tab.page.goto(tab.url)
+    tab.page.wait_for_function(READY, timeout=120_000)
+    tab.page.wait_for_timeout(500)
 
 
 @pytest.fixture(scope="module", params=["en", "zh", "ja"])
-def language(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def shown_in(language, tab, browser, host):
-    """A page in the language of its browser."""
-    if language == "en":
-        tab.page.wait_for_function(OPEN)
-        yield tab
-        return
-    locale = {"zh": "zh-CN", "ja": "ja-JP"}[language]
-    in_locale = SimpleNamespace(new_page=lambda **options: browser.new_page(locale=locale, **options))
-    own = Page(in_locale, host, tab.new_renderer)
-    own.page.wait_for_function(OPEN)
-    own.page.wait_for_function(TRANSLATED, arg=LOCALES[language]["RealignSampler"]["display_name"])
-    yield own
-    own.page.close()
+def language(request, tab, host):
+    tab.url = host.url
+    speak(tab, request.param)
+    yield request.param
+    speak(tab, "en")
+    tab.errors.clear()
 
 
 def add(tab, kind):
     tab.errors.clear()
     tab.page.evaluate(ADD, kind)
-    tab.page.wait_for_function(THERE, arg=tab.new_renderer)
+    tab.page.wait_for_timeout(300)
 
 
 TITLE = """() => {
@@ -100,30 +88,30 @@ def open_help(tab):
     tab.page.wait_for_selector(HELP)
 
 
-def test_help_opens_with_its_pictures(shown_in, language):
+def test_help_opens_with_its_pictures(tab, language):
     """Every page in English; of the other languages, whose texts tests/host/test_help.py reads, some."""
     for kind in LOCALES["en"] if language == "en" else SHOTS:
-        add(shown_in, kind)
-        open_help(shown_in)
-        shown_in.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"])
-        shown_in.page.wait_for_function(LOADED)
-        assert shown_in.page.evaluate(FITS), kind
-        text = shown_in.page.locator(HELP).first.inner_text()
+        add(tab, kind)
+        open_help(tab)
+        tab.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"])
+        tab.page.wait_for_function(LOADED)
+        assert tab.page.evaluate(FITS), kind
+        text = tab.page.locator(HELP).first.inner_text()
         assert "<!--" not in text, kind
         assert not re.search(r"\*\*|^\| ", text, re.MULTILINE), kind  # all of it is understood as Markdown
         if kind in SHOTS:
-            shown_in.shot(f"help_{kind}_{language}")
-            shown_in.page.locator(f"{HELP} table").first.scroll_into_view_if_needed()
-            shown_in.page.wait_for_timeout(200)
-            shown_in.shot(f"help_{kind}_{language}_table")
+            tab.shot(f"help_{kind}_{language}")
+            tab.page.locator(f"{HELP} table").first.scroll_into_view_if_needed()
+            tab.page.wait_for_timeout(200)
+            tab.shot(f"help_{kind}_{language}_table")
         # The page asks for docs/<node>/<language>.md first, which English pages do not have.
-        assert [error for error in shown_in.errors if f"docs/{kind}/en.md" not in error] == []
+        assert [error for error in tab.errors if f"docs/{kind}/en.md" not in error] == []
 
 
 @pytest.mark.parametrize("kind", ["RealignSampler", "LambdaSchedule", "RealignSweep"])
-def test_names_are_in_the_pages_language(shown_in, language, kind):
-    add(shown_in, kind)
-    shown, told = shown_in.page.evaluate(LABELS), LOCALES[language][kind]
+def test_names_are_in_the_pages_language(tab, language, kind):
+    add(tab, kind)
+    shown, told = tab.page.evaluate(LABELS), LOCALES[language][kind]
     assert shown["title"] == told["display_name"]
     assert shown["outputs"] == [one["name"] for one in told["outputs"].values()]
     for name, label in {**shown["inputs"], **shown["widgets"]}.items():
@@ -131,20 +119,20 @@ def test_names_are_in_the_pages_language(shown_in, language, kind):
             assert label == told["inputs"][name]["name"], name
     if kind == "RealignSampler":
         assert shown["widgets"]["lambda_"] == "λ"
-        shown_in.shot(f"labels_{language}")
-        line = shown_in.page.locator(".realign-line").first.inner_text()
+        tab.shot(f"labels_{language}")
+        line = tab.page.locator(".realign-line").first.inner_text()
         assert line.startswith({"en": "strength 0.5 ", "zh": "强度 0.5", "ja": "強さ 0.5"}[language])
-        if shown_in.new_renderer:  # the classic one draws on a canvas
-            text = shown_in.page.locator(".lg-node").first.inner_text()
+        if tab.new_renderer:  # the classic one draws on a canvas
+            text = tab.page.locator(".lg-node").first.inner_text()
             for name in ("model", "anchor", "steps", "lambda_", "sampler_name"):
                 assert told["inputs"][name]["name"] in text
 
 
-def test_tooltips_are_in_the_pages_language(shown_in, language):
-    add(shown_in, "RealignSampler")
+def test_tooltips_are_in_the_pages_language(tab, language):
+    add(tab, "RealignSampler")
     told = LOCALES[language]["RealignSampler"]["inputs"]
-    if shown_in.new_renderer:
-        shown_in.page.locator(".lg-node").first.get_by_text(told["steps"]["name"], exact=True).first.hover()
+    if tab.new_renderer:
+        tab.page.locator(".lg-node").first.get_by_text(told["steps"]["name"], exact=True).first.hover()
     else:
         where = """() => {
           const node = window.made, w = node.widgets.find((one) => one.name === 'steps');
@@ -152,15 +140,15 @@ def test_tooltips_are_in_the_pages_language(shown_in, language):
           const y = node.pos[1] + (w.last_y ?? w.y) + 10, x = node.pos[0] + node.size[0] / 2;
           return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale];
         }"""
-        x, y = shown_in.page.evaluate(where)
-        shown_in.page.mouse.move(x - 5, y)
-        shown_in.page.mouse.move(x, y)
+        x, y = tab.page.evaluate(where)
+        tab.page.mouse.move(x - 5, y)
+        tab.page.mouse.move(x, y)
     said = "(text) => document.body.innerText.includes(text)"
-    shown_in.page.wait_for_function(said, arg=told["steps"]["tooltip"])
+    tab.page.wait_for_function(said, arg=told["steps"]["tooltip"])
 
 
-def test_the_library_names_the_category(shown_in, language):
+def test_the_library_names_the_category(tab, language, host):
     name = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
     told = name["nodeCategories"]["realign"]
     categories = """() => window.LiteGraph.registered_node_types.RealignSampler.category"""
-    assert shown_in.page.evaluate(categories) == told
+    assert tab.page.evaluate(categories) == told
