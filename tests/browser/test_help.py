@@ -63,6 +63,8 @@ def speak(tab, language):
 @pytest.fixture(scope="module", params=["en", "zh", "ja"])
 def language(request, tab, host):
     tab.url = host.url
+    opened = "() => window.app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', true)"
+    tab.page.evaluate(opened)  # the panel that shows the help, as a first look at one leaves it
     speak(tab, request.param)
     yield request.param
     speak(tab, "en")
