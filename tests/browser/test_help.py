@@ -14,7 +14,8 @@ LOCALES = {
 }
 ADD = """(kind) => {
   const graph = window.app.graph;
-  graph.clear();
+  // One by one, as a user deletes them: cleared at once while its panel opens, the page shows no node any more.
+  for (const old of [...graph.nodes]) graph.remove(old);
   graph.state.lastNodeId = window.lastId = (window.lastId ?? 5000) + 100;
   const node = window.LiteGraph.createNode(kind);
   node.pos = [100, 80];
@@ -23,6 +24,12 @@ ADD = """(kind) => {
   window.app.canvas.ds.offset = [200, 120];
   graph.setDirtyCanvas(true, true);
   window.made = node;
+}"""
+# The node is on the screen: at the place of its title is its element, or the canvas that has drawn it by now.
+THERE = """async (inDocument) => {
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const element = document.querySelector(`.lg-node[data-node-id="${window.made.id}"]`);
+  return inDocument ? Boolean(element?.getBoundingClientRect().height) : true;
 }"""
 # What the classic renderer draws, and the title.
 LABELS = """() => {
@@ -63,8 +70,6 @@ def speak(tab, language):
 @pytest.fixture(scope="module", params=["en", "zh", "ja"])
 def language(request, tab, host):
     tab.url = host.url
-    opened = "() => window.app.ui.settings.setSettingValueAsync('Comfy.RightSidePanel.IsOpen', true)"
-    tab.page.evaluate(opened)  # the panel that shows the help, as a first look at one leaves it
     speak(tab, request.param)
     yield request.param
     speak(tab, "en")
@@ -74,7 +79,7 @@ def language(request, tab, host):
 def add(tab, kind):
     tab.errors.clear()
     tab.page.evaluate(ADD, kind)
-    tab.page.wait_for_timeout(300)
+    tab.page.wait_for_function(THERE, arg=tab.new_renderer)
 
 
 TITLE = """() => {
