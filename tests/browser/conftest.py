@@ -46,16 +46,22 @@ def browser():
 class Page:
     """One tab: `page` is Playwright's, `errors` the console errors that name this pack."""
 
-    def __init__(self, browser, host, new_renderer):
+    def __init__(self, browser, host, new_renderer, language="en"):
         self.page = browser.new_page(viewport={"width": 1440, "height": 900})
         self.page.set_default_timeout(PATIENCE)
-        self.new_renderer = new_renderer
         self.errors = []
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)) if "realign" in str(error) else None)
         self.page.route("**/*", lambda route: self._only_local(route, host.url))
+        # As the page's own setting does it: the host keeps the language, which a page reads when it opens.
+        host.post("/settings", {"Comfy.Locale": language})
         self.page.goto(host.url)
         self.page.wait_for_function(READY)
+        host.post("/settings", {"Comfy.Locale": "en"})
+        self.render(new_renderer)
+
+    def render(self, new_renderer):
+        self.new_renderer = new_renderer
         setting = "(on) => window.app.ui.settings.setSettingValueAsync('Comfy.VueNodes.Enabled', on)"
         self.page.evaluate(setting, new_renderer)
 
@@ -81,3 +87,19 @@ def tab(request, browser, host):
     tab = Page(browser, host, request.param)
     yield tab
     tab.page.close()
+
+
+@pytest.fixture(scope="session")
+def page_in(browser, host):
+    """page_in(language, new_renderer=False): a tab in Chinese or Japanese, opened once and used by all that ask."""
+    tabs = {}
+
+    def page_in(language, new_renderer=False):
+        if language not in tabs:
+            tabs[language] = Page(browser, host, new_renderer, language)
+        tabs[language].render(new_renderer)
+        return tabs[language]
+
+    yield page_in
+    for tab in tabs.values():
+        tab.page.close()

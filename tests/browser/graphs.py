@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from conftest import PATIENCE
+from playwright.sync_api import TimeoutError
 from workflow_names import TITLES
 
 CARDS = "[data-testid^='template-workflow-']"
@@ -35,6 +39,16 @@ def build(tab, nodes, links):
     tab.errors.clear()
     tab.page.evaluate(BUILD, [nodes, links])
     tab.page.wait_for_timeout(400)
+
+
+def until(act, locator, again=1000):
+    """Act until it shows, as an artist does: a page that has only just opened does not hear everything."""
+    for _ in range(PATIENCE // again):
+        act()
+        with suppress(TimeoutError):
+            locator.wait_for(timeout=again)
+            return
+    raise AssertionError(f"{locator} never showed")
 
 
 def js(tab, code, arg=None):

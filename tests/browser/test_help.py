@@ -6,7 +6,8 @@ import json
 import re
 
 import pytest
-from conftest import PACK, READY
+from conftest import PACK
+from graphs import until
 
 LOCALES = {
     language: json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
@@ -58,22 +59,15 @@ FITS = """() => {
 }"""
 
 
-def speak(tab, language):
-    """As the setting does it: it is kept by the host, and the page is loaded again."""
-    tab.page.evaluate("(l) => window.app.ui.settings.setSettingValueAsync('Comfy.Locale', l)", language)
-    tab.page.goto("about:blank")
-    tab.page.goto(tab.url)
-    tab.page.wait_for_function(READY, timeout=120_000)
-    tab.page.wait_for_timeout(500)
+@pytest.fixture(params=["en", "zh", "ja"])
+def language(request):
+    return request.param
 
 
-@pytest.fixture(scope="module", params=["en", "zh", "ja"])
-def language(request, tab, host):
-    tab.url = host.url
-    speak(tab, request.param)
-    yield request.param
-    speak(tab, "en")
-    tab.errors.clear()
+@pytest.fixture
+def spoken(tab, language, page_in):
+    """The tab in that language, in the same renderer."""
+    return tab if language == "en" else page_in(language, tab.new_renderer)
 
 
 def add(tab, kind):
@@ -90,35 +84,36 @@ TITLE = """() => {
 
 def open_help(tab):
     """As an artist does: a click on the node's title, and one on the info button above it."""
-    tab.page.mouse.click(*tab.page.evaluate(TITLE))
-    tab.page.locator('[data-testid="info-button"]').first.click()
+    info = tab.page.locator('[data-testid="info-button"]').first
+    until(lambda: tab.page.mouse.click(*tab.page.evaluate(TITLE)), info)
+    info.click()
     tab.page.wait_for_selector(HELP)
 
 
-def test_help_opens_with_its_pictures(tab, language):
+def test_help_opens_with_its_pictures(spoken, language):
     """Every page in English; of the other languages, whose texts tests/host/test_help.py reads, some."""
     for kind in LOCALES["en"] if language == "en" else SHOTS:
-        add(tab, kind)
-        open_help(tab)
-        tab.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"])
-        tab.page.wait_for_function(LOADED)
-        assert tab.page.evaluate(FITS), kind
-        text = tab.page.locator(HELP).first.inner_text()
+        add(spoken, kind)
+        open_help(spoken)
+        spoken.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"])
+        spoken.page.wait_for_function(LOADED)
+        assert spoken.page.evaluate(FITS), kind
+        text = spoken.page.locator(HELP).first.inner_text()
         assert "<!--" not in text, kind
         assert not re.search(r"\*\*|^\| ", text, re.MULTILINE), kind  # all of it is understood as Markdown
         if kind in SHOTS:
-            tab.shot(f"help_{kind}_{language}")
-            tab.page.locator(f"{HELP} table").first.scroll_into_view_if_needed()
-            tab.page.wait_for_timeout(200)
-            tab.shot(f"help_{kind}_{language}_table")
+            spoken.shot(f"help_{kind}_{language}")
+            spoken.page.locator(f"{HELP} table").first.scroll_into_view_if_needed()
+            spoken.page.wait_for_timeout(200)
+            spoken.shot(f"help_{kind}_{language}_table")
         # The page asks for docs/<node>/<language>.md first, which English pages do not have.
-        assert [error for error in tab.errors if f"docs/{kind}/en.md" not in error] == []
+        assert [error for error in spoken.errors if f"docs/{kind}/en.md" not in error] == []
 
 
 @pytest.mark.parametrize("kind", ["RealignSampler", "LambdaSchedule", "RealignSweep"])
-def test_names_are_in_the_pages_language(tab, language, kind):
-    add(tab, kind)
-    shown, told = tab.page.evaluate(LABELS), LOCALES[language][kind]
+def test_names_are_in_the_pages_language(spoken, language, kind):
+    add(spoken, kind)
+    shown, told = spoken.page.evaluate(LABELS), LOCALES[language][kind]
     assert shown["title"] == told["display_name"]
     assert shown["outputs"] == [one["name"] for one in told["outputs"].values()]
     for name, label in {**shown["inputs"], **shown["widgets"]}.items():
@@ -126,20 +121,20 @@ def test_names_are_in_the_pages_language(tab, language, kind):
             assert label == told["inputs"][name]["name"], name
     if kind == "RealignSampler":
         assert shown["widgets"]["lambda_"] == "λ"
-        tab.shot(f"labels_{language}")
-        line = tab.page.locator(".realign-line").first.inner_text()
+        spoken.shot(f"labels_{language}")
+        line = spoken.page.locator(".realign-line").first.inner_text()
         assert line.startswith({"en": "strength 0.5 ", "zh": "强度 0.5", "ja": "強さ 0.5"}[language])
-        if tab.new_renderer:  # the classic one draws on a canvas
-            text = tab.page.locator(".lg-node").first.inner_text()
+        if spoken.new_renderer:  # the classic one draws on a canvas
+            text = spoken.page.locator(".lg-node").first.inner_text()
             for name in ("model", "anchor", "steps", "lambda_", "sampler_name"):
                 assert told["inputs"][name]["name"] in text
 
 
-def test_tooltips_are_in_the_pages_language(tab, language):
-    add(tab, "RealignSampler")
+def test_tooltips_are_in_the_pages_language(spoken, language):
+    add(spoken, "RealignSampler")
     told = LOCALES[language]["RealignSampler"]["inputs"]
-    if tab.new_renderer:
-        tab.page.locator(".lg-node").first.get_by_text(told["steps"]["name"], exact=True).first.hover()
+    if spoken.new_renderer:
+        spoken.page.locator(".lg-node").first.get_by_text(told["steps"]["name"], exact=True).first.hover()
     else:
         where = """() => {
           const node = window.made, w = node.widgets.find((one) => one.name === 'steps');
@@ -147,15 +142,15 @@ def test_tooltips_are_in_the_pages_language(tab, language):
           const y = node.pos[1] + (w.last_y ?? w.y) + 10, x = node.pos[0] + node.size[0] / 2;
           return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale];
         }"""
-        x, y = tab.page.evaluate(where)
-        tab.page.mouse.move(x - 5, y)
-        tab.page.mouse.move(x, y)
+        x, y = spoken.page.evaluate(where)
+        spoken.page.mouse.move(x - 5, y)
+        spoken.page.mouse.move(x, y)
     said = "(text) => document.body.innerText.includes(text)"
-    tab.page.wait_for_function(said, arg=told["steps"]["tooltip"])
+    spoken.page.wait_for_function(said, arg=told["steps"]["tooltip"])
 
 
-def test_the_library_names_the_category(tab, language, host):
+def test_the_library_names_the_category(spoken, language):
     name = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
     told = name["nodeCategories"]["realign"]
     categories = """() => window.LiteGraph.registered_node_types.RealignSampler.category"""
-    assert tab.page.evaluate(categories) == told
+    assert spoken.page.evaluate(categories) == told

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
-from conftest import Page
+from graphs import until
 
 FIRST = {"LoadAnchorModel", "RealignSampler"}
 WORDS = ["dpo", "rlg", "alignment", "preference"]
@@ -31,17 +29,18 @@ def typed(tab, field, word, results):
 def found(tab):
     """found(word): what the search box lists, which a double click on the empty canvas opens."""
     yield search_box(tab)
+    close(tab)
+
+
+def close(tab):
     tab.page.keyboard.press("Escape")
+    tab.page.get_by_test_id("result-item").first.wait_for(state="hidden")
 
 
 def search_box(tab):
     tab.page.evaluate("() => window.app.graph.clear()")
     results = tab.page.get_by_test_id("result-item")
-    for _ in range(10):  # a page that has only just opened does not hear it at once
-        tab.page.mouse.dblclick(700, 450)
-        tab.page.wait_for_timeout(SETTLED)
-        if results.count():
-            break
+    until(lambda: tab.page.mouse.dblclick(700, 450), results.first)
     field = tab.page.get_by_role("dialog").get_by_role("combobox").first
     return lambda word: typed(tab, field, word, results)
 
@@ -75,14 +74,13 @@ def test_the_node_library_lists_them_as_the_search_box_does(tab):
     button.click()
 
 
-@pytest.mark.parametrize(("locale", "alignment"), [("zh-CN", "对齐"), ("ja-JP", "アライメント")])
-def test_in_chinese_and_japanese(browser, host, locale, alignment):
+@pytest.mark.parametrize(("language", "alignment"), [("zh", "对齐"), ("ja", "アライメント")])
+def test_in_chinese_and_japanese(page_in, language, alignment):
     """Where the nodes have other names, the same words and the language's own find the same two."""
-    in_locale = SimpleNamespace(new_page=lambda **options: browser.new_page(locale=locale, **options))
-    tab = Page(in_locale, host, False)
+    tab = page_in(language)
     found = search_box(tab)
     assert "Load Anchor Model" not in dict(tab.page.evaluate(OURS))
     for word in (*WORDS, alignment):
         assert set(found(word)[:2]) == FIRST, word
-    tab.shot(f"search_{locale}")
-    tab.page.close()
+    tab.shot(f"search_{language}")
+    close(tab)

@@ -165,7 +165,7 @@ def test_a_reload_after_use_still_offers_the_sweep(looked_at, host):
     tab.page.wait_for_timeout(600)
     for forgotten in (False, True):
         if forgotten:
-            js(tab, "() => localStorage.clear()")
+            js(tab, "() => (localStorage.clear(), sessionStorage.clear())")
         tab.page.goto("about:blank")
         tab.page.goto(host.url)
         tab.page.wait_for_function(READY)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import pytest
-from conftest import PACK, Page
+from conftest import PACK
 from graphs import CARDS, open_templates
 from workflow_names import TITLES
 
@@ -24,7 +23,7 @@ SEEN = """card => {
 def dialog(tab):
     yield open_templates(tab, "Realign")
     tab.page.keyboard.press("Escape")
-    tab.page.wait_for_timeout(SETTLED)
+    tab.page.get_by_role("dialog").wait_for(state="hidden")
     tab.page.evaluate(f"() => window.app.ui.settings.setSettingValueAsync('{SORTS}', 'default')")
 
 
@@ -51,7 +50,9 @@ def test_the_dialog_shows_words_and_pictures(tab, dialog):
     assert sorted(titles_of(dialog)) == sorted(TITLES.values())
     for card in dialog.locator(CARDS).all():
         card.scroll_into_view_if_needed()
-        tab.page.wait_for_timeout(SETTLED)
+        picture = card.locator("img").first
+        picture.wait_for()
+        picture.evaluate("img => img.decode()")
         width, whole = card.evaluate(SEEN)
         assert width > 300, card.inner_text()
         assert whole, card.inner_text()
@@ -85,12 +86,13 @@ def test_a_card_opens_its_workflow(tab, dialog):
 
 
 @pytest.mark.parametrize(
-    ("locale", "category"), [("zh-CN", "Realign（对齐强度）"), ("ja-JP", "Realign（アライメントの強さ）")]
+    ("language", "category"), [("zh", "Realign（对齐强度）"), ("ja", "Realign（アライメントの強さ）")]
 )
-def test_in_chinese_and_japanese(browser, host, locale, category):
+def test_in_chinese_and_japanese(page_in, language, category):
     """The page has no other title for a file than its name; the part of the dialog says in words what it is about."""
-    tab = Page(SimpleNamespace(new_page=lambda **options: browser.new_page(locale=locale, **options)), host, False)
+    tab = page_in(language)
     dialog = open_templates(tab, category)
-    tab.shot(f"templates_{locale}")
+    tab.shot(f"templates_{language}")
     assert sorted(titles_of(dialog)) == sorted(TITLES.values())
-    tab.page.close()
+    tab.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
