@@ -41,7 +41,7 @@ def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, An
     import tiny_models
     from realign.nodes.demo import RealignDemoModels
     from realign.nodes.load_anchor import lora_clone
-    from realign.nodes.low_rank import factorise
+    from realign.nodes.models.low_rank import factorise
 
     if kind == "demo":
         reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "any", "any").args
@@ -63,9 +63,9 @@ def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> 
     """`compare` inside a run of the host's: what it calls are the models that RealignSampler would."""
     import comfy.samplers
     from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
-    from realign.nodes.anchor import Anchor
-    from realign.nodes.model_pair import noise_levels
-    from realign.nodes.realignment import Realignment
+    from realign.nodes.models.anchor import Anchor
+    from realign.nodes.models.pair import noise_levels
+    from realign.nodes.run.realignment import Realignment
 
     reference, anchor, positive, negative, latent = models_of(kind, folder)
     scheduler, steps, cfg = SAMPLING[kind]
@@ -101,10 +101,10 @@ def timed(kind: str, folder: Path, lam: float, repeats: int) -> str:
     """Markdown: time of whole runs as ratios to the stock run of the reference, taking turns; median (quartiles)."""
     from comfy.samplers import CFGGuider, calculate_sigmas, sampler_object
     from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
-    from realign.nodes.anchor import Anchor
     from realign.nodes.demo import RealignDemoModels
-    from realign.nodes.fewer_calls import CONTROL, OFF, REUSE
     from realign.nodes.guider import RealignGuider
+    from realign.nodes.models.anchor import Anchor
+    from realign.nodes.run.fewer_calls import CONTROL, OFF, REUSE
 
     reference, anchor, positive, negative, latent = models_of(kind, folder)
     scheduler, steps, cfg = SAMPLING[kind]

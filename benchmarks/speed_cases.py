@@ -136,9 +136,9 @@ def load_case(kind: str, folder: Path, anchors: Sequence[str] = ANCHORS) -> Case
 
 
 def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
-    from realign.nodes.anchor import Anchor
     from realign.nodes.demo import RealignDemoModels
     from realign.nodes.load_anchor import LoadAnchorModel, low_rank_clone
+    from realign.nodes.models.anchor import Anchor
 
     reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "red", "any").args
     loaded = {}

@@ -1,36 +1,25 @@
-"""Everything that imports the host: one file per node group, thin over `realign_core`."""
+"""The nodes of the screen, a file per entry of the node library; the rooms beside them do the work."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .anchor import RealignAddAnchor, RealignAnchorFromModel, RealignAnchorLambda
-from .compare import RealignCompare
-from .demo import RealignDemoModels
-from .grid import RealignGrid
-from .guider import RealignGuider, RealignModel, RealignTrace
-from .lambda_schedule import LambdaSchedule
-from .load_anchor import LoadAnchorModel
-from .report import RealignReport
-from .sampler import RealignSampler
-from .sweep import RealignSweep
+from . import (
+    combine_anchors,
+    compare,
+    demo,
+    grid,
+    guider,
+    lambda_schedule,
+    load_anchor,
+    report,
+    sampler,
+    sweep,
+    trace,
+)
 
-NODES: list[type[io.ComfyNode]] = [
-    LoadAnchorModel,
-    RealignAnchorFromModel,
-    RealignAddAnchor,
-    RealignAnchorLambda,
-    LambdaSchedule,
-    RealignSampler,
-    RealignGuider,
-    RealignModel,
-    RealignTrace,
-    RealignSweep,
-    RealignCompare,
-    RealignGrid,
-    RealignReport,
-    RealignDemoModels,
-]
+PARTS = (load_anchor, combine_anchors, lambda_schedule, sampler, guider, trace, sweep, compare, grid, report, demo)
+NODES: list[type[io.ComfyNode]] = [node for part in PARTS for node in part.NODES]
 
 
 class RealignExtension(ComfyExtension):

@@ -10,8 +10,8 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
-from .graph_text import seed_behind
-from .labels import Facts, column_label, facts, parse_trace, row_label, strength_label
+from .pictures.graph_words import seed_behind
+from .pictures.labels import Facts, column_label, facts, parse_trace, row_label, strength_label
 from .types import ALIASES, CATEGORY, LambdaType
 
 
@@ -94,3 +94,6 @@ def picture_names(known: Facts, i: int) -> tuple[str, str]:
     strength = strength_label(known, i)
     name = f"picture {i + 1}" if known.count > 1 or not strength else ""
     return " · ".join(part for part in (name, strength) if part), ""
+
+
+NODES = [RealignCompare]

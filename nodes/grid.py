@@ -11,8 +11,8 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
-from .graph_text import model_files, prompt_text
-from .labels import (
+from .pictures.graph_words import model_files, prompt_text
+from .pictures.labels import (
     Facts,
     anchor_label,
     caption,
@@ -24,8 +24,8 @@ from .labels import (
     settings_label,
     strength_parts,
 )
-from .plot import LEFT_OUT, drawable
-from .sheet import LARGEST, PIXELS, Note, Table, draw_captions, fitted
+from .pictures.plot import LEFT_OUT, drawable
+from .pictures.sheet import LARGEST, PIXELS, Note, Table, draw_captions, fitted
 from .types import ALIASES, CATEGORY, LambdaType
 
 SMALLEST = 160  # px: a picture that nobody chose a size for
@@ -218,3 +218,6 @@ def _subtitle(known: Facts, first: str) -> str:
 def _title(what: str, known: Facts) -> str:
     names = " + ".join(str(anchor.get("name")) for anchor in known.anchors)
     return f"{what} · {names}" if names else what
+
+
+NODES = [RealignGrid]

@@ -1,8 +1,6 @@
-"""RLG for every sampler: a GUIDER, a MODEL that brings its anchors along, and what their runs did."""
+"""RLG for every sampler: a GUIDER, and a MODEL that brings its anchors along."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import comfy.samplers
 import torch
@@ -10,22 +8,21 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
-from .anchor import Anchor
-from .conditioning import Conditioning
-from .fewer_calls import OFF, FewerCalls, fewer_calls_inputs
-from .realignment import Realignment
-from .shared_inputs import (
+from .inputs import (
     anchor_cfg_input,
     cfg_input,
     conditioning_inputs,
+    fewer_calls_inputs,
     mask_input,
     pair_inputs,
     prompt_inputs,
     schedule_input,
 )
-from .types import ALIASES, CATEGORY
-
-RLG = [*ALIASES, "for rlg", "reinforcement learning guidance", "for flow-grpo"]
+from .models.anchor import Anchor
+from .run.fewer_calls import OFF, FewerCalls
+from .run.own_state import Conditioning
+from .run.realignment import Realignment
+from .types import CATEGORY, RLG_ALIASES
 
 
 def lambda_input() -> io.Input:
@@ -56,7 +53,7 @@ class RealignGuider(io.ComfyNode):
                 "Guides any sampler by the reference and its anchors: D_ref + Σ λ (D_anchor − D_ref) at each step, "
                 "with cfg inside each model (RLG). For SamplerCustomAdvanced; flow models (SD3.5, Flux …) too."
             ),
-            search_aliases=[*RLG, "cfgguider"],
+            search_aliases=[*RLG_ALIASES, "cfgguider"],
             inputs=[
                 *pair_inputs(),
                 *prompt_inputs(),
@@ -108,7 +105,7 @@ class RealignModel(io.ComfyNode):
                 "Patches the reference so that every sampler that gets it (KSampler, detailers, upscalers) samples "
                 "D_ref + Σ λ (D_anchor − D_ref) (RLG)."
             ),
-            search_aliases=[*RLG, "model patch", "for ksampler"],
+            search_aliases=[*RLG_ALIASES, "model patch", "for ksampler"],
             inputs=[
                 *pair_inputs(),
                 lambda_input(),
@@ -137,33 +134,4 @@ class RealignModel(io.ComfyNode):
         return io.NodeOutput(realignment.attach(model))
 
 
-class RealignTrace(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="RealignTrace",
-            display_name="Realign Trace",
-            category=CATEGORY,
-            description=(
-                "What a run with Realign Guider or Realign MODEL did, as Realign Sampler tells by itself: λ, KL and "
-                "model calls of every step, for λ Grid, λ Compare and λ Report. Put it behind the sampler."
-            ),
-            search_aliases=[*RLG, "report", "kl meter"],
-            inputs=[
-                io.Latent.Input("latent", tooltip="The sampler's output; it is passed on as it is."),
-                io.Guider.Input("guider", optional=True, tooltip="The Realign Guider that the sampler used."),
-                io.Model.Input("model", optional=True, tooltip="Or the Realign MODEL that the sampler used."),
-            ],
-            outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The latent, unchanged."),
-                io.String.Output(display_name="trace", tooltip="JSON: λ, σ, KL spent and model calls of every step."),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, latent: dict[str, Any], guider: Any = None, model: ModelPatcher | None = None) -> io.NodeOutput:
-        patcher = guider.model_patcher if guider is not None else model
-        realignment = Realignment.behind(patcher) if patcher is not None else None
-        if realignment is None:
-            raise ValueError("Connect the Realign Guider or the Realign MODEL that the sampler used.")
-        return io.NodeOutput(latent, realignment.trace().to_json())
+NODES = [RealignGuider, RealignModel]

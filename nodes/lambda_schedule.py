@@ -8,8 +8,8 @@ from comfy_api.input import CurveInput
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule as Schedule
-from .anchor import Anchor
-from .plot import schedule_plot
+from .models.anchor import Anchor
+from .pictures.plot import schedule_plot
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 CURVE_SAMPLES = 129  # a cubic curve is kept as this many points, joined by lines: closer than the eye can tell
@@ -126,3 +126,6 @@ def _sigma(name: str, tooltip: str) -> io.Float.Input:
     return io.Float.Input(
         name, default=0.0, min=0.0, max=100000.0, step=0.01, advanced=True, tooltip=f"{tooltip} (0–100000)"
     )
+
+
+NODES = [LambdaSchedule]

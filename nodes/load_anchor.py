@@ -8,14 +8,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from .anchor import BETA_TOOLTIP, NO_BETA, Anchor, typed_beta
-from .beta import beta_from_metadata
-from .lora import StateDict, is_lora, match_lora, normalise
-from .low_rank import low_rank_difference
-from .model_file import find_file, list_files, load_model, read_file
-from .model_pair import check_pair
-from .node_text import show_text
-from .page import SHOWS, beta_shown
+from .inputs import BETA_TOOLTIP
+from .models.anchor import NO_BETA, Anchor, typed_beta
+from .models.beta import beta_from_metadata
+from .models.files import find_file, list_files, load_model, read_file
+from .models.lora import StateDict, is_lora, match_lora, normalise
+from .models.low_rank import low_rank_difference
+from .models.pair import check_pair
+from .page import SHOWS, beta_shown, show_text
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
@@ -148,3 +148,6 @@ def low_rank_clone(model: ModelPatcher, anchor: ModelPatcher, rank: int, name: s
             note,
         )
     return patcher, note
+
+
+NODES = [LoadAnchorModel]

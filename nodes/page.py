@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -17,3 +18,14 @@ SHOWS: dict[str, Any] = (
 def beta_shown(beta: float | None) -> dict[str, list[float | None]]:
     """An anchor's β for the page's β line; None: unknown."""
     return {"realign_beta": [beta]}
+
+
+def show_text(node_id: str | None, text: str) -> None:
+    """Show `text` on the node. Where nodes run without the host's server (tests, scripts) nothing happens.
+
+    A file's name may hold what is no character; it is shown as “?”.
+    """
+    server = sys.modules.get("server")
+    instance = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if node_id is not None and instance is not None:
+        instance.send_progress_text(text.encode("utf-8", "replace"), node_id)

@@ -10,8 +10,8 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from .labels import Facts, facts, number, parse_trace, row_label, trace_batch
-from .plot import AMBER, BLUE, RAMP, Line, Panel, drawn, ramp, schedule_panels
+from .pictures.labels import Facts, facts, number, parse_trace, row_label, trace_batch
+from .pictures.plot import AMBER, BLUE, RAMP, Line, Panel, drawn, ramp, schedule_panels
 from .types import ALIASES, CATEGORY
 
 WIDTH, HEIGHT, MARGIN = 880, 300, (72, 44, 24, 56)  # px; the report's plots, as plot.drawn takes them
@@ -221,3 +221,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _at(values: Sequence[float | None] | None, picture: int) -> float | None:
     return None if values is None else values[picture]
+
+
+NODES = [RealignReport]

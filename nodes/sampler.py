@@ -14,13 +14,13 @@ from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 
 from ..realign_core import Called, Exact, LambdaSchedule, NoiseLevel, Sweep, TraceStep, check_run, realigned_sample
-from .anchor import Anchor, check_mask
-from .conditioning import Conditioning
-from .fewer_calls import OFF, FewerCalls
-from .model_pair import noise_levels
-from .realignment import Realignment, schedule_rows, schedules
+from .models.anchor import Anchor, check_mask
+from .models.pair import noise_levels
+from .run.fewer_calls import OFF, FewerCalls
+from .run.own_state import Conditioning
+from .run.parts import check_batch
+from .run.realignment import Realignment, schedule_rows, schedules
 from .sampler_inputs import sampler_schema
-from .sweep_run import check_batch
 
 ETA = {"ddpm": 1.0, "ddim": 0.0}
 
@@ -248,3 +248,6 @@ class RealignSampler(io.ComfyNode):
         }
         trace = realignment.trace(etas=plan.etas, settings=settings)
         return io.NodeOutput(latent, denoised, trace.to_json())
+
+
+NODES = [RealignSampler]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from .fewer_calls import fewer_calls_inputs
-from .shared_inputs import (
+from .inputs import (
     anchor_cfg_input,
     cfg_input,
     conditioning_inputs,
+    fewer_calls_inputs,
     mask_input,
     pair_inputs,
     prompt_inputs,

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
-from .anchor import Anchor
+from .models.anchor import Anchor
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 RANGE, LIST, BETAS = "range", "list", "target β"
@@ -154,3 +154,6 @@ def _picked(tensor: torch.Tensor, images: list[int]) -> torch.Tensor:
 
 def _lambda(name: str, default: float, tooltip: str) -> io.Float.Input:
     return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, round=0.001, tooltip=tooltip)
+
+
+NODES = [RealignSweep]

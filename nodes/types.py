@@ -15,3 +15,4 @@ WORDS = ["deradiff", "rlg", "alignment", "preference", "dpo", "kl"]
 FIRST_ALIASES = ["realign", "lambda", *WORDS]
 FIRST_ALIASES += ["对齐", "偏好", "アライメント", "選好"]  # alignment, preference: the page does not translate aliases
 ALIASES = ["realign", "lambda", *(f"realign {word}" for word in WORDS)]
+RLG_ALIASES = [*ALIASES, "for rlg", "reinforcement learning guidance", "for flow-grpo"]

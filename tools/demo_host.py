@@ -32,8 +32,8 @@ def import_host(path: str | None) -> None:
 
 
 def demo_model() -> ModuleType:
-    """nodes/demo_model.py by its path: under its package's name it would clash with the host's `nodes`."""
-    spec = importlib.util.spec_from_file_location("demo_model", REPOSITORY / "nodes" / "demo_model.py")
+    """nodes/models/demo_network.py by its path: under its package's name it would clash with the host's `nodes`."""
+    spec = importlib.util.spec_from_file_location("demo_model", REPOSITORY / "nodes" / "models" / "demo_network.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -38,7 +38,7 @@ class Denoiser(nn.Module):
         super().__init__()
         demo = demo_model()
         if (tuple(SHAPES), tuple(HUES), BACKGROUNDS) != tuple(words[1:] for words in demo.CAPTION.values()):
-            raise SystemExit("The words in nodes/demo_model.py are not those that tools/demo_data.py draws.")
+            raise SystemExit("The words in nodes/models/demo_network.py are not those that tools/demo_data.py draws.")
         self.size, self.tokens_key = demo.SIZE, demo.REFERENCE_TOKENS
         model = demo.build_model(device)
         self.unet = model.diffusion_model.requires_grad_(True).train()

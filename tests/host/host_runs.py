@@ -6,8 +6,8 @@ import comfy.samplers
 import tiny_models
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
-from realign.nodes.anchor import Anchor
 from realign.nodes.guider import RealignGuider
+from realign.nodes.models.anchor import Anchor
 from realign.nodes.sampler import RealignSampler
 from rounding import assert_agree, distance
 

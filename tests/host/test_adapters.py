@@ -13,7 +13,7 @@ import torch
 import toy_models
 from adapter_files import ADAPTERS, Calls, convolutions, lora, matrices, patched, randn
 from host_runs import conds_of, distance, everywhere, realign_guider, sampled
-from realign.nodes.anchor import Anchor
+from realign.nodes.models.anchor import Anchor
 from rounding import ONE_STEP, assert_agree, bound
 
 import nodes as host

@@ -9,12 +9,14 @@ import pytest
 import torch
 import toy_models
 from host_runs import realign, realign_guider, same, sampled, stock_guider
-from realign.nodes.anchor import Anchor, RealignAddAnchor
+from realign.nodes.combine_anchors import RealignAddAnchor
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
-from realign.nodes.guider import RealignModel, RealignTrace
+from realign.nodes.guider import RealignModel
+from realign.nodes.models.anchor import Anchor
 from realign.nodes.report import RealignReport
 from realign.nodes.sweep import RealignSweep
+from realign.nodes.trace import RealignTrace
 from test_adapters import Calls
 from test_guider import SAMPLERS
 

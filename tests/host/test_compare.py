@@ -14,7 +14,7 @@ from PIL import Image
 from realign.nodes import page
 from realign.nodes.compare import RealignCompare
 from realign.nodes.demo import RealignDemoModels
-from realign.nodes.graph_text import seed_behind
+from realign.nodes.pictures.graph_words import seed_behind
 from realign.realign_core import LambdaSchedule, Sweep
 
 

@@ -7,9 +7,10 @@ import shutil
 
 import comfy.lora
 import pytest
-import realign.nodes.demo as demo
+import realign.nodes.models.demo as demo
 import torch
-from realign.nodes.demo_model import CAPTION, caption_ids
+from realign.nodes.demo import RealignDemoModels
+from realign.nodes.models.demo_network import CAPTION, caption_ids
 
 import nodes
 
@@ -19,7 +20,7 @@ SEED, STEPS, CFG = 7, 12, 2.0
 @pytest.fixture(scope="module")
 def loaded():
     """shape, colour, background -> model, anchor, positive, negative, vae."""
-    return lambda shape="any", colour="any", background="any": demo.RealignDemoModels.execute(
+    return lambda shape="any", colour="any", background="any": RealignDemoModels.execute(
         shape, colour, background
     ).result[:5]
 
@@ -116,4 +117,4 @@ def test_unusable_file_is_one_sentence(tmp_path, monkeypatch, damage):
     with pytest.raises(
         ValueError, match=r"^The demo model .*reference\.safetensors cannot be used: .*train_demo\.py\.$"
     ):
-        demo.RealignDemoModels.execute("any", "any", "any")
+        RealignDemoModels.execute("any", "any", "any")

@@ -10,9 +10,9 @@ import torch
 from adapter_files import ADAPTERS, Calls, patched
 from host_runs import conds_of, everywhere, realign, realign_guider, sampled
 from realign.nodes.demo import RealignDemoModels
-from realign.nodes.fewer_calls import CONTROL, OFF, REUSE
 from realign.nodes.load_anchor import lora_clone
-from realign.nodes.low_rank import factorise
+from realign.nodes.models.low_rank import factorise
+from realign.nodes.run.fewer_calls import CONTROL, OFF, REUSE
 from realign.realign_core import LambdaSchedule
 
 STEPS = 20

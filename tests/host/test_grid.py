@@ -10,10 +10,19 @@ import folder_paths
 import pytest
 import torch
 from PIL import Image
-from realign.nodes.graph_text import model_files, prompt_text
 from realign.nodes.grid import RealignGrid
-from realign.nodes.labels import caption, column_label, facts, kl_label, number, parse_trace, row_label, varying
-from realign.nodes.plot import BACKGROUND, drawable, font, wrapped
+from realign.nodes.pictures.graph_words import model_files, prompt_text
+from realign.nodes.pictures.labels import (
+    caption,
+    column_label,
+    facts,
+    kl_label,
+    number,
+    parse_trace,
+    row_label,
+    varying,
+)
+from realign.nodes.pictures.plot import BACKGROUND, drawable, font, wrapped
 from realign.realign_core import LambdaSchedule, Sweep, Trace, TraceStep
 
 ANCHOR = {"name": "dpo.safetensors", "beta": 5000.0, "share": 1.0}

@@ -11,8 +11,8 @@ import toy_models
 from comfy.model_base import ModelType
 from comfy_extras.nodes_custom_sampler import Guider_DualCFG
 from host_runs import assert_ends_are_stock, conds_of, distance, realign_guider, same, sampled, stock_guider
-from realign.nodes.anchor import Anchor
 from realign.nodes.guider import RealignModel
+from realign.nodes.models.anchor import Anchor
 from rounding import assert_agree
 from test_adapters import ADAPTERS, Calls, patched
 

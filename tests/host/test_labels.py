@@ -11,13 +11,14 @@ import pytest
 import torch
 import toy_models
 from host_runs import realign, realign_guider, sampled
-from realign.nodes.anchor import Anchor, RealignAnchorLambda
+from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
-from realign.nodes.guider import RealignTrace
-from realign.nodes.labels import caption, facts, parse_trace, strength_parts
+from realign.nodes.models.anchor import Anchor
+from realign.nodes.pictures.labels import caption, facts, parse_trace, strength_parts
 from realign.nodes.report import RealignReport, run_panels
 from realign.nodes.sweep import RealignSweep
+from realign.nodes.trace import RealignTrace
 from realign.realign_core import LambdaSchedule, Sweep
 
 SWEEP = Sweep((0.0, 0.5, 1.0, 1.5))
@@ -199,7 +200,7 @@ def test_a_trace_without_a_step_says_why():
     class Never:
         @staticmethod
         def get_attachment(key):
-            from realign.nodes.realignment import Realignment
+            from realign.nodes.run.realignment import Realignment
 
             return Realignment([], lambda sigmas: [])
 

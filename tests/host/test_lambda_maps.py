@@ -8,7 +8,8 @@ import torch
 import toy_models
 from adapter_files import Calls
 from host_runs import conds_of, everywhere, realign, realign_guider, sampled, stock_guider
-from realign.nodes.anchor import Anchor, RealignAddAnchor, RealignAnchorLambda
+from realign.nodes.combine_anchors import RealignAddAnchor, RealignAnchorLambda
+from realign.nodes.models.anchor import Anchor
 from realign.realign_core import LambdaSchedule
 from rounding import assert_agree
 

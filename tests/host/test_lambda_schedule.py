@@ -11,9 +11,9 @@ import tiny_models
 from comfy_api.input import CurveInput
 from host_runs import conds_of, distance, realign, stock
 from PIL import Image
-from realign.nodes.anchor import Anchor
 from realign.nodes.lambda_schedule import SHAPES, LambdaSchedule
-from realign.nodes.plot import schedule_plot
+from realign.nodes.models.anchor import Anchor
+from realign.nodes.pictures.plot import schedule_plot
 from realign.realign_core.schedule import SHAPES as CORE_SHAPES
 from rounding import assert_agree
 

@@ -12,10 +12,11 @@ import torch
 from comfy.utils import mmdit_to_diffusers, unet_to_diffusers
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from host_runs import conds_of, distance, realign, stock
-from realign.nodes.anchor import NO_BETA, Anchor, RealignAddAnchor, RealignAnchorFromModel
-from realign.nodes.beta import beta_from_metadata
+from realign.nodes.combine_anchors import RealignAddAnchor, RealignAnchorFromModel
 from realign.nodes.load_anchor import LoadAnchorModel
-from realign.nodes.model_file import find_file, list_files
+from realign.nodes.models.anchor import NO_BETA, Anchor
+from realign.nodes.models.beta import beta_from_metadata
+from realign.nodes.models.files import find_file, list_files
 from rounding import assert_agree
 from safetensors.torch import save_file
 

@@ -13,8 +13,8 @@ import pytest
 import tiny_models
 import torch
 from host_runs import conds_of, distance, stock
-from realign.nodes import low_rank
 from realign.nodes.load_anchor import LoadAnchorModel
+from realign.nodes.models import low_rank
 from rounding import assert_agree
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file

@@ -17,8 +17,8 @@ from comfy.cli_args import LatentPreviewMethod, args
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from host_runs import distance, realign_guider, same
 from PIL import Image
-from realign.nodes import progress
-from realign.nodes.node_text import show_text
+from realign.nodes import live
+from realign.nodes.page import show_text
 from realign.nodes.sweep import RealignSweep
 
 SETTINGS = dict(values="list", start=0.0, end=1.0, count=2, seeds=2, rows="seed", row_values="")
@@ -128,8 +128,8 @@ def test_a_text_of_a_broken_file_name_is_shown(monkeypatch):
 
 
 def test_latents_that_are_no_pictures():
-    assert progress.quick_previewer(comfy.latent_formats.StableAudio1(), 1) is None
-    grey = progress.quick_previewer(comfy.latent_formats.LatentFormat(), 3)
+    assert live.quick_previewer(comfy.latent_formats.StableAudio1(), 1) is None
+    grey = live.quick_previewer(comfy.latent_formats.LatentFormat(), 3)
     picture = np.asarray(grey.decode_latent_to_preview(torch.randn(1, 5, 2, 7, 9)))
     assert picture.shape == (7, 9, 3)
     assert (picture == picture[..., :1]).all()
@@ -143,5 +143,5 @@ def test_every_latent_format_of_the_host_has_pictures():
     assert len(formats) > 20
     for kind in formats:
         latent = torch.randn(1, kind.latent_channels, *[8] * kind.latent_dimensions)
-        drawn = progress.quick_previewer(kind(), kind.latent_dimensions).decode_latent_to_preview(latent)
+        drawn = live.quick_previewer(kind(), kind.latent_dimensions).decode_latent_to_preview(latent)
         assert min(drawn.size) >= 8, kind

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from realign.nodes.labels import facts, parse_trace
-from realign.nodes.plot import AMBER, BLUE, Line, Panel, draw_panel, ramp
+from realign.nodes.pictures.labels import facts, parse_trace
+from realign.nodes.pictures.plot import AMBER, BLUE, Line, Panel, draw_panel, ramp
 from realign.nodes.report import RealignReport, run_panels, running_total, step_ticks, sweep_panels
 from realign.realign_core import Sweep, Trace, TraceStep
 

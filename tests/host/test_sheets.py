@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from realign.nodes import grid, sheet
-from realign.nodes.labels import facts
-from realign.nodes.strip import Strip
+from realign.nodes import grid
+from realign.nodes.pictures import sheet
+from realign.nodes.pictures.labels import facts
+from realign.nodes.pictures.strip import Strip
 from realign.realign_core import LambdaSchedule, Sweep
 
 MANY = tuple(i / 200 for i in range(1000))

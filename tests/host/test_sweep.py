@@ -13,10 +13,12 @@ import toy_models
 from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise
 from host_runs import conds_of, distance, realign, realign_guider, sampled
-from realign.nodes import sweep_run
-from realign.nodes.anchor import Anchor, RealignAnchorLambda
-from realign.nodes.guider import RealignModel, RealignTrace
+from realign.nodes.combine_anchors import RealignAnchorLambda
+from realign.nodes.guider import RealignModel
+from realign.nodes.models.anchor import Anchor
+from realign.nodes.run import parts
 from realign.nodes.sweep import RealignSweep
+from realign.nodes.trace import RealignTrace
 from realign.realign_core import LambdaSchedule, Sweep
 from rounding import CEILING as TOLERANCE
 from test_adapters import ADAPTERS, Calls, patched
@@ -117,14 +119,14 @@ def test_guider_with_every_sampler(toys, sampler):
 def test_samplers_whose_elements_would_not_be_alone_run_one_by_one():
     euler = comfy.samplers.sampler_object("euler")
     mask = torch.ones(1, 1, 8, 8)
-    assert sweep_run.draws_can_be_shared(euler, mask)
-    assert sweep_run.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), None)
+    assert parts.draws_can_be_shared(euler, mask)
+    assert parts.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), None)
     churned = comfy.samplers.ksampler("euler", {"s_churn": 1.0})
     others = comfy.samplers.KSAMPLER(lambda *_, **__: None)  # of another pack
     own = comfy.samplers.ksampler("euler_ancestral", {"noise_sampler": lambda *_: None})
     adaptive = comfy.samplers.sampler_object("dpm_adaptive")
-    assert not any(sweep_run.draws_can_be_shared(one, None) for one in (churned, others, own, adaptive, object()))
-    assert not sweep_run.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), mask)
+    assert not any(parts.draws_can_be_shared(one, None) for one in (churned, others, own, adaptive, object()))
+    assert not parts.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), mask)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
@@ -133,10 +135,10 @@ def test_chunks_give_the_same_pictures(toys, batch_size):
     batch, sweep = sweep_of(toy_models.latent(), seeds=2)
     whole = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)
     _, divided = sweep_of(toy_models.latent(), seeds=2, batch_size=batch_size)
-    parts = realign(pair, *conds, batch, 0.5, lambda_schedule=divided)
-    assert distance(parts[0], whole[0]) <= TOLERANCE
-    assert distance(parts[1], whole[1]) <= TOLERANCE
-    ours, theirs = json.loads(parts[2]), json.loads(whole[2])
+    chunks = realign(pair, *conds, batch, 0.5, lambda_schedule=divided)
+    assert distance(chunks[0], whole[0]) <= TOLERANCE
+    assert distance(chunks[1], whole[1]) <= TOLERANCE
+    ours, theirs = json.loads(chunks[2]), json.loads(whole[2])
     assert_near(ours["kl_reference"], theirs["kl_reference"])
     assert ours["model_calls"] == pytest.approx(theirs["model_calls"])
 
@@ -145,9 +147,9 @@ def test_a_batch_that_does_not_fit_is_divided_by_the_hosts_own_estimate(models, 
     pair, conds = models("sd15"), conds_of("sd15")
     batch, sweep = sweep_of(tiny_models.latent("sd15"))
     shape = tuple(batch["samples"].shape)
-    need = pair[0].memory_required([2, *shape[1:]]) * sweep_run.MEMORY_MARGIN
+    need = pair[0].memory_required([2, *shape[1:]]) * parts.MEMORY_MARGIN
     for free, largest in ((need * 1.01, 2), (0.0, 1)):
-        monkeypatch.setattr(sweep_run, "free_memory", lambda patchers, free=free: free)
+        monkeypatch.setattr(parts, "free_memory", lambda patchers, free=free: free)
         with Calls(pair[0]) as rows:
             realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)
         assert max(rows) == 2 * largest  # with cfg

@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from ..realign_core import (
+from ...realign_core import (
     Called,
     Evaluator,
     Merged,
@@ -31,12 +31,12 @@ from ..realign_core import (
     per_element,
     realignment_weights,
 )
-from .anchor import Anchor
-from .anchor_guider import KEY, AnchorGuider, HandOver, Prepared
-from .batching import MERGED, Batch
-from .model_options import added, carried_over
-from .model_pair import noise_level
+from ..models.anchor import Anchor
+from ..models.pair import noise_level
+from .guidance import added, carried_over
+from .own_weights import KEY, AnchorGuider, HandOver, Prepared
 from .record import nearest_step
+from .shared_weights import MERGED, Batch
 from .sharing import CannotShareError, own_patches
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from ..realign_core import Cell, Sweep
-from .graph_text import Graph, run_behind, sweep_above
+from ...realign_core import Cell, Sweep
+from .graph_words import Graph, run_behind, sweep_above
 
 NOT_A_TRACE = "This is not a trace: {}. Connect Realign Sampler's “trace” output as it is."
 MASKED = "masked"

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .run.fewer_calls import CONTROL, OFF, REUSE
 from .types import AnchorType, LambdaType
+
+BETA_TOOLTIP = (
+    "The KL strength β the anchor was trained with (range 0 and up; Diffusion-DPO uses 2000–5000, Flow-GRPO about "
+    "0.04). It does not change the picture: it lets labels say which β a λ stands for (β/λ)."
+)
 
 
 def pair_inputs() -> list[io.Input]:
@@ -70,3 +76,30 @@ def anchor_cfg_input() -> io.Input:
         advanced=True,
         tooltip="Another cfg for the anchor (0–100). -1: the same.",
     )
+
+
+def fewer_calls_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "fewer_calls",
+            options=[OFF, REUSE, CONTROL],
+            default=OFF,
+            optional=True,
+            advanced=True,
+            tooltip=(
+                "Saves model calls, for a picture near the exact one. difference reuse: any anchor; asks it now and "
+                "then. control variate: LoRA and low-rank anchors; best with noisy samplers and λ from 0 to 1."
+            ),
+        ),
+        io.Float.Input(
+            "calls_per_step",
+            default=1.2,
+            min=1.05,
+            max=2.0,
+            step=0.05,
+            round=0.01,
+            optional=True,
+            advanced=True,
+            tooltip=("About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."),
+        ),
+    ]

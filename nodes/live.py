@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..realign_core import TraceStep
-from .anchor_guider import Prepared
-from .labels import number
-from .node_text import show_text
-from .strip import Strip
+from .page import show_text
+from .pictures.labels import number
+from .pictures.strip import Strip
+from .run.own_weights import Prepared
 
 if TYPE_CHECKING:
-    from .realignment import Realignment
+    from .run.realignment import Realignment
 
 Drawn = TypeVar("Drawn")
 Callback = Callable[[int, Tensor, Tensor, int], None]  # the host's: (step, x0, x, total steps)

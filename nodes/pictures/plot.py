@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-FONT = Path(__file__).parent.parent / "assets" / "RealignSans.ttf"  # Pillow's own font has no λ or β
+FONT = Path(__file__).parents[2] / "assets" / "RealignSans.ttf"  # Pillow's own font has no λ or β
 WIDTH, PANEL, MARGIN = 640, 260, (64, 20, 16, 48)  # px; margins left, top, right, bottom
 BACKGROUND, AXIS, GRID, INK = (24, 24, 27), (161, 161, 170), (52, 52, 58), (244, 244, 245)
 BLUE, AMBER = (96, 165, 250), (251, 191, 36)

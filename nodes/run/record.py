@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..realign_core import Trace, TraceStep
+from ...realign_core import Trace, TraceStep
 
 
 class Record:

@@ -9,7 +9,7 @@ import comfy.model_sampling
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..realign_core import NoiseLevel
+from ...realign_core import NoiseLevel
 
 VARIANCE_EXPLODING = (comfy.model_sampling.EPS, comfy.model_sampling.V_PREDICTION, comfy.model_sampling.EDM)
 FLOW = (comfy.model_sampling.CONST,)

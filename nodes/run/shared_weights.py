@@ -17,8 +17,8 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from .adapters import RowAdapters, RowsError, Strength
-from .anchor_guider import KEY, set_own_cfg
-from .conditioning import Conditioning
+from .own_state import Conditioning
+from .own_weights import KEY, set_own_cfg
 from .sharing import CannotShareError
 
 MERGED = -1  # the place of the model at strengths λ, beside the reference (0) and the anchors (1 … K)

@@ -16,17 +16,17 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..realign_core import LambdaSchedule, Sweep, Trace
+from ...realign_core import LambdaSchedule, Sweep, Trace
+from ..live import Progress
+from ..models.anchor import Anchor, check_mask
+from ..models.pair import check_pair
 from .alone import Alone
-from .anchor import Anchor, check_mask
-from .anchor_guider import KEY, AnchorGuider, Prepared, restore, taken
-from .conditioning import Conditioning
 from .fewer_calls import OFF, FewerCalls
-from .model_pair import check_pair
-from .progress import Progress
+from .own_state import Conditioning
+from .own_weights import KEY, AnchorGuider, Prepared, restore, taken
+from .parts import SweptRun
 from .record import Record
 from .run import Lambda, NeedsOwnWeights, Run
-from .sweep_run import SweptRun
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from ..realign_core import Sweep
+from ...realign_core import Sweep
 from .labels import column_label, row_label, varying
 from .plot import AXIS, BACKGROUND, GRID, INK, font, shortened
 

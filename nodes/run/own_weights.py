@@ -17,7 +17,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from .conditioning import Conditioning, OwnState
+from .own_state import Conditioning, OwnState
 
 KEY = "realign"  # of everything that this pack puts on the host's objects
 

@@ -17,8 +17,8 @@ from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from .files import read_file
 from .lora import StateDict
-from .model_file import read_file
 
 PREFIX = "diffusion_model."
 FORMAT = "1"  # of the file and of the way it is made: another number, and cached files are made again

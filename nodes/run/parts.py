@@ -17,9 +17,9 @@ import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
 from torch import Tensor
 
-from ..realign_core import Cell, Sweep, Trace
-from .anchor_guider import Prepared, restore, taken
-from .progress import Callback, Progress
+from ...realign_core import Cell, Sweep, Trace
+from ..live import Callback, Progress
+from .own_weights import Prepared, restore, taken
 
 if TYPE_CHECKING:
     from .realignment import Lambda, Realignment
@@ -248,7 +248,7 @@ def draws_can_be_shared(sampler: Any, denoise_mask: Tensor | None) -> bool:
     if type(sampler) is not comfy.samplers.KSAMPLER:
         return False
     function, options = sampler.sampler_function, sampler.extra_options
-    known = function.__module__.startswith(("comfy.", __package__))
+    known = function.__module__.startswith(("comfy.", __package__.rpartition(".")[0]))
     draws_over_the_mask = sampler.inpaint_options.get("random", False) and denoise_mask is not None
     own_noise = "noise_sampler" in options or bool(options.get("s_churn"))
     return known and function.__name__ not in ADAPTIVE and not draws_over_the_mask and not own_noise

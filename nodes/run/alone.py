@@ -9,9 +9,9 @@ import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from ..realign_core import TraceStep, batch_mean, per_element
-from .anchor_guider import KEY, Prepared
-from .model_pair import noise_level
+from ...realign_core import TraceStep, batch_mean, per_element
+from ..models.pair import noise_level
+from .own_weights import KEY, Prepared
 from .record import Record, nearest_step
 from .run import Lambda
 

@@ -1,12 +1,10 @@
-"""Spending fewer model calls than two per step: the input, and the evaluator it asks for."""
+"""Spending fewer model calls than two per step: the evaluator that the input asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comfy_api.latest import io
-
-from ..realign_core import (
+from ...realign_core import (
     ControlVariate,
     DifferenceReuse,
     Evaluator,
@@ -18,33 +16,6 @@ from ..realign_core import (
 )
 
 OFF, REUSE, CONTROL = "off", "difference reuse", "control variate"
-
-
-def fewer_calls_inputs() -> list[io.Input]:
-    return [
-        io.Combo.Input(
-            "fewer_calls",
-            options=[OFF, REUSE, CONTROL],
-            default=OFF,
-            optional=True,
-            advanced=True,
-            tooltip=(
-                "Saves model calls, for a picture near the exact one. difference reuse: any anchor; asks it now and "
-                "then. control variate: LoRA and low-rank anchors; best with noisy samplers and λ from 0 to 1."
-            ),
-        ),
-        io.Float.Input(
-            "calls_per_step",
-            default=1.2,
-            min=1.05,
-            max=2.0,
-            step=0.05,
-            round=0.01,
-            optional=True,
-            advanced=True,
-            tooltip=("About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."),
-        ),
-    ]
 
 
 class FewerCalls:

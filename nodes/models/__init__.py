@@ -1,0 +1,1 @@
+"""What is mixed: anchors, their files and β, and whether they fit the reference."""

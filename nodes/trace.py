@@ -1,0 +1,46 @@
+"""RealignTrace: what a run with Realign Guider or Realign MODEL did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from .run.realignment import Realignment
+from .types import CATEGORY, RLG_ALIASES
+
+
+class RealignTrace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RealignTrace",
+            display_name="Realign Trace",
+            category=CATEGORY,
+            description=(
+                "What a run with Realign Guider or Realign MODEL did, as Realign Sampler tells by itself: λ, KL and "
+                "model calls of every step, for λ Grid, λ Compare and λ Report. Put it behind the sampler."
+            ),
+            search_aliases=[*RLG_ALIASES, "report", "kl meter"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="The sampler's output; it is passed on as it is."),
+                io.Guider.Input("guider", optional=True, tooltip="The Realign Guider that the sampler used."),
+                io.Model.Input("model", optional=True, tooltip="Or the Realign MODEL that the sampler used."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The latent, unchanged."),
+                io.String.Output(display_name="trace", tooltip="JSON: λ, σ, KL spent and model calls of every step."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict[str, Any], guider: Any = None, model: ModelPatcher | None = None) -> io.NodeOutput:
+        patcher = guider.model_patcher if guider is not None else model
+        realignment = Realignment.behind(patcher) if patcher is not None else None
+        if realignment is None:
+            raise ValueError("Connect the Realign Guider or the Realign MODEL that the sampler used.")
+        return io.NodeOutput(latent, realignment.trace().to_json())
+
+
+NODES = [RealignTrace]
