@@ -18,7 +18,9 @@ from .inputs import (
     prompt_inputs,
     schedule_input,
 )
+from .live import Progress
 from .models.anchor import Anchor
+from .run.attach import attach
 from .run.fewer_calls import OFF, FewerCalls
 from .run.own_state import Conditioning
 from .run.realignment import Realignment
@@ -85,10 +87,17 @@ class RealignGuider(io.ComfyNode):
         fewer_calls: str = OFF,
         calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
-        saving = FewerCalls(fewer_calls, calls_per_step)
-        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg, saving)
-        realignment.anchor_conds = (anchor_positive, anchor_negative)
-        guider = comfy.samplers.CFGGuider(realignment.attach(model))
+        check_rows(lambda_schedule)
+        realignment = Realignment.of(
+            anchor,
+            lambda_,
+            lambda_schedule,
+            mask=lambda_mask,
+            anchor_cfg=anchor_cfg,
+            anchor_conds=(anchor_positive, anchor_negative),
+            fewer_calls=FewerCalls(fewer_calls, calls_per_step),
+        )
+        guider = comfy.samplers.CFGGuider(attach(model, realignment, Progress.of))
         guider.set_conds(positive, negative)
         guider.set_cfg(cfg)
         return io.NodeOutput(guider)
@@ -129,9 +138,22 @@ class RealignModel(io.ComfyNode):
         fewer_calls: str = OFF,
         calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
-        saving = FewerCalls(fewer_calls, calls_per_step)
-        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg, saving)
-        return io.NodeOutput(realignment.attach(model))
+        check_rows(lambda_schedule)
+        realignment = Realignment.of(
+            anchor,
+            lambda_,
+            lambda_schedule,
+            mask=lambda_mask,
+            anchor_cfg=anchor_cfg,
+            fewer_calls=FewerCalls(fewer_calls, calls_per_step),
+        )
+        return io.NodeOutput(attach(model, realignment, Progress.of))
+
+
+def check_rows(connected: LambdaSchedule | Sweep | None) -> None:
+    """Raise ValueError for a sweep over η, which no sampler of the host has."""
+    if isinstance(connected, Sweep) and connected.etas:
+        raise ValueError("Only Realign Sampler has an η to sweep: use it, or set the sweep's rows to “seed” or “cfg”.")
 
 
 NODES = [RealignGuider, RealignModel]

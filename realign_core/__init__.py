@@ -23,6 +23,7 @@ from .prediction import (
     calls_of,
     combine,
     in_order,
+    needed,
     on_elements,
     separate,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "listed_values",
     "max_lambda",
     "mixed_step",
+    "needed",
     "noise_prediction",
     "on_elements",
     "per_element",

@@ -139,15 +139,17 @@ def element_mean(value: Tensor, x: Tensor) -> Tensor:
     return reduce(value.expand(len(x), *value.shape[1:]), "b ... -> b", "mean").cpu()
 
 
-def kl_increments(predicted: Prediction, now: NoiseLevel, then: NoiseLevel) -> Tensor:
+def kl_increments(predicted: Prediction, now: NoiseLevel, then: NoiseLevel, where: Tensor | None = None) -> Tensor:
     """(K + 1, B): what the step adds to the KL from the realigned run to each model, nats; NaN for an element that the
-    model was not called for."""
-    combined, unknown = predicted.combined, torch.full((len(predicted.combined),), math.nan)
+    model was not called for. where: what of the prediction the sampler takes, 0 to 1, broadcasts against x."""
+    combined = predicted.combined
     rows = []
     for denoised, known in zip(predicted.denoised, predicted.called):
         if denoised is None:
-            rows.append(unknown.to(combined.device))
+            rows.append(torch.full((len(combined),), math.nan, device=combined.device))
             continue
-        kl = kl_increment(combined, denoised, now, then).float()
+        kl = kl_increment(
+            *(d if where is None else d * where.to(combined) for d in (combined, denoised)), now, then
+        ).float()
         rows.append(kl if bool(known.all()) else torch.where(known.to(kl.device), kl, math.nan))
     return torch.stack(rows)

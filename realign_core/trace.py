@@ -60,6 +60,12 @@ class Trace:
         self.calls[step] += calls
         self.saved[step] += saved
 
+    def clear(self) -> None:
+        """As if the run had not begun."""
+        self.kl = torch.full_like(self.kl, torch.nan)
+        for values in (self.calls, self.saved):
+            values[:] = [0.0] * len(values)
+
     def take(self, index: Tensor) -> None:
         """From now on the batch's element i is what element index[i] was. index: (B,)."""
         chosen = index.cpu()
