@@ -10,35 +10,36 @@ from comfy_api.latest import io
 from .run.fewer_calls import CONTROL, OFF, REUSE
 from .types import AnchorType, LambdaType
 
-Told = Callable[[str], io.Input]  # a widget that only lacks its tooltip: number("steps", 25, 1, 10000)("Steps …")
+# A widget but for its tooltip, which comes last: number("steps", 25, 1, 10000)("Denoising steps (1–10000).")
+Widget = Callable[[str], io.Input]
 
-ADVANCED: dict[str, Any] = {"optional": True, "advanced": True}
+ADVANCED: dict[str, Any] = {"optional": True, "advanced": True}  # folded away, and workflow files may lack it
 
 
-def number(name: str, default: float, low: float, high: float, step: float | None = None, **options: Any) -> Told:
+def number(name: str, default: float, low: float, high: float, step: float | None = None, **options: Any) -> Widget:
     """An INT or a FLOAT, as the default is; options: the host's other ones."""
     kind, plain = (io.Int, int) if isinstance(default, int) else (io.Float, float)
     options |= {"default": default, "min": plain(low), "max": plain(high), "step": step}
     return lambda tooltip: kind.Input(name, tooltip=tooltip, **options)
 
 
-def choice(name: str, choices: Iterable[str], default: str | None = None, **options: Any) -> Told:
+def choice(name: str, choices: Iterable[str], default: str | None = None, **options: Any) -> Widget:
     return lambda tooltip: io.Combo.Input(name, options=list(choices), default=default, tooltip=tooltip, **options)
 
 
-def switch(name: str, default: bool, **options: Any) -> Told:
+def switch(name: str, default: bool, **options: Any) -> Widget:
     return lambda tooltip: io.Boolean.Input(name, default=default, tooltip=tooltip, **options)
 
 
-def text(name: str, default: str) -> Told:
+def text(name: str, default: str) -> Widget:
     return lambda tooltip: io.String.Input(name, default=default, tooltip=tooltip)
 
 
-def lambda_number(name: str, default: float) -> Told:
+def lambda_number(name: str, default: float) -> Widget:
     return number(name, default, -10, 10, 0.01, round=0.001)
 
 
-def lambda_slider(default: float, low: float, high: float) -> Told:
+def lambda_slider(default: float, low: float, high: float) -> Widget:
     shown = {"display_name": "λ", "display_mode": io.NumberDisplay.slider}
     return number("lambda_", default, low, high, 0.01, round=0.001, **shown)
 

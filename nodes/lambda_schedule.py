@@ -8,7 +8,7 @@ from comfy_api.input import CurveInput
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule as Schedule
-from .inputs import Told, choice, lambda_number, number
+from .inputs import Widget, choice, lambda_number, number
 from .models.anchor import Anchor
 from .pictures.plot import schedule_plot
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
@@ -103,11 +103,11 @@ def curve_points(curve: Any) -> tuple[tuple[float, float], ...]:
     return tuple((x, float(drawn.interp(x))) for x in xs)
 
 
-def _point(name: str, default: float) -> Told:
+def _point(name: str, default: float) -> Widget:
     return number(name, default, 0, 1, 0.01, round=0.001)
 
 
-def _sigma(name: str) -> Told:
+def _sigma(name: str) -> Widget:
     return number(name, 0.0, 0, 100000, 0.01, advanced=True)
 
 
