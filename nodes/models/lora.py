@@ -118,19 +118,17 @@ def normalise(state_dict: StateDict, path: Path, metadata: Mapping[str, str] | N
     return out, True
 
 
-def _spelt(name: str) -> AliasChoices:
-    """As PEFT writes it, and as diffusers does in a file's metadata: with the module's name in front."""
-    return AliasChoices(name, f"transformer.{name}", f"unet.{name}")
+def _spelt(name: str, default: Any = ...) -> Any:
+    """A field as PEFT writes it, and as diffusers does in a file's metadata: with the module's name in front."""
+    return Field(default, validation_alias=AliasChoices(name, f"transformer.{name}", f"unet.{name}"))
 
 
 class PeftConfig(BaseModel):
     """What PEFT's configuration says of the scale of its weights."""
 
-    lora_alpha: StrictFloat = Field(validation_alias=_spelt("lora_alpha"))
-    # By a pattern that a layer's name ends with.
-    alpha_pattern: dict[str, float] | None = Field(None, validation_alias=_spelt("alpha_pattern"))
-    # The scale is α/√r instead of α/r.
-    use_rslora: bool | None = Field(None, validation_alias=_spelt("use_rslora"))
+    lora_alpha: StrictFloat = _spelt("lora_alpha")
+    alpha_pattern: dict[str, float] | None = _spelt("alpha_pattern", None)  # by a pattern that ends a layer's name
+    use_rslora: bool | None = _spelt("use_rslora", None)  # the scale is α/√r instead of α/r
 
     def alpha(self, layer: str, rank: int) -> float:
         """The layer's α for the host, whose scale is α/r: that of the first pattern that fits, else `lora_alpha`."""
