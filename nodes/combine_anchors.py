@@ -9,9 +9,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
-from .inputs import BETA_TOOLTIP
+from .inputs import beta_input, choice, number, schedule_input
 from .models.anchor import NO_BETA, Anchor, check_mask, typed_beta
-from .types import ALIASES, CATEGORY, AnchorType, LambdaType
+from .types import ALIASES, CATEGORY, AnchorType
 
 
 class RealignAnchorFromModel(io.ComfyNode):
@@ -25,12 +25,10 @@ class RealignAnchorFromModel(io.ComfyNode):
             search_aliases=[*ALIASES, "anchor"],
             inputs=[
                 io.Model.Input("model", tooltip="The aligned model. It must have the reference model's architecture."),
-                io.Combo.Input(
-                    "beta_source",
-                    options=[NO_BETA, "typed"],
-                    tooltip="Whether β is known. Without it λ is only called “strength”.",
+                choice("beta_source", [NO_BETA, "typed"])(
+                    "Whether β is known. Without it λ is only called “strength”."
                 ),
-                io.Float.Input("beta", default=5000.0, min=0.0, max=1e9, step=0.01, tooltip=BETA_TOOLTIP),
+                beta_input(),
             ],
             outputs=[AnchorType.Output(display_name="anchor", tooltip="The anchor, for the sampler, guider or MODEL.")],
         )
@@ -55,21 +53,11 @@ class RealignAddAnchor(io.ComfyNode):
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor, or several already added up."),
                 AnchorType.Input("add", tooltip="The anchor to add."),
-                io.Float.Input(
-                    "anchor_share",
-                    default=0.5,
-                    min=-4.0,
-                    max=4.0,
-                    step=0.01,
-                    tooltip="The first input's part of the sampler's λ (-4 to 4); its own shares are multiplied.",
+                number("anchor_share", 0.5, -4, 4, 0.01)(
+                    "The first input's part of the sampler's λ (-4 to 4); its own shares are multiplied."
                 ),
-                io.Float.Input(
-                    "add_share",
-                    default=0.5,
-                    min=-4.0,
-                    max=4.0,
-                    step=0.01,
-                    tooltip="The part of the sampler's λ that the added anchor gets (-4 to 4).",
+                number("add_share", 0.5, -4, 4, 0.01)(
+                    "The part of the sampler's λ that the added anchor gets (-4 to 4)."
                 ),
             ],
             outputs=[
@@ -95,10 +83,8 @@ class RealignAnchorLambda(io.ComfyNode):
             search_aliases=[*ALIASES, "lambda mask", "regional", "multi reward", "anchor schedule"],
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor; of several added up, each gets it."),
-                LambdaType.Input(
-                    "lambda_schedule",
-                    optional=True,
-                    tooltip="This anchor's λ over the steps, in place of the sampler's. Its share still multiplies it.",
+                schedule_input(
+                    "This anchor's λ over the steps, in place of the sampler's. Its share still multiplies it."
                 ),
                 io.Mask.Input(
                     "mask",

@@ -13,6 +13,7 @@ from .inputs import (
     cfg_input,
     conditioning_inputs,
     fewer_calls_inputs,
+    lambda_slider,
     mask_input,
     pair_inputs,
     prompt_inputs,
@@ -28,19 +29,9 @@ from .types import CATEGORY, RLG_ALIASES
 
 
 def lambda_input() -> io.Input:
-    return io.Float.Input(
-        "lambda_",
-        display_name="λ",
-        default=1.5,
-        min=-1.0,
-        max=5.0,
-        step=0.01,
-        round=0.001,
-        display_mode=io.NumberDisplay.slider,
-        tooltip=(
-            "Alignment strength (-1 to 5): 0 is the reference, 1 the anchor, between them a blend, 1–3 the "
-            "extrapolation that RLG recommends. A connected λ schedule replaces it."
-        ),
+    return lambda_slider(1.5, -1, 5)(
+        "Alignment strength (-1 to 5): 0 is the reference, 1 the anchor, between them a blend, 1–3 the extrapolation "
+        "that RLG recommends. A connected λ schedule replaces it."
     )
 
 
