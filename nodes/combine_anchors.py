@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
 from .inputs import beta_input, choice, number, schedule_input
-from .models.anchor import NO_BETA, Anchor, check_mask, typed_beta
+from .models.anchor import NO_BETA, Anchor, Anchors, check_mask, typed_beta
 from .types import ALIASES, CATEGORY, AnchorType
 
 
@@ -35,7 +35,7 @@ class RealignAnchorFromModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, beta_source: str, beta: float) -> io.NodeOutput:
-        return io.NodeOutput(Anchor(model, "anchor from MODEL", typed_beta(beta_source, beta)))
+        return io.NodeOutput((Anchor(model, "anchor from MODEL", typed_beta(beta_source, beta)),))
 
 
 class RealignAddAnchor(io.ComfyNode):
@@ -66,10 +66,9 @@ class RealignAddAnchor(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, anchor: Anchor, add: Anchor, anchor_share: float, add_share: float) -> io.NodeOutput:
-        parts = [replace(a, share=a.share * anchor_share, others=()) for a in anchor.all()]
-        parts += [replace(a, share=a.share * add_share, others=()) for a in add.all()]
-        return io.NodeOutput(replace(parts[0], others=tuple(parts[1:])))
+    def execute(cls, anchor: Anchors, add: Anchors, anchor_share: float, add_share: float) -> io.NodeOutput:
+        shares = ((anchor, anchor_share), (add, add_share))
+        return io.NodeOutput(tuple(replace(one, share=one.share * share) for part, share in shares for one in part))
 
 
 class RealignAnchorLambda(io.ComfyNode):
@@ -97,7 +96,7 @@ class RealignAnchorLambda(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, anchor: Anchor, lambda_schedule: LambdaSchedule | Sweep | None = None, mask: torch.Tensor | None = None
+        cls, anchor: Anchors, lambda_schedule: LambdaSchedule | Sweep | None = None, mask: torch.Tensor | None = None
     ) -> io.NodeOutput:
         if isinstance(lambda_schedule, Sweep):
             raise ValueError(
@@ -106,8 +105,7 @@ class RealignAnchorLambda(io.ComfyNode):
             )
         own = {"schedule": lambda_schedule, "mask": check_mask(mask)}
         changes = {name: value for name, value in own.items() if value is not None}
-        parts = [replace(one, others=(), **changes) for one in anchor.all()]
-        return io.NodeOutput(replace(parts[0], others=tuple(parts[1:])))
+        return io.NodeOutput(tuple(replace(one, **changes) for one in anchor))
 
 
 NODES = [RealignAnchorFromModel, RealignAddAnchor, RealignAnchorLambda]

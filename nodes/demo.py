@@ -49,7 +49,7 @@ class RealignDemoModels(io.ComfyNode):
         anchor = Anchor(demo_model("anchor"), "demo: colourful", beta_from_metadata(read("anchor")[1]))
         positive = caption(tokens, shape=shape, colour=colour, background=background)
         vae = nodes.VAELoader().load_vae("pixel_space")[0]
-        outputs = demo_model("reference"), anchor, positive, caption(tokens), vae, anchor.patcher
+        outputs = demo_model("reference"), (anchor,), positive, caption(tokens), vae, anchor.patcher
         return io.NodeOutput(*outputs, ui=beta_shown(anchor.beta))
 
 

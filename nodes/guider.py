@@ -20,7 +20,7 @@ from .inputs import (
     schedule_input,
 )
 from .live import Progress
-from .models.anchor import Anchor
+from .models.anchor import Anchors
 from .run.attach import attach
 from .run.fewer_calls import OFF, FewerCalls
 from .run.own_state import Conditioning
@@ -65,7 +65,7 @@ class RealignGuider(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        anchor: Anchor,
+        anchor: Anchors,
         positive: Conditioning,
         negative: Conditioning,
         cfg: float,
@@ -121,7 +121,7 @@ class RealignModel(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        anchor: Anchor,
+        anchor: Anchors,
         lambda_: float,
         anchor_cfg: float = -1.0,
         lambda_schedule: LambdaSchedule | Sweep | None = None,

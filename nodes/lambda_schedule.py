@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule as Schedule
 from .inputs import Widget, choice, lambda_number, number
-from .models.anchor import Anchor
+from .models.anchor import Anchors
 from .pictures.plot import schedule_plot
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
@@ -71,7 +71,7 @@ class LambdaSchedule(io.ComfyNode):
         sigma_min: float,
         steps: int,
         curve: Any = None,
-        anchor: Anchor | None = None,
+        anchor: Anchors | None = None,
     ) -> io.NodeOutput:
         schedule = Schedule(
             shape=shape,
@@ -88,7 +88,7 @@ class LambdaSchedule(io.ComfyNode):
         )
         lambdas = [schedule.at(i / max(steps - 1, 1)) for i in range(steps)]
         axis = f"step 1 … {steps}" if over == "steps" else "log σ, from the first to the last noise level"
-        plot = schedule_plot(lambdas, anchor.beta if anchor else None, axis)
+        plot = schedule_plot(lambdas, anchor[0].beta if anchor else None, axis)
         return io.NodeOutput(schedule, ui=ui.PreviewImage(plot, cls=cls))
 
 

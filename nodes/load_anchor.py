@@ -91,7 +91,7 @@ class LoadAnchorModel(io.ComfyNode):
                 label += f"\n{note}"
         logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
         show_text(getattr(cls.hidden, "unique_id", None), label)
-        return io.NodeOutput(Anchor(patcher, path.name, known), patcher, ui=beta_shown(known))
+        return io.NodeOutput((Anchor(patcher, path.name, known),), patcher, ui=beta_shown(known))
 
 
 def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name: str) -> tuple[ModelPatcher, str]:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
 from .inputs import ADVANCED, choice, lambda_number, number, schedule_input, switch, text
-from .models.anchor import Anchor
+from .models.anchor import Anchors
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 RANGE, LIST, BETAS = "range", "list", "target β"
@@ -78,7 +78,7 @@ class RealignSweep(io.ComfyNode):
         row_values: str,
         batch_size: int = 0,
         measure_ends: bool = False,
-        anchor: Anchor | None = None,
+        anchor: Anchors | None = None,
         lambda_schedule: LambdaSchedule | Sweep | None = None,
     ) -> io.NodeOutput:
         if isinstance(lambda_schedule, Sweep):
@@ -88,7 +88,7 @@ class RealignSweep(io.ComfyNode):
         elif values == LIST:
             lambdas = listed_values(listed)
         else:
-            lambdas = lambdas_for_betas(listed_values(listed, "β"), anchor.beta if anchor else None)
+            lambdas = lambdas_for_betas(listed_values(listed, "β"), anchor[0].beta if anchor else None)
         second = listed_values(row_values, rows) if rows != "seed" else ()
         sweep = Sweep(
             lambdas,

@@ -1,4 +1,4 @@
-"""The value of REALIGN_ANCHOR: an aligned model, and what is known of its β."""
+"""An aligned model, what is known of its β, and the value of REALIGN_ANCHOR."""
 
 from __future__ import annotations
 
@@ -25,13 +25,8 @@ class Anchor:
     share: float = 1.0  # this anchor's part of λ
     schedule: LambdaSchedule | None = None  # its own λ over the steps, in place of the sampler's
     mask: torch.Tensor | None = None  # (M, H, W): where its λ acts
-    others: tuple[Anchor, ...] = ()  # further anchors, for several rewards at once
     # What runs make of it once, kept as long as the host keeps this anchor in its cache: a weight copy, its adapters.
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def all(self) -> list[Anchor]:
-        """This anchor and those added to it, in order."""
-        return [self, *self.others]
 
     def beside(self, others: Sequence[ModelPatcher]) -> ModelPatcher:
         """The patcher to load beside `others`: on weights of its own where it would share theirs (the LoRA trap)."""
@@ -41,6 +36,9 @@ class Anchor:
             self.kept["weights"] = with_own_weights(self.patcher)
         patcher: ModelPatcher = self.kept["weights"]
         return patcher
+
+
+Anchors = tuple[Anchor, ...]  # the value of REALIGN_ANCHOR: one, or several for several rewards at once
 
 
 def check_mask(mask: torch.Tensor | None) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...realign_core import LambdaSchedule, Sweep
-from ..models.anchor import Anchor, check_mask
+from ..models.anchor import Anchor, Anchors, check_mask
 from .fewer_calls import FewerCalls
 from .own_state import Conditioning
 
@@ -22,7 +22,7 @@ from .own_state import Conditioning
 class Realignment:
     """The inputs of a node, as one value. `Realignment.of` makes it."""
 
-    anchors: tuple[Anchor, ...]
+    anchors: Anchors
     schedule: LambdaSchedule  # of the anchors that have none of their own
     sweep: Sweep | None = None  # one λ per batch element, which multiplies that schedule
     mask: Tensor | None = None  # (M, H, W): where λ acts, at a picture's size
@@ -35,7 +35,7 @@ class Realignment:
     @classmethod
     def of(
         cls,
-        anchor: Anchor,
+        anchors: Anchors,
         lambda_: float,
         connected: LambdaSchedule | Sweep | None,
         *,
@@ -47,7 +47,7 @@ class Realignment:
         sweep = connected if isinstance(connected, Sweep) else None
         schedule = sweep.schedule or LambdaSchedule(start=1.0) if sweep else connected
         return cls(
-            tuple(anchor.all()),
+            anchors,
             schedule or LambdaSchedule(start=lambda_),
             sweep,
             check_mask(mask),

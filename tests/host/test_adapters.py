@@ -130,9 +130,7 @@ def test_several_lora_anchors_on_one_copy(bases, tiny):
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15", 2)
 
     def chain(*models):
-        one, two = (Anchor(patched(m, w), "anchor", share=s) for m, w, s in zip(models, weights, (0.3, 0.5)))
-        one.__dict__["others"] = (two,)
-        return one
+        return tuple(Anchor(patched(m, w), "anchor", share=s) for m, w, s in zip(models, weights, (0.3, 0.5)))
 
     want = mixed((first, chain(second, third)), conds, latent, 1.0)
     with Calls(first) as rows:

@@ -31,7 +31,7 @@ def demo():
     """The trained pair, the anchor as a difference on the reference: (pair, conds, latent)."""
     with torch.inference_mode():
         reference, anchor, *conds = RealignDemoModels.execute("heart", "any", "any").args[:4]
-        difference, _ = factorise(reference, anchor.patcher, 4096)  # kept whole
+        difference, _ = factorise(reference, anchor[0].patcher, 4096)  # kept whole
         pair = reference, lora_clone(reference, difference, 1.0, "demo")[0]
     return pair, conds, {"samples": torch.zeros(1, 3, 64, 64)}
 

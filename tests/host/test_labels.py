@@ -142,7 +142,7 @@ def masked_traces(pair, lam, **options):
     """Of the same masked run, by Realign Sampler, and by Realign Guider with the mask on the anchor."""
     latent = toy_models.latent(2)
     yield realign(pair, *toy_models.CONDS, latent, lam, lambda_mask=half(), sampler="ddim", **options)[2]
-    anchor = RealignAnchorLambda.execute(Anchor(pair[1], "anchor", beta=500.0), mask=half()).args[0]
+    anchor = RealignAnchorLambda.execute((Anchor(pair[1], "anchor", beta=500.0),), mask=half()).args[0]
     guider = realign_guider((pair[0], anchor), *toy_models.CONDS, lam, **options)
     yield RealignTrace.execute(sampled(guider, latent), guider=guider).args[1]
 
