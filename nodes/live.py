@@ -16,7 +16,7 @@ from torch import Tensor
 from ..realign_core import TraceStep
 from .page import show_text
 from .pictures.labels import number
-from .pictures.strip import Strip
+from .pictures.sheet import Strip
 from .run.own_weights import Prepared
 
 if TYPE_CHECKING:

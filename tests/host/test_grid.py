@@ -11,18 +11,11 @@ import pytest
 import torch
 from PIL import Image
 from realign.nodes.grid import RealignGrid
+from realign.nodes.pictures.colours import BACKGROUND
+from realign.nodes.pictures.facts import facts, parse_trace, varying
 from realign.nodes.pictures.graph_words import model_files, prompt_text
-from realign.nodes.pictures.labels import (
-    caption,
-    column_label,
-    facts,
-    kl_label,
-    number,
-    parse_trace,
-    row_label,
-    varying,
-)
-from realign.nodes.pictures.plot import BACKGROUND, drawable, font, wrapped
+from realign.nodes.pictures.labels import caption, column_label, kl_label, number, row_label
+from realign.nodes.pictures.text import drawable, font, wrapped
 from realign.realign_core import LambdaSchedule, Sweep, Trace, TraceStep
 
 ANCHOR = {"name": "dpo.safetensors", "beta": 5000.0, "share": 1.0}

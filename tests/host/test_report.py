@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from realign.nodes.pictures.labels import facts, parse_trace
-from realign.nodes.pictures.plot import AMBER, BLUE, Line, Panel, draw_panel, ramp
-from realign.nodes.report import RealignReport, run_panels, running_total, step_ticks, sweep_panels
+from realign.nodes.pictures.colours import AMBER, BLUE, ramp
+from realign.nodes.pictures.facts import facts, parse_trace
+from realign.nodes.pictures.panels import run_panels, running_total, step_ticks, sweep_panels
+from realign.nodes.pictures.plot import Line, Panel, draw_panel
+from realign.nodes.report import RealignReport
 from realign.realign_core import Sweep, Trace, TraceStep
 
 NAN = math.nan
@@ -39,7 +41,7 @@ def trace_of(sweep=None, batch=2, beta=500.0, anchors=1, lambdas=(0.5, 0.5, 0.5)
 
 def known(trace):
     parsed = parse_trace(trace)
-    return facts(len(parsed["steps"][0]["lambdas"][0]), None, parsed)
+    return facts(parsed.batch, None, parsed)
 
 
 def has_colour(pixels, colour):
