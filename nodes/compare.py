@@ -51,7 +51,8 @@ class RealignCompare(io.ComfyNode):
         known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
         prefix = "realign_compare_" + "".join(random.choices(string.ascii_lowercase, k=5))
         saved = ui.ImageSaveHelper.save_images(images, prefix, io.FolderType.temp, cls if hidden else None, 1)
-        return io.NodeOutput(ui={"realign_compare": [page_record(known, saved, seed_behind(graph, node_id))]})
+        seed = seed_behind(graph, node_id) if known.seed is None else known.seed
+        return io.NodeOutput(ui={"realign_compare": [page_record(known, saved, seed)]})
 
 
 NODES = [RealignCompare]

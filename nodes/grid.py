@@ -7,9 +7,8 @@ from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
 from .pictures.facts import facts, parse_trace
-from .pictures.fit import SMALLEST, sheets
 from .pictures.labels import caption
-from .pictures.sheet import LARGEST
+from .pictures.sheet import LARGEST, SMALLEST, sheets
 from .pictures.tables import table_of
 from .types import ALIASES, CATEGORY, LambdaType
 

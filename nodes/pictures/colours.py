@@ -15,7 +15,6 @@ def ramp(count: int) -> list[Colour]:
     for i in range(count):
         place = i / max(count - 1, 1) * (len(RAMP) - 1)
         start = min(int(place), len(RAMP) - 2)
-        low, high = RAMP[start], RAMP[start + 1]
-        r, g, b = (round(a + (place - start) * (c - a)) for a, c in zip(low, high))
+        r, g, b = (round(a + (place - start) * (c - a)) for a, c in zip(RAMP[start], RAMP[start + 1]))
         colours.append((r, g, b))
     return colours

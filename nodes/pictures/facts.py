@@ -16,7 +16,7 @@ import numpy as np
 from einops import rearrange
 
 from ...realign_core import Cell, Sweep
-from .graph_words import Behind, Graph, run_behind, sweep_above
+from .graph_words import Graph, run_behind, sweep_above
 
 NOT_A_TRACE = "This is not a trace: {}. Connect Realign Sampler's “trace” output as it is."
 NO_STEPS = (
@@ -41,24 +41,8 @@ class Swept:
             raise ValueError("a row is not whole")
 
 
-class _Measured:
-    """What holds KL to the reference and to each anchor."""
-
-    kl_reference: Values | None
-    kl_anchors: list[Values | None]
-
-    @property
-    def kl(self) -> list[Values | None]:
-        """(K + 1, B)"""
-        return [self.kl_reference, *self.kl_anchors]
-
-    def kls(self, picture: int) -> Values:
-        """(K + 1,)"""
-        return [None if values is None else values[picture] for values in self.kl]
-
-
 @dataclass(frozen=True)
-class TracedStep(_Measured):
+class TracedStep:
     """A step of a trace, as its JSON has it."""
 
     sigma: Number
@@ -71,7 +55,7 @@ class TracedStep(_Measured):
 
 
 @dataclass(frozen=True)
-class Traced(_Measured):
+class Traced:
     """A run's trace, as its JSON has it. Raises ValueError or IndexError where its parts are not of one batch."""
 
     steps: list[TracedStep]
@@ -83,9 +67,9 @@ class Traced(_Measured):
     sweep: Swept | None = None
 
     def __post_init__(self) -> None:
-        lists = [*self.kl, *(values for step in self.steps for values in (*step.kl, *step.lambdas))]
-        lists += [values for step in self.steps for values in step.lambdas_before_mask or []]
-        lists += [self.sweep.cells] if self.sweep else []
+        lists: list[Any] = [self.kl_reference, *self.kl_anchors, self.sweep and self.sweep.cells]
+        for step in self.steps:
+            lists += [step.kl_reference, *step.kl_anchors, *step.lambdas, *(step.lambdas_before_mask or [])]
         if any(values is not None and len(values) != self.batch for values in lists):
             raise ValueError("parts of different batches")
 
@@ -143,16 +127,13 @@ class Facts:
         """The picture's place in the sweep; without a sweep one that says nothing."""
         return self.cells[picture] if self.cells else Cell(None, 0, picture, None, None)
 
-    def kls(self, picture: int) -> Values:
-        """(K + 1,) of the picture's run to each model, nats; none without a trace."""
-        return self.trace.kls(picture) if self.trace else []
-
     def kl(self, picture: int, model: int = 0) -> float | None:
-        return self.kls(picture)[model] if self.trace else None
+        """From the picture's run to a model, nats."""
+        return kls(self.trace, picture)[model] if self.trace else None
 
     def step_kl(self, picture: int, model: int = 0) -> Values:
-        """(T,) what each step adds to it."""
-        return [step.kls(picture)[model] for step in self.steps]
+        """(T,), what each step adds to that."""
+        return [kls(step, picture)[model] for step in self.steps]
 
     def step_lambdas(self, picture: int) -> list[Values]:
         """(K, T), the picture's λ at each step: the sampler's λ times the anchor's share, without λ masks."""
@@ -205,7 +186,9 @@ def facts(
     """
     sweep = sweep if isinstance(sweep, Sweep) else None
     behind = run_behind(graph, node_id) if trace is None else None
-    swept = _got(sweep, behind, sweep_above(graph, node_id, "sweep")) if trace is None else trace.sweep
+    swept = trace.sweep if trace else None
+    if sweep and not trace and (not behind or sweep_above(graph, node_id, "sweep") in (None, behind.sweep)):
+        swept = Swept(sweep.columns, tuple(sweep.cells()), sweep.schedule)
     if swept and len(swept.cells) != count:
         raise ValueError(
             f"There are {count} images, but the λ sweep has {len(swept.cells)} cells: connect the decoded pictures of "
@@ -230,13 +213,6 @@ def facts(
     )
 
 
-def _got(sweep: Sweep | None, behind: Behind | None, given: str | None) -> Swept | None:
-    """The sweep, unless a run got another, or none. given: the node that it comes from."""
-    if sweep is None or (behind is not None and given is not None and behind.sweep != given):
-        return None
-    return Swept(sweep.columns, tuple(sweep.cells()), sweep.schedule)
-
-
 def parse_trace(text: str) -> Traced:
     """The trace that is a JSON text. Raises ValueError, in one sentence, for a text that is no run's trace."""
     try:
@@ -245,17 +221,17 @@ def parse_trace(text: str) -> Traced:
         raise ValueError(NOT_A_TRACE.format("the text is not JSON")) from None
     if isinstance(trace, dict) and trace.get("steps") == [] and "model_calls" in trace:
         raise ValueError(NO_STEPS)
+    from pydantic import TypeAdapter  # loaded where a trace is read: the pack is imported without it
+
     try:
-        return _reader().validate_python(trace)
+        return TypeAdapter(Traced).validate_python(trace)
     except (IndexError, ValueError):
         raise ValueError(NOT_A_TRACE.format("the JSON is not that of a run")) from None
 
 
-@functools.cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter  # loaded where a trace is read: the pack is imported without it
-
-    return TypeAdapter(Traced)
+def kls(told: Traced | TracedStep, picture: int) -> Values:
+    """(K + 1,), a picture's KL to the reference and to each anchor, of the run or of a step."""
+    return [None if values is None else values[picture] for values in (told.kl_reference, *told.kl_anchors)]
 
 
 def varying(cells: Sequence[Cell]) -> frozenset[str]:

@@ -6,7 +6,6 @@ value or a link [node id, output]. Nothing here imports the host, and no graph, 
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ DEMO = "RealignDemoModels"
 WITHOUT_TEXT = ("ConditioningZeroOut", DEMO)  # what is behind the first is another prompt's
 RUNS = ("RealignSampler", "RealignGuider", "RealignModel")  # the nodes that λ is set on
 SWEEP, ANCHOR_LAMBDA = "RealignSweep", "RealignAnchorLambda"
+# Of networkx: by how many links away; each after those it takes something from; each before them, as one reads.
+NEAREST, SOURCES_FIRST, AS_READ = "bfs_tree", "dfs_postorder_nodes", "dfs_preorder_nodes"
 SEEDS = ("seed", "noise_seed")  # what samplers and noise nodes call it
 
 
@@ -38,7 +39,7 @@ def prompt_text(graph: Graph | None, node_id: str | None, name: str = "positive"
     Several texts that are combined to one conditioning are joined by " / ".
     """
     upstream = Upstream(graph)
-    source = next(filter(None, (upstream.source(node, name) for node in upstream.nearest(node_id))), None)
+    source = next(filter(None, (upstream.source(node, name) for node in upstream.walk(NEAREST, node_id))), None)
     return " / ".join(dict.fromkeys(_texts(upstream, source, name)))
 
 
@@ -49,7 +50,7 @@ def model_files(graph: Graph | None, node_id: str | None) -> list[str]:
     """
     names: dict[str, None] = {}
     upstream = Upstream(graph)
-    for node in upstream.sources_first(node_id):
+    for node in upstream.walk(SOURCES_FIRST, node_id):
         if upstream.kinds[node] == DEMO:
             names[_demo(upstream.inputs[node])] = None
         for key, value in upstream.inputs[node].items():
@@ -61,10 +62,10 @@ def model_files(graph: Graph | None, node_id: str | None) -> list[str]:
 def run_behind(graph: Graph | None, node_id: str | None) -> Behind | None:
     """The nearest Realign run above a node's images; None where there is none."""
     upstream = Upstream(graph)
-    run = upstream.first(upstream.nearest(node_id, "images"), RUNS)
+    run = upstream.first(upstream.above(node_id, "images"), RUNS)
     if run is None:
         return None
-    anchors = [node for node in upstream.nearest(run, "anchor") if upstream.kinds[node] == ANCHOR_LAMBDA]
+    anchors = [node for node in upstream.above(run, "anchor") if upstream.kinds[node] == ANCHOR_LAMBDA]
     is_set = not any(upstream.source(node, "lambda_schedule") for node in (run, *anchors))
     value = upstream.inputs[run].get("lambda_")
     masks = [upstream.source(run, "lambda_mask"), *(upstream.source(node, "mask") for node in anchors)]
@@ -78,7 +79,7 @@ def run_behind(graph: Graph | None, node_id: str | None) -> Behind | None:
 def sweep_above(graph: Graph | None, node_id: str | None, name: str) -> str | None:
     """The nearest λ Sweep above an input of a node, otherwise the nearest node there; None where nothing is linked."""
     upstream = Upstream(graph)
-    nodes = upstream.nearest(node_id, name)
+    nodes = upstream.above(node_id, name)
     return upstream.first(nodes, (SWEEP,)) or next(iter(nodes), None)
 
 
@@ -89,7 +90,7 @@ def seed_behind(graph: Graph | None, node_id: str | None) -> int | None:
     """
     upstream = Upstream(graph)
     sampler = _sampling_node(upstream, node_id)
-    nodes = [sampler, *upstream.nearest(sampler, "noise")] if sampler else upstream.nearest(node_id, "images")
+    nodes = [sampler, *upstream.above(sampler, "noise")] if sampler else upstream.above(node_id, "images")
     seeds = (_whole_number(upstream, node, name) for node in nodes for name in SEEDS)
     return next((seed for seed in seeds if seed is not None), None)
 
@@ -113,35 +114,18 @@ class Upstream:
         names = sorted(filter(wanted, self.inputs[node]), key=lambda name: name != "model")
         return [source for name in names if (source := self.source(node, name))]
 
-    def arrows(self, sources: Callable[[str], list[str]]) -> Any:
-        """The graph of networkx with an arrow from each node to each of its sources."""
-        from networkx import DiGraph, from_dict_of_lists  # torch brings it; slow to import, and few runs search graphs
-
-        return from_dict_of_lists({node: sources(node) for node in self.inputs}, DiGraph)
-
-    @functools.cached_property
-    def links(self) -> Any:
-        return self.arrows(self.sources)
-
-    def nearest(self, node: str | None, name: str | None = None) -> list[str]:
-        """A node and all above it, each once, by how many links away they are.
-
-        name: only what is above this input of the node, without the node itself.
-        """
-        start = node if name is None else self.source(node, name)
+    def walk(self, order: str, start: str | None, sources: Callable[[str], list[str]] | None = None) -> list[str]:
+        """A node and all above it, each once. order: see NEAREST. sources: of a node; None: all of them."""
         if start not in self.inputs:
             return []
-        from networkx import bfs_edges
+        import networkx  # torch brings it; slow to import, and few runs search a graph
 
-        return [start, *(source for _, source in bfs_edges(self.links, start))]
+        arrows = {node: (sources or self.sources)(node) for node in self.inputs}
+        return [*getattr(networkx, order)(networkx.from_dict_of_lists(arrows, networkx.DiGraph), start)]
 
-    def sources_first(self, node: str | None) -> list[str]:
-        """A node and all above it, each after those it takes something from."""
-        if node not in self.inputs:
-            return []
-        from networkx import dfs_postorder_nodes
-
-        return [*dfs_postorder_nodes(self.links, node)]
+    def above(self, node: str | None, name: str) -> list[str]:
+        """All that is above an input of a node, the nearest first."""
+        return self.walk(NEAREST, self.source(node, name))
 
     def first(self, nodes: Iterable[str], kinds: tuple[str, ...]) -> str | None:
         """The first node of one of these classes."""
@@ -167,11 +151,7 @@ def _texts(upstream: Upstream, node: str | None, name: str) -> list[str]:
         sources = upstream.sources(node, lambda key: key == name)
         return sources or upstream.sources(node, lambda key: key.startswith("conditioning")) or upstream.sources(node)
 
-    if node is None:
-        return []
-    from networkx import dfs_preorder_nodes
-
-    texts = [text.strip() for one in dfs_preorder_nodes(upstream.arrows(behind), node) for text in own(one)]
+    texts = [text.strip() for one in upstream.walk(AS_READ, node, behind) for text in own(one)]
     return [*filter(None, texts)]
 
 
@@ -180,12 +160,12 @@ def _sampling_node(upstream: Upstream, node_id: str | None) -> str | None:
 
     Of several that take it, the one furthest from the images: what the others sample is already made by it.
     """
-    above = upstream.nearest(node_id, "images")
+    above = upstream.above(node_id, "images")
     run = upstream.first(above, RUNS)
     if run is None or upstream.kinds[run] == "RealignSampler":
         return run
     samples = [node for node in above if node != run and {*SEEDS, "noise"} & upstream.inputs[node].keys()]
-    takes_it = [node for node in samples if any(run in upstream.nearest(node, name) for name in ("guider", "model"))]
+    takes_it = [node for node in samples if any(run in upstream.above(node, name) for name in ("guider", "model"))]
     return takes_it[-1] if takes_it else None
 
 

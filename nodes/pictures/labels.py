@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from typing import Any
 
 from ...realign_core import Cell
-from .facts import Facts, Values
+from .facts import Facts
 
 MASKED = "masked"
 
@@ -38,21 +38,15 @@ def row_label(cell: Cell, varies: Set[str], base_seed: int | None = None) -> lis
     return parts + ([f"image {cell.image + 1}"] if "image" in varies else [])
 
 
-def lambda_label(lambdas: Sequence[Values]) -> str:
-    """λ of a picture without a sweep, from its λ per anchor and step: "λ 0.5", "λ 0 – 1", "λ 0.5 + 0.25"."""
+def strength_label(known: Facts, picture: int) -> str:
+    """λ of a picture of a run without a sweep: "λ 0.5", "λ 0 – 1", "λ 0.5 + 0.25"; "" where it is not known."""
     spans = []
-    for steps in lambdas:
-        known = [value for value in steps if value is not None]
-        low, high = number(min(known, default=math.nan)), number(max(known, default=math.nan))
-        spans.append("" if not known else low if low == high else f"{low} – {high}")
+    for steps in known.step_lambdas(picture) if known.trace else [[known.set_lambda]]:
+        values = [value for value in steps if value is not None]
+        low, high = number(min(values, default=math.nan)), number(max(values, default=math.nan))
+        spans.append("" if not values else low if low == high else f"{low} – {high}")
     text = " + ".join(span for span in spans if span)
     return f"λ {text}" if text else ""
-
-
-def strength_label(known: Facts, picture: int) -> str:
-    """λ of a picture of a run without a sweep; "" where it is not known."""
-    lambdas = known.step_lambdas(picture) if known.trace else [[known.set_lambda]]
-    return lambda_label(lambdas)
 
 
 def strength_parts(known: Facts, picture: int) -> list[str]:

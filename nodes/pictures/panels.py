@@ -66,7 +66,8 @@ def _step_panel(known: Facts, values: Sequence[float], order: Sequence[int]) -> 
     lines = []
     for column, colour in zip(order, ramp(known.columns)):
         rows = [known.step_kl(picture) for picture in known.table[:, column]]
-        points = [*enumerate(_mean(kls) for kls in zip(*rows))]
+        # None where one is not known: the others' mean would be that of other pictures.
+        points = [*enumerate(None if None in kls else sum(kls) / len(kls) for kls in zip(*rows))]
         lines.append(Line(points, colour, f"λ {'×' if known.scheduled else ''}{number(values[column])}"))
     name = "KL to the reference per step, nats"
     name += f" (mean of {len(known.table)} rows)" if len(known.table) > 1 else ""
@@ -83,8 +84,3 @@ def step_ticks(steps: int) -> list[tuple[float, str]]:
     apart = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000) if steps / n <= 10 or n == 2000)
     marked = [1, *(step for step in range(apart, steps + 1, apart) if step - 1 > apart / 2)]
     return [(step - 1.0, str(step)) for step in marked]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one of them is not known: the others' mean would be that of other pictures."""
-    return None if None in values else sum(values) / len(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from PIL import Image, ImageDraw
@@ -55,12 +56,7 @@ def schedule_panels(
     return panels
 
 
-def drawn(
-    panels: Sequence[Panel],
-    width: int = WIDTH,
-    height: int = PANEL,
-    margin: tuple[int, int, int, int] = MARGIN,
-) -> torch.Tensor:
+def drawn(panels: Sequence[Panel], width: int = WIDTH, height: int = PANEL, margin: Box = MARGIN) -> torch.Tensor:
     """The panels below one another, each of `height` px: IMAGE (1, H, W, 3). Legends stand right of the plots."""
     left, upper, right, lower = margin
     keys = [font(14).getlength(_key(line)) for panel in panels for line in panel.lines if line.label]
@@ -122,15 +118,11 @@ def _draw_ticks(draw: ImageDraw.ImageDraw, axes: _Axes, marks: Sequence[tuple[fl
 
 def _draw_line(draw: ImageDraw.ImageDraw, places: list[tuple[float, float] | None], colour: Colour) -> None:
     """places: px, None for a gap. Only neighbours are joined."""
-    run: list[tuple[float, float]] = []
+    for is_known, run in groupby(places, key=lambda place: place is not None):
+        neighbours = [*run]
+        if is_known and len(neighbours) > 1:
+            draw.line(neighbours, fill=colour, width=3, joint="curve")
     known = [place for place in places if place is not None]
-    for place in [*places, None]:
-        if place is not None:
-            run.append(place)
-            continue
-        if len(run) > 1:
-            draw.line(run, fill=colour, width=3, joint="curve")
-        run = []
     radius = 4 if len(known) <= 40 else 2
     for px, py in known:
         draw.ellipse([px - radius, py - radius, px + radius, py + radius], fill=colour)

@@ -8,17 +8,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .facts import Facts, Values
+from .facts import Facts, Traced, TracedStep, kls
 from .labels import picture_names
 
 
 def page_record(known: Facts, images: Sequence[Mapping[str, Any]], seed: int | None) -> dict[str, Any]:
-    """What the page gets of a batch. images: the files of its pictures. seed: for a run whose trace is not known."""
+    """What the page gets of a batch. images: the files of its pictures. seed: the run's, None where it is not known."""
     rows, columns = known.table.shape
     return {
         "columns": columns,
         "rows": rows,
-        "seed": seed if known.seed is None else known.seed,
+        "seed": seed,
         "swept": bool(known.cells),
         "unused_sweep": known.unused_sweep,
         "cells": [page_picture(known, i) | {"image": dict(image)} for i, image in enumerate(images)],
@@ -68,7 +68,7 @@ def picture_record(known: Facts, picture: int) -> dict[str, Any]:
         "image": cell.image + 1,
         "cfg": known.settings.get("cfg") if cell.cfg is None else cell.cfg,
         "eta": etas[0] if cell.eta is None else cell.eta,
-        **_kl_record(known.kls(picture)),
+        **(_kl_record(known.trace, picture) if known.trace else {}),
     }
 
 
@@ -86,7 +86,7 @@ def step_records(known: Facts, picture: int) -> Iterator[dict[str, Any]]:
             "sigma_next": step.sigma_next,
             **{f"step_lambda_{k}": values[i] for k, values in enumerate(lambdas, 1)},
             **{f"mean_lambda_{k}": values[picture] for k, values in enumerate(means, 1)},
-            **_kl_record(step.kls(picture)),
+            **_kl_record(step, picture),
             "model_calls": step.model_calls,
         }
 
@@ -116,5 +116,5 @@ def as_csv(known: Facts) -> str:
     return text.getvalue()
 
 
-def _kl_record(kls: Values) -> dict[str, float | None]:
-    return {f"kl_anchor_{model}" if model else "kl_reference": kl for model, kl in enumerate(kls)}
+def _kl_record(told: Traced | TracedStep, picture: int) -> dict[str, float | None]:
+    return {f"kl_anchor_{model}" if model else "kl_reference": kl for model, kl in enumerate(kls(told, picture))}

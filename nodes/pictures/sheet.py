@@ -7,10 +7,12 @@ pictures shrink first, then not every row and column is labelled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import comfy.utils
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from PIL import Image, ImageDraw
 
 from ...realign_core import Sweep
@@ -22,6 +24,9 @@ from .text import Text, as_image, drawable, filled, font, shortened, wrapped
 
 LARGEST = 16384  # px: a side of a grid
 PIXELS = 2**27  # of a grid: Pillow opens no picture of more than 1.3 times that
+BATCH_PIXELS = PIXELS  # of all pictures of a batch with their labels below, without these
+SMALLEST = 160  # px: a picture that nobody chose a size for
+ENOUGH = 64  # px: pictures smaller than that are not worth labels of their own
 VALUE = (212, 212, 216)  # the footer's text, between INK and AXIS
 SUBTITLE_LINES = 3
 THINNED = "not every row and column is labelled"
@@ -34,6 +39,50 @@ BAND, GAP, LINE = 24, 4, 17  # px: the line of λ, between pictures, and from li
 
 Size = tuple[int, int]  # width, height, px
 Label = tuple[Text, float, float, str]  # a text, its x and top, and what of each line is at x: as `Text.draw` has it
+
+
+def sheets(
+    images: torch.Tensor, table: Table, captions: Sequence[Sequence[str]], cell_size: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The grid, IMAGE (1, H, W, 3), and each picture with its labels below, (B, h, w, 3).
+
+    A single picture is its own grid, as it is: one that is to be kept has no labels in it.
+    """
+    size_of, wanted = sizes_of(images, cell_size)
+    if len(images) == 1:
+        return images, draw_captions(scaled(images, size_of(wanted)), captions)
+    grid = fitted(table, size_of, wanted)
+    cells = scaled(images, grid.size)
+    room = math.isqrt(BATCH_PIXELS * max(grid.size) ** 2 // (math.prod(grid.size) * len(images)))
+    own = size_of(max(min(wanted, room), max(grid.size)))
+    return grid.draw(cells), draw_captions(cells if own == grid.size else scaled(images, own), captions)
+
+
+def sizes_of(images: torch.Tensor, cell_size: int) -> tuple[Callable[[int], Size], int]:
+    """The size of a picture by its longer side, and the longer side that is wanted. cell_size: that, or 0."""
+    height, width = images.shape[1:3]
+    own = max(height, width)
+
+    def size_of(side: int) -> Size:
+        return max(round(width * side / own), 1), max(round(height * side / own), 1)
+
+    return size_of, cell_size or own * math.ceil(SMALLEST / own)
+
+
+def scaled(images: torch.Tensor, size: Size) -> torch.Tensor:
+    """IMAGE (B, H, W, 3) of this size, untouched where they have it already.
+
+    Small pictures are enlarged by whole pixels, so that they stay what they are; others by the host's Lanczos.
+    """
+    images = images[..., :3] if images.shape[-1] >= 3 else repeat(images[..., :1], "b h w 1 -> b h w c", c=3)
+    images = images.float().cpu()
+    height, width = images.shape[1:3]
+    if (width, height) == size:
+        return images
+    whole = size[0] % width == 0 and size[1] % height == 0 and max(width, height) < SMALLEST
+    channels = rearrange(images, "b h w c -> b c h w")
+    channels = comfy.utils.common_upscale(channels, *size, "nearest-exact" if whole else "lanczos", "disabled")
+    return rearrange(channels, "b c h w -> b h w c")
 
 
 def drawn_labels(size: Size, labels: Iterable[Label]) -> Image.Image:
@@ -51,15 +100,15 @@ def _text_size(side: int) -> int:
 
 
 class Grid:
-    """Where everything in a grid stands, px. size: (width, height) of a picture in it.
+    """Where everything in a grid stands, px. size: of a picture in it.
 
     Columns and rows are as wide and high as their pictures or their labels need, whichever is more. thinned: as their
     pictures need, with no labels below them, and beside them only as many as have room.
     """
 
-    def __init__(self, table: Table, size: tuple[int, int], thinned: bool = False):
+    def __init__(self, table: Table, size: Size, thinned: bool = False):
         self.table, self.size, self.thinned = table, size, thinned
-        width, height = size
+        (width, height), rows = size, math.ceil(len(table.below) / table.columns)
         text = _text_size(max(size))
         self.margin, self.space = 2 * text, max(round(0.5 * text), 6)  # around everything, and between its parts
         self.gap = min(self.space, min(size) // 4) if thinned else self.space  # between pictures
@@ -83,8 +132,8 @@ class Grid:
         over = across // 2 + 1 if thinned else 0  # how far a head may reach beyond its column
         self.left = self.margin + max(side, over)
         content = max(self.left - self.margin + table.columns * (self.column + self.gap) - self.gap + over, 22 * text)
-        lowest = (table.rows - 1) // self.sides_apart * self.sides_apart * self.row + along
-        self.body = max(table.rows * self.row, lowest)
+        lowest = (rows - 1) // self.sides_apart * self.sides_apart * self.row + along
+        self.body = max(rows * self.row, lowest)
         self.width, self.height = content + 2 * self.margin, self.body
         if self.fits:
             self._place_texts(content, text)
@@ -92,9 +141,10 @@ class Grid:
     def _place_texts(self, content: int, text: int) -> None:
         """Title and subtitle above, the footer's notes below."""
         table, title = self.table, round(1.55 * text)
-        subtitle = "  ·  ".join(part for part in (table.subtitle, THINNED if self._leaves_out else "") if part)
+        leaves_out = bool(self.heads) * self.heads_apart > 1 or bool(self.sides) * self.sides_apart > 1
+        subtitle = "  ·  ".join(filter(None, (table.subtitle, THINNED if leaves_out else "")))
         self.above = [
-            Text([shortened(table.title, font(title), content)], title, INK),
+            Text([shortened(drawable(table.title), font(title), content)], title, INK),
             Text(wrapped(subtitle, font(text), content, SUBTITLE_LINES), text),
         ]
         self.head_top = self.margin + sum(one.height for one in self.above) + 2 * self.space
@@ -109,12 +159,6 @@ class Grid:
         self.foot = self.top + self.body + (self.space if table.notes else 0)
         between = self.space // 2 * max(len(self.notes) - 1, 0)
         self.height = self.foot + sum(note.height for note in self.notes) + between + self.margin
-
-    @property
-    def _leaves_out(self) -> bool:
-        """Whether there is a row or a column without its label."""
-        apart = (self.heads_apart if self.heads else 1, self.sides_apart if self.sides else 1)
-        return self.thinned and max(apart) > 1
 
     @property
     def fits(self) -> bool:
@@ -132,10 +176,8 @@ class Grid:
     def _corner(self, i: int) -> tuple[int, int]:
         """Where picture i has its column's left and its own top."""
         row, column = divmod(i, self.table.columns)
-        return (
-            self.left + column * (self.column + self.gap),
-            self.top + row * self.row + (self.block - self.size[1]) // 2,
-        )
+        x, y = self.left + column * (self.column + self.gap), self.top + row * self.row
+        return x, y + (self.block - self.size[1]) // 2
 
     def _labels(self, corners: Sequence[tuple[int, int]]) -> Iterator[Label]:
         title, subtitle = self.above
@@ -157,6 +199,20 @@ class Grid:
             foot += note.height + self.space // 2
 
 
+def fitted(table: Table, size_of: Callable[[int], Size], wanted: int) -> Grid:
+    """The grid with pictures of a longer side of `wanted` px, or the largest that has room for them; see `sizes_of`."""
+    side = _largest(wanted, lambda side: Grid(table, size_of(side)).fits)
+    if side >= min(wanted, ENOUGH):
+        return Grid(table, size_of(side))
+    side = _largest(wanted, lambda side: Grid(table, size_of(side), thinned=True).fits)
+    return Grid(table, size_of(max(side, 1)), thinned=True)
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, where all below one that does fit too; 0 for none."""
+    return most if fits(most) else bisect_left(range(1, most), True, key=lambda side: not fits(side))
+
+
 def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> torch.Tensor:
     """IMAGE (B, H, W, 3): each cell with its labels below, wrapped between labels; all as high as the highest."""
     height, width = cells.shape[1:3]
@@ -164,8 +220,7 @@ def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> tor
     wide = max(width, 8 * size)
     texts = [Text(filled([drawable(part) for part in parts], font(size), wide - size), size, INK) for parts in captions]
     band, left = max(text.height for text in texts) + size, (wide - width) // 2
-    background = torch.tensor(BACKGROUND) / 255
-    out = repeat(background, "c -> b h w c", b=len(cells), h=height + band, w=wide).clone()
+    out = repeat(torch.tensor(BACKGROUND) / 255, "c -> b h w c", b=len(cells), h=height + band, w=wide).clone()
     out[:, :height, left : left + width] = cells
     for picture, text in zip(out, texts):
         picture[height:] = as_image(drawn_labels((wide, band), [(text, wide / 2, size / 2, "m")]))[0]
@@ -218,7 +273,8 @@ class Strip:
         lines = max(len(parts) for parts in self.sides)
         width = self.left + max(self.shown[0] * across, head)
         height = BAND + max(self.shown[1] * down, lines * LINE)
-        out, dark = drawn_labels((width, height), self._labels(width, height)), _framed(self.size)
+        out, dark = drawn_labels((width, height), self._labels(width, height)), Image.new("RGB", self.size, GRID)
+        dark.paste(BACKGROUND, (1, 1, *(max(length - 1, 1) for length in self.size)))
         for row in range(self.shown[1]):
             for column in range(self.shown[0]):
                 place = row * self.apart[1] * self.columns + column * self.apart[0]
@@ -241,11 +297,3 @@ class Strip:
             if top >= free and top + side.height <= height:
                 yield side, self.left - 8, top, "r"
                 free = top + side.height
-
-
-def _framed(size: Size) -> Image.Image:
-    """The place of a picture that is not there yet."""
-    picture = Image.new("RGB", size, GRID)
-    if min(size) > 2:
-        picture.paste(BACKGROUND, (1, 1, size[0] - 1, size[1] - 1))
-    return picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .facts import Facts
 from .graph_words import Graph, model_files, prompt_text
@@ -35,18 +35,6 @@ class Table:
     below: Sequence[Sequence[str]]  # lines per picture
     notes: Sequence[Note]  # the footer
 
-    @property
-    def rows(self) -> int:
-        return math.ceil(len(self.below) / self.columns)
-
-    @property
-    def in_font(self) -> Table:
-        """The same in characters that the font has; what is wrapped comes to that by itself."""
-        heads, sides, below = (
-            [[drawable(line) for line in lines] for lines in part] for part in (self.heads, self.sides, self.below)
-        )
-        return replace(self, title=drawable(self.title), heads=heads, sides=sides, below=below)
-
 
 def table_of(known: Facts, footer: str, graph: Graph | None, node_id: str | None) -> Table:
     """What the grid of these pictures says. footer: the user's own, or empty."""
@@ -66,18 +54,10 @@ def swept_table(known: Facts, notes: Sequence[Note]) -> Table:
         across = "how much of the λ schedule"
     elif len(known.anchors) == 1:
         across = "λ and β/λ" if known.anchors[0].get("beta") else "λ, the strength"
-    subtitle = f"across: {across}"
-    if varies:
-        subtitle += f"  ·  down: {', '.join(varies).replace('eta', 'η')}"
-    return Table(
-        columns=known.columns,
-        title=_title("λ sweep", known),
-        subtitle=_subtitle(known, subtitle),
-        heads=heads,
-        sides=sides if any(sides) else [],
-        below=[kl_parts(known, i) for i in range(known.count)],
-        notes=notes,
-    )
+    down = f"  ·  down: {', '.join(varies).replace('eta', 'η')}" if varies else ""
+    title, subtitle = _title("λ sweep", known), _subtitle(known, f"across: {across}{down}")
+    below = [kl_parts(known, i) for i in range(known.count)]
+    return Table(known.columns, title, subtitle, heads, sides if any(sides) else [], below, notes)
 
 
 def plain_table(known: Facts, notes: Sequence[Note]) -> Table:
@@ -87,15 +67,9 @@ def plain_table(known: Facts, notes: Sequence[Note]) -> Table:
     for i in range(known.count):
         strength = " · ".join(strength_parts(known, i))
         below.append([*filter(None, (strength, *kl_parts(known, i)))] or [f"image {i + 1}"])
-    return Table(
-        columns=columns,
-        title=_title(f"{known.count} pictures" if known.count > 1 else "1 picture", known),
-        subtitle=_subtitle(known, "the λ sweep that is connected did not run" if known.unused_sweep else ""),
-        heads=[],
-        sides=[],
-        below=below,
-        notes=notes,
-    )
+    title = _title(f"{known.count} pictures" if known.count > 1 else "1 picture", known)
+    subtitle = _subtitle(known, "the λ sweep that is connected did not run" if known.unused_sweep else "")
+    return Table(columns, title, subtitle, heads=[], sides=[], below=below, notes=notes)
 
 
 def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list[Note]:

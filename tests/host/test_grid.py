@@ -223,6 +223,8 @@ def test_the_traces_sweep_is_taken_where_none_is_connected():
         (2, {"trace": "not { json"}, "not a trace.*not JSON"),
         (2, {"trace": '{"steps": []}'}, "not a trace"),
         (2, {"trace": json.dumps(json.loads(trace_of(2)) | {"kl_reference": [1]})}, "not a trace"),
+        (2, {"trace": json.dumps(json.loads(trace_of(2)) | {"kl_reference": ["1 nat", 2]})}, "not a trace"),
+        (2, {"trace": trace_of(2, sweep=Sweep((0.0, 1.0))).replace('"columns": 2', '"columns": 3')}, "not a trace"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(count, inputs, match):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from realign.nodes import grid
-from realign.nodes.pictures import fit, sheet, tables
+from realign.nodes.pictures import sheet, tables
 from realign.nodes.pictures.facts import facts
 from realign.nodes.pictures.sheet import Strip
 from realign.realign_core import LambdaSchedule, Sweep
@@ -116,8 +116,8 @@ def grid_table(count, sweep):
 
 def assert_sheet(table, size, wanted, count):
     """The grid's picture, of white cells."""
-    size_of, _ = fit.sizes_of(torch.empty(1, size[1], size[0], 3), 0)
-    placed = fit.fitted(table, size_of, wanted)
+    size_of, _ = sheet.sizes_of(torch.empty(1, size[1], size[0], 3), 0)
+    placed = sheet.fitted(table, size_of, wanted)
     drawn = placed.draw(torch.ones(count, placed.size[1], placed.size[0], 3))[0]
     assert drawn.shape[:2] == (placed.height, placed.width)
     assert max(drawn.shape) <= sheet.LARGEST
@@ -152,7 +152,7 @@ def test_pictures_without_a_sweep(texts):
 
 
 def test_of_many_labelled_pictures_none_is_larger_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(fit, "BATCH_PIXELS", 2**16)
+    monkeypatch.setattr(sheet, "BATCH_PIXELS", 2**16)
     monkeypatch.setattr(sheet, "LARGEST", 2048)
     images = torch.rand(300, 64, 32, 3)
     whole, labelled = grid.RealignGrid.execute(images, sweep=Sweep((0.5,), seeds=300), cell_size=64).args
