@@ -16,7 +16,7 @@ from torch import Tensor
 from ..realign_core import Trace
 from .page import show_text
 from .pictures.labels import number
-from .pictures.strip import Strip
+from .pictures.sheet import Strip
 from .run.call import Call
 from .run.parts import Part
 from .run.realignment import Realignment

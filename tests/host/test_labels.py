@@ -15,8 +15,10 @@ from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
 from realign.nodes.models.anchor import Anchor
-from realign.nodes.pictures.labels import caption, facts, parse_trace, strength_parts
-from realign.nodes.report import RealignReport, run_panels
+from realign.nodes.pictures.facts import facts, parse_trace
+from realign.nodes.pictures.labels import caption, strength_parts
+from realign.nodes.pictures.panels import run_panels
+from realign.nodes.report import RealignReport
 from realign.nodes.run.attach import Attached
 from realign.nodes.sweep import RealignSweep
 from realign.nodes.trace import RealignTrace
