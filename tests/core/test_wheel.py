@@ -59,4 +59,4 @@ def test_the_example_of_the_readme_runs_with_the_wheel_alone(wheel, tmp_path):
     told = json.loads(done.stdout.splitlines()[-1])
     assert Path(told["file"]).is_relative_to(tmp_path)
     assert told["mean"] == pytest.approx(1.0, abs=0.1)  # of 1,000 draws
-    assert told["std"] == pytest.approx(1.0, abs=0.1)
+    assert told["std"] == pytest.approx(1.0, abs=0.15)
