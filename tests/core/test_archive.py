@@ -1,11 +1,13 @@
-"""What the registry's archive holds: the files that git tracks, without those that .comfyignore names."""
+"""What the registry gets: the files that git tracks without those that .comfyignore names, an icon and a banner."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PACK = Path(__file__).parents[2]
 FOLDERS = {"assets", "demo", "locales", "nodes", "realign_core", "subgraphs", "web", "workflows"}
@@ -60,3 +62,15 @@ def test_every_name_is_plain(archive):
 def test_the_patterns_mean_the_same_to_the_client_and_to_git():
     patterns = [line for line in (PACK / ".comfyignore").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
     assert all(pattern.startswith("/") for pattern in patterns)
+
+
+def picture(name):
+    """The picture that pyproject.toml names under [tool.comfy], by a path or by an address that ends with it."""
+    (named,) = re.findall(rf'^{name} = "(.*)"$', (PACK / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return Image.open(PACK / named[named.index("docs/") :])
+
+
+def test_icon_and_banner_are_of_the_registrys_sizes():
+    icon, banner = picture("Icon"), picture("Banner")
+    assert icon.width == icon.height <= 400
+    assert banner.width * 9 == banner.height * 21
