@@ -22,7 +22,7 @@ from tools.train.demo_data import Painter, colourfulness
 from tools.train.demo_host import default_host, demo_model, import_host
 
 sys.path.append(str(PACK))  # behind the host, whose own `nodes` the pack's must not hide
-from realign_core import Exact, NoiseLevel, gaussian_noise, realigned_sample, separate
+from realign_core import NoiseLevel, gaussian_noise, realigned_sample, separate
 
 COLUMNS, ROWS = 8, 2
 LAMBDAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -68,9 +68,8 @@ def sample(
     x = noise * (1 + levels[0].sigma ** 2) ** 0.5
     denoisers = [denoiser(model) for model in models]
     step_noise = gaussian_noise(x, seed=0)  # asked for by the loop, not used at η = 0
-    return realigned_sample(Exact(separate(denoisers)), x, levels, [[lam]] * steps, noise=step_noise, eta=0.0).x.clamp(
-        -1, 1
-    )
+    out = realigned_sample(separate(denoisers), x, levels, [[lam]] * steps, noise=step_noise, eta=0.0)
+    return out.x.clamp(-1, 1)
 
 
 def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:

@@ -1,10 +1,12 @@
-"""Writes locales/en/*.json from the nodes' schemas, and the tables of inputs and outputs in the help pages, web/docs.
+"""Writes locales/en from the nodes' schemas, and the tables of inputs and outputs in the help pages, web/docs.
 
     python -m tools.docs.make_locales --host FOLDER
 
 Run it again when an input, a tooltip, or a translation changes. locales/zh and locales/ja are written by hand: the page
 takes a node's names and tooltips from them, and so do the tables of the pages in these languages. Those stand between
-<!-- inputs --> or <!-- outputs --> and the matching end.
+<!-- inputs --> or <!-- outputs --> and the matching end. An English page takes both from the schemas, as does one in a
+language that the pack lacks: the page's translator looks for a text in the page's own language alone. locales/en only
+has what the page would else show an id for.
 """
 
 from __future__ import annotations
@@ -23,8 +25,7 @@ LOCALES = PACK / "locales"
 DOCS = PACK / "web" / "docs"
 TRANSLATED = ("zh", "ja")
 CATEGORY = "realign"
-# The nodes' menu, and the pack's part of the Templates dialog.
-MAIN = {"nodeCategories": {CATEGORY: CATEGORY}, "templateWorkflows": {"category": {CATEGORY: "Realign"}}}
+MAIN = {"templateWorkflows": {"category": {CATEGORY: "Realign"}}}  # the pack's part of the Templates dialog
 HOST_LISTS = {"scheduler": "many", "anchor_name": "file"}  # combos whose options the host or its folders decide
 LONGEST_ID = 16  # letters that the narrow column of names has room for
 WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "CURVE"}  # all other types are sockets
@@ -91,8 +92,21 @@ def inputs_of(info: Info) -> dict[str, tuple[Any, dict[str, Any], bool]]:
 
 
 def english(nodes: dict[str, Info]) -> dict[str, Any]:
-    """nodeDefs.json as the schemas say."""
+    """The nodes' names and tooltips as the schemas say them, in the form of nodeDefs.json."""
     return {node_id: _english_node(info) for node_id, info in nodes.items()}
+
+
+def beyond_schemas(nodes: dict[str, Info]) -> dict[str, Any]:
+    """The English nodeDefs.json: names that are not ids, for the few places where the page knows an id only.
+
+    Those are a node's menu and a node without a title, and the socket that belongs to a widget.
+    """
+    return {node_id: _beyond_schema(told) for node_id, told in english(nodes).items()}
+
+
+def _beyond_schema(told: dict[str, Any]) -> dict[str, Any]:
+    inputs = {name: {"name": one["name"]} for name, one in told["inputs"].items() if one["name"] != name}
+    return {"display_name": told["display_name"]} | ({"inputs": inputs} if inputs else {})
 
 
 def _english_node(info: Info) -> dict[str, Any]:
@@ -108,9 +122,19 @@ def _english_node(info: Info) -> dict[str, Any]:
     }
 
 
-def locale(language: str) -> dict[str, Any]:
+def read(language: str, name: str) -> dict[str, Any]:
+    """A file of a language: nodeDefs or main."""
+    return dict(json.loads((LOCALES / language / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def locale(language: str, nodes: dict[str, Info]) -> dict[str, Any]:
     """The nodes' names and tooltips in a language."""
-    return dict(json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8")))
+    return english(nodes) if language == "en" else read(language, "nodeDefs")
+
+
+def nodes_of(host: Host) -> dict[str, Info]:
+    """The pack's nodes."""
+    return {name: info for name, info in host.get("/object_info").items() if info["category"] == CATEGORY}
 
 
 def page_path(node_id: str, language: str) -> Path:
@@ -190,10 +214,10 @@ def as_text(data: Any) -> str:
 
 def write(nodes: dict[str, Info]) -> None:
     (LOCALES / "en").mkdir(parents=True, exist_ok=True)
-    (LOCALES / "en" / "nodeDefs.json").write_text(as_text(english(nodes)), encoding="utf-8")
+    (LOCALES / "en" / "nodeDefs.json").write_text(as_text(beyond_schemas(nodes)), encoding="utf-8")
     (LOCALES / "en" / "main.json").write_text(as_text(MAIN), encoding="utf-8")
     for language in ("en", *TRANSLATED):
-        names = locale(language)
+        names = locale(language, nodes)
         for node_id, info in nodes.items():
             path = page_path(node_id, language)
             if path.is_file():
@@ -205,8 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--host", required=True, help="the ComfyUI folder")
     with Host(sys.executable, parser.parse_args().host) as host:
-        known = host.get("/object_info")
-    write({name: info for name, info in known.items() if info["category"] == CATEGORY})
+        write(nodes_of(host))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Evaluators that spend fewer model calls than one per model and step (design 11).
+"""Evaluators that spend fewer model calls than one per model and step.
 
 `DifferenceReuse` calls the reference at every step and extrapolates each anchor's difference from it. `ControlVariate`
 calls one model with mixed weights at every step and corrects it by a residual. Both keep what they reuse in velocity
@@ -8,17 +8,16 @@ scaling and in fp32, on the device. An evaluator holds the state of one run: mak
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from .evaluation import Models, Prediction, combine
-from .gaussian import at_least_float32, realignment_weights
+from .gaussian import at_least_float32
 from .posterior import NoiseLevel
+from .prediction import MERGED, Ask, Prediction, combine, in_order
 
-# (x_t, level, λ per anchor, called) -> D at the weights θ_ref + Σ λ_k Δθ_k, and, as `Models`, D of the models called.
-Merged = Callable[[Tensor, NoiseLevel, Sequence[Tensor], Sequence[bool]], tuple[Tensor, Sequence[Tensor | None]]]
 Points = Sequence[tuple[float, Tensor]]  # (log σ, value), oldest first
 
 TINY = 1e-12  # keeps a quotient of norms, and log σ, finite
@@ -77,11 +76,8 @@ class DifferenceReuse:
     batch, it alone is called.
     """
 
-    knows_each = True
-
     def __init__(
         self,
-        models: Models,
         every: float = 5,
         tolerance: float | None = None,
         *,
@@ -89,23 +85,23 @@ class DifferenceReuse:
         reach: float = 1.0,
         sigma_data: float = 1.0,
     ) -> None:
-        self.models, self.tolerance, self.reach, self.sigma_data = models, tolerance, reach, sigma_data
+        self.tolerance, self.reach, self.sigma_data = tolerance, reach, sigma_data
         self._clock = _Clock(every, span)
         self._anchors: list[_Difference] = []
 
-    def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
-        weights = realignment_weights(lambdas)
+    def __call__(self, ask: Ask, x: Tensor, level: NoiseLevel, weights: Tensor) -> Prediction:
         used, alone = _roles(weights)
         at = _log_sigma(level)
         now = self._clock.tick(at)
         if any(alone):
-            denoised = self.models(x, level, alone)
-            return Prediction(denoised, combine(denoised, weights), 1)
+            called = _whole(alone, x)
+            denoised = in_order(ask(x, level, called, None), len(weights))
+            return Prediction(denoised, called, combine(denoised, weights), 1)
 
-        while len(self._anchors) < len(lambdas):
+        while len(self._anchors) < len(weights) - 1:
             self._anchors.append(_Difference())
         due = [u and a.due(now) for u, a in zip(used[1:], self._anchors)]
-        predicted = list(self.models(x, level, [True, *due]))
+        predicted = in_order(ask(x, level, _whole([True, *due], x), None), len(weights))
         reference = at_least_float32(_known(predicted[0]))
         scale = velocity_scale(level, self.sigma_data)
 
@@ -124,8 +120,14 @@ class DifferenceReuse:
             elif used[k]:
                 predicted[k] = reference + scale * extrapolate(anchor.points, at, self.reach)
         correction = _ratio(errors, sizes) if errors else None
+        known = _whole([d is not None for d in predicted], x)
         calls = 1 + sum(due)
-        return Prediction(predicted, combine(predicted, weights), calls, correction, sum(used) - calls)
+        return Prediction(predicted, known, combine(predicted, weights), calls, correction, sum(used) - calls)
+
+    def take(self, index: Tensor) -> None:
+        """See `Evaluator`."""
+        for anchor in self._anchors:
+            anchor.points = [(at, difference[index]) for at, difference in anchor.points]
 
 
 class _Difference:
@@ -185,46 +187,40 @@ class ControlVariate:
     one model has weight 1 and the others 0 for the whole batch, D(θ_λ) is that model's D and nothing is added.
     """
 
-    knows_each = False
-
     def __init__(
-        self,
-        merged: Merged,
-        every: float = 10,
-        *,
-        span: float | None = None,
-        reach: float = 0.5,
-        sigma_data: float = 1.0,
+        self, every: float = 10, *, span: float | None = None, reach: float = 0.5, sigma_data: float = 1.0
     ) -> None:
-        self.merged, self.reach, self.sigma_data = merged, reach, sigma_data
+        self.reach, self.sigma_data = reach, sigma_data
         self._clock = _Clock(every, span)
         self._refreshed = 0.0
         self._lambdas: Tensor | None = None  # (K, ...), on the CPU: those of the last refresh
         self._residuals: list[tuple[float, Tensor, Tensor]] = []  # (log σ, R, its order Σ λ(1-λ)), the last two
 
-    def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
-        if any(size != 1 for value in lambdas for size in value.shape[1:]):
+    def __call__(self, ask: Ask, x: Tensor, level: NoiseLevel, weights: Tensor) -> Prediction:
+        if any(size != 1 for size in weights.shape[2:]):
             raise ValueError(
                 "λ is a map over pixels, but mixed weights have no pixels: use one λ per image, or an evaluator that "
                 "calls each model"
             )
-        weights = realignment_weights(lambdas).cpu()
+        weights = weights.cpu()
         used, alone = _roles(weights)
+        lambdas, nobody = weights[1:], _whole([False] * len(weights), x)
         at = _log_sigma(level)
         now = self._clock.tick(at)
         if any(alone):
-            mixed, _ = self.merged(x, level, lambdas, [False] * len(alone))
-            return Prediction([mixed if own else None for own in alone], mixed, 1)
+            mixed = ask(x, level, nobody, list(lambdas))[MERGED]
+            return Prediction([mixed if own else None for own in alone], _whole(alone, x), mixed, 1)
 
-        lam = weights[1:]
-        order = (lam * (1 - lam)).sum(0)
+        order = (lambdas * (1 - lambdas)).sum(0)
         scale = velocity_scale(level, self.sigma_data)
-        if not self._moved(lam, order) and not _passed(self._refreshed, now, 1.0):
-            mixed, denoised = self.merged(x, level, lambdas, [False] * len(used))
+        if not self._moved(lambdas, order) and not _passed(self._refreshed, now, 1.0):
+            mixed = ask(x, level, nobody, list(lambdas))[MERGED]
             combined = at_least_float32(mixed) + scale * self._residual(at, order)
-            return Prediction(denoised, combined, 1, saved=sum(used) - 1)
+            return Prediction([None] * len(weights), nobody, combined, 1, saved=sum(used) - 1)
 
-        mixed, denoised = self.merged(x, level, lambdas, used)
+        called = _whole(used, x)
+        answers = ask(x, level, called, list(lambdas))
+        mixed, denoised = answers[MERGED], in_order(answers, len(weights))
         combined = combine(denoised, weights)
         residual = (at_least_float32(combined) - at_least_float32(mixed)) / scale
         correction = None
@@ -232,8 +228,14 @@ class ControlVariate:
             missed = scale * (residual - self._residual(at, order)).norm()
             correction = _ratio([missed], _distances(denoised))
         self._residuals = [*self._residuals, (at, residual, order)][-2:]
-        self._lambdas, self._refreshed = lam, now
-        return Prediction(denoised, combined, 1 + sum(used), correction, saved=-1)
+        self._lambdas, self._refreshed = lambdas, now
+        return Prediction(denoised, called, combined, 1 + sum(used), correction, saved=-1)
+
+    def take(self, index: Tensor) -> None:
+        """See `Evaluator`."""
+        self._residuals = [(at, residual[index], _taken(order, index)) for at, residual, order in self._residuals]
+        if self._lambdas is not None:
+            self._lambdas = torch.stack([_taken(value, index) for value in self._lambdas])
 
     def _moved(self, lambdas: Tensor, order: Tensor) -> bool:
         """Whether λ is now so far from the last refresh that its residual says too little."""
@@ -254,9 +256,19 @@ def _rescaled(residual: Tensor, was: Tensor, now: Tensor) -> Tensor:
     return residual * factor.to(residual)
 
 
+def _whole(called: Sequence[bool], x: Tensor) -> Tensor:
+    """(K + 1, B): each model for all elements of the batch or for none."""
+    return rearrange(torch.tensor(called, dtype=torch.bool), "model -> model 1").expand(-1, x.shape[0])
+
+
+def _taken(value: Tensor, index: Tensor) -> Tensor:
+    """What is one per batch element, re-indexed; a number stays as it is."""
+    return value[index.to(value.device)] if value.ndim and value.shape[0] > 1 else value
+
+
 def _roles(weights: Tensor) -> tuple[list[bool], list[bool]]:
     """Per model: whether its weight is not 0 somewhere, and whether it is 1 everywhere and all others 0. One sync."""
-    flat = weights.reshape(len(weights), -1)
+    flat = rearrange(weights, "model ... -> model (...)")
     answers = torch.stack([(flat != 0).any(1), (flat == 1).all(1)]).tolist()
     used: list[bool] = answers[0]
     return used, [one and sum(used) == 1 for one in answers[1]]
