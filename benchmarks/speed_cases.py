@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 PACK = Path(__file__).resolve().parents[1]
-sys.path += [str(PACK / "tools"), str(PACK / "tests" / "host")]
+sys.path += [str(PACK), str(PACK / "tests" / "host")]
 
-from demo_host import default_host, import_host  # noqa: E402
+from tools.train.demo_host import default_host, import_host  # noqa: E402
 
 RESULTS = PACK / "benchmarks" / "results"
 SEED, CFG, SCHEDULER = 42, 7.0, "normal"

@@ -6,7 +6,8 @@ import re
 
 import pytest
 from graphs import until
-from make_locales import locale, nodes_of, read
+
+from tools.docs.make_locales import locale, nodes_of, read
 
 ADD = """(kind) => {
   const graph = window.app.graph;

@@ -48,6 +48,7 @@ def _import_pack() -> None:
 
 
 _enter_host()
+sys.path.append(str(PACK))  # for tools; last, as the host's own `nodes` must not be hidden by the pack's
 
 
 @pytest.fixture(autouse=True)

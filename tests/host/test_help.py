@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 from conftest import PACK
 from PIL import Image
 from realign.nodes import NODES
 
-sys.path.insert(0, str(PACK / "tools"))
-from make_locales import (
+from tools.docs.make_locales import (
     DOCS,
     LOCALES,
     MAIN,
@@ -70,7 +68,7 @@ def test_page_names_every_input_and_output(node_id, language):
 @pages
 @of_nodes
 def test_tables_are_those_of_the_schema(node_id, language):
-    """Run tools/make_locales.py after a change of inputs, tooltips or translations."""
+    """Run tools/docs/make_locales.py after a change of inputs, tooltips or translations."""
     text = text_of(node_id, language)
     assert "<!-- inputs -->" in text
     assert "<!-- outputs -->" in text or not INFO[node_id]["output"]
@@ -124,7 +122,7 @@ def test_no_page_is_left_over():
 
 
 def test_english_is_what_the_schemas_say():
-    """Run tools/make_locales.py after a change of a schema."""
+    """Run tools/docs/make_locales.py after a change of a schema."""
     assert read("en", "nodeDefs") == beyond_schemas(INFO)
     assert read("en", "main") == MAIN
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workflow_graph import NODE_BLUE, Graph
-from workflow_layout import Stack
-from workflow_names import TITLES
-from workflow_notes import large, note, steps
-from workflow_parts import Sweep, finish
+from tools.workflows.workflow_graph import NODE_BLUE, Graph
+from tools.workflows.workflow_layout import Stack
+from tools.workflows.workflow_names import TITLES
+from tools.workflows.workflow_notes import large, note, steps
+from tools.workflows.workflow_parts import Sweep, finish
 
 Known = dict[str, Any]
 SHIPPED = "Demo models"

@@ -1,6 +1,6 @@
 """Draws docs/demo_contact_sheet.png: training pictures, samples of the demo reference, and the same noise at rising λ.
 
-    python tools/contact_sheet.py --host PATH_TO_COMFYUI
+    python -m tools.docs.contact_sheet --host PATH_TO_COMFYUI
 
 Sampled by `realign_core` from the models themselves: no ComfyUI has to be started.
 """
@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from demo_data import Painter, colourfulness
-from demo_host import REPOSITORY, default_host, demo_model, import_host
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file
 from torch import Tensor
 
-sys.path.append(str(REPOSITORY))  # behind the host, whose own `nodes` the pack's must not hide
-from realign_core import Exact, NoiseLevel, gaussian_noise, realigned_sample, separate
+from tools.cache import PACK
+from tools.train.demo_data import Painter, colourfulness
+from tools.train.demo_host import default_host, demo_model, import_host
+
+sys.path.append(str(PACK))  # behind the host, whose own `nodes` the pack's must not hide
+from realign_core import NoiseLevel, gaussian_noise, realigned_sample, separate
 
 COLUMNS, ROWS = 8, 2
 LAMBDAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -66,9 +68,8 @@ def sample(
     x = noise * (1 + levels[0].sigma ** 2) ** 0.5
     denoisers = [denoiser(model) for model in models]
     step_noise = gaussian_noise(x, seed=0)  # asked for by the loop, not used at η = 0
-    return realigned_sample(Exact(separate(denoisers)), x, levels, [[lam]] * steps, noise=step_noise, eta=0.0).x.clamp(
-        -1, 1
-    )
+    out = realigned_sample(separate(denoisers), x, levels, [[lam]] * steps, noise=step_noise, eta=0.0)
+    return out.x.clamp(-1, 1)
 
 
 def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
@@ -76,7 +77,7 @@ def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
     width, height = MARGIN + COLUMNS * (CELL + GAP), len(rows) * (CELL + GAP)
     image = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(image)
-    font = ImageFont.truetype(REPOSITORY / "assets" / "RealignSans.ttf", 14)
+    font = ImageFont.truetype(PACK / "assets" / "RealignSans.ttf", 14)
     for row, (label, pictures) in enumerate(rows):
         top = row * (CELL + GAP)
         pen.text((6, top + CELL / 2), label, fill="black", font=font, anchor="lm")
@@ -90,8 +91,8 @@ def sheet(rows: list[tuple[str, Tensor]]) -> Image.Image:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default=default_host(), help="ComfyUI's folder (default: COMFYUI_PATH)")
-    parser.add_argument("--models", type=Path, default=REPOSITORY / "demo")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "demo_contact_sheet.png")
+    parser.add_argument("--models", type=Path, default=PACK / "demo")
+    parser.add_argument("--out", type=Path, default=PACK / "docs" / "demo_contact_sheet.png")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--cfg", type=float, default=1.5)

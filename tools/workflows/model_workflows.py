@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workflow_graph import NODE_BLUE, Graph
-from workflow_layout import Stack
-from workflow_notes import File, files, large, note
-from workflow_parts import finish
+from tools.workflows.workflow_graph import NODE_BLUE, Graph
+from tools.workflows.workflow_layout import Stack
+from tools.workflows.workflow_notes import File, files, large, note
+from tools.workflows.workflow_parts import finish
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 SD15: File = (

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from workflow_graph import NODE_BLUE, Graph, write_json
+from tools.workflows.workflow_graph import NODE_BLUE, Graph, write_json
 
 NAME = "Realign"
 SPACE = uuid.UUID("5f0c1b3a-94d7-4a52-9a7e-6d1d2e8f4b10")  # ids that stay the same from one writing to the next

@@ -10,12 +10,12 @@ from types import ModuleType
 
 import torch
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tools.cache import PACK
 
 
 def default_host() -> str | None:
     """REALIGN_HOST or COMFYUI_PATH, else the ComfyUI whose custom_nodes folder this pack lies in."""
-    enclosing = REPOSITORY.parent.parent
+    enclosing = PACK.parent.parent
     named = os.environ.get("REALIGN_HOST") or os.environ.get("COMFYUI_PATH")
     return named or (str(enclosing) if (enclosing / "comfy").is_dir() else None)
 
@@ -33,7 +33,7 @@ def import_host(path: str | None) -> None:
 
 def demo_model() -> ModuleType:
     """nodes/models/demo_network.py by its path: under its package's name it would clash with the host's `nodes`."""
-    spec = importlib.util.spec_from_file_location("demo_model", REPOSITORY / "nodes" / "models" / "demo_network.py")
+    spec = importlib.util.spec_from_file_location("demo_model", PACK / "nodes" / "models" / "demo_network.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

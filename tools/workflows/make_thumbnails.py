@@ -1,6 +1,6 @@
 """Writes workflows/*.jpg, which the host shows under Templates: of real runs, or of the graph where models are needed.
 
-    python tools/make_thumbnails.py --host FOLDER --chromium FILE [NAME …]
+    python -m tools.workflows.make_thumbnails --host FOLDER --chromium FILE [NAME …]
 
 Needs playwright and a browser; the environment of `make test` has both. Without names, all but realign_demo, whose
 picture is of several runs.
@@ -12,17 +12,17 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
-from host_process import PACK, Host, say
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, sync_playwright
-from stand_in_files import stand_in_files
-from workflow_api import to_api
-from workflow_names import TITLES, workflow_file
+
+from tools.cache import PACK, say
+from tools.host.host_process import Host
+from tools.host.stand_in_files import stand_in_files
+from tools.workflows.workflow_api import to_api
+from tools.workflows.workflow_names import TITLES, workflow_file
 
 WORKFLOWS = PACK / "workflows"
 SIZE = (512, 320)
@@ -57,14 +57,8 @@ def ran(host: Host, path: Path, columns: Sequence[int], across: int) -> Image.Im
     for node in decoders:
         graph[f"shown {node}"] = {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}
     outputs = host.run(graph)
-    pictures = [one for node in decoders for one in pictures_of(host, outputs[f"shown {node}"])]
+    pictures = [one for node in decoders for one in host.pictures(outputs[f"shown {node}"])]
     return tiled(pictures, columns, across)
-
-
-def pictures_of(host: Host, shown: dict[str, Any]) -> Iterator[Image.Image]:
-    for image in shown["images"]:
-        query = urlencode({key: image[key] for key in ("filename", "subfolder", "type")})
-        yield Image.open(io.BytesIO(host.get_bytes(f"/view?{query}"))).convert("RGB")
 
 
 def tiled(pictures: Sequence[Image.Image], columns: Sequence[int], across: int) -> Image.Image:

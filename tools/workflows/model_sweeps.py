@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model_workflows import (
+from tools.workflows.model_workflows import (
     ADAPTER_CONFIG,
     CLIPS,
     DPO_FILE,
@@ -17,10 +17,10 @@ from model_workflows import (
     SDXL_DPO,
     SPO,
 )
-from workflow_graph import NODE_BLUE, Graph
-from workflow_layout import Stack
-from workflow_notes import files, large, note, steps
-from workflow_parts import Source, Sweep
+from tools.workflows.workflow_graph import NODE_BLUE, Graph
+from tools.workflows.workflow_layout import Stack
+from tools.workflows.workflow_notes import files, large, note, steps
+from tools.workflows.workflow_parts import Source, Sweep
 
 Known = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Writes workflows/*.json and subgraphs/*.json, in the page's UI format, from short descriptions.
 
-    python tools/make_workflows.py --host FOLDER
+    python -m tools.workflows.make_workflows --host FOLDER
 
 The host is asked for its nodes' inputs (/object_info), so that slots and widgets fit them. Released files are a
 contract: see tests/host/test_workflows.py. The descriptions are in demo_workflows.py, model_workflows.py and
@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-import blueprint
-import demo_workflows
-import model_sweeps
-import model_workflows
-from host_process import PACK, Host
+from tools.cache import PACK
+from tools.host.host_process import Host
+from tools.workflows import blueprint, demo_workflows, model_sweeps, model_workflows
 
 
 def main() -> None:

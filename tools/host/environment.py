@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bootstrap import CACHE, CPU_INDEX, PACK, TORCH, TORCHAUDIO, TORCHVISION, SetupError, locked, run, say, stage
+from tools.cache import CACHE, CPU_INDEX, PACK, TORCH, TORCHAUDIO, TORCHVISION, SetupError, locked, run, say, stage
 
 RECIPE = "3"  # raise it when this file makes environments differently
 LINKS = Path(__file__).with_name("torchvision_shim.py")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workflow_graph import Graph
-from workflow_layout import Box
+from tools.workflows.workflow_graph import Graph
+from tools.workflows.workflow_layout import Box
 
 Source = tuple[int, int]  # a node's id and one of its outputs
 

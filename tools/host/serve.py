@@ -1,6 +1,6 @@
 """`make serve`: ComfyUI with this pack for the browser, with the shared workflows among the saved ones too.
 
-python tools/serve.py --host FOLDER [--port 8188]
+python -m tools.host.serve --host FOLDER [--port 8188]
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from bootstrap import CACHE
-from host_process import PACK, Host, HostError, say
-from workflow_names import TITLES
+from tools.cache import CACHE, PACK, say
+from tools.host.host_process import Host, HostError
+from tools.workflows.workflow_names import TITLES
 
 
 def main() -> int:

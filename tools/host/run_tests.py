@@ -8,7 +8,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from host_process import PACK
+from tools.cache import PACK
 
 WORKERS = str(min(4, os.cpu_count() or 1))
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from host_process import Host
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from tools.host.host_process import Host
 
 READY = "() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
 SETTING = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"

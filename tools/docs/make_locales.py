@@ -1,6 +1,6 @@
 """Writes locales/en from the nodes' schemas, and the tables of inputs and outputs in the help pages, web/docs.
 
-    python tools/make_locales.py --host FOLDER
+    python -m tools.docs.make_locales --host FOLDER
 
 Run it again when an input, a tooltip, or a translation changes. locales/zh and locales/ja are written by hand: the page
 takes a node's names and tooltips from them, and so do the tables of the pages in these languages. Those stand between
@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from host_process import PACK, Host
+from tools.cache import PACK
+from tools.host.host_process import Host
 
 LOCALES = PACK / "locales"
 DOCS = PACK / "web" / "docs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 import shutil
@@ -18,8 +19,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-PACK = Path(__file__).resolve().parent.parent
+from PIL import Image
+
+from tools.cache import PACK
+
 START_LIMIT = 300  # seconds; a first start compiles bytecode and fills a database
 
 
@@ -127,6 +132,15 @@ class Host:
             body: bytes = answer.read()
             return body
 
+    def files(self, shown: dict[str, Any]) -> list[bytes]:
+        """The pictures of one of `run`'s outputs, as the files that the node saved."""
+        found = [{key: image[key] for key in ("filename", "subfolder", "type")} for image in shown["images"]]
+        return [self.get_bytes(f"/view?{urlencode(image)}") for image in found]
+
+    def pictures(self, shown: dict[str, Any]) -> list[Image.Image]:
+        """The same, opened."""
+        return [Image.open(io.BytesIO(file)).convert("RGB") for file in self.files(shown)]
+
     def post(self, path: str, body: Any) -> Any:
         """Raises HostError with the host's own words where it refuses."""
         data = json.dumps(body).encode()
@@ -203,7 +217,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

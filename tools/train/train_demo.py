@@ -1,4 +1,4 @@
-"""Trains the demo models that ship with the pack: `python tools/train_demo.py --host PATH_TO_COMFYUI --out demo`.
+"""Trains the demo models that ship with the pack: `python -m tools.train.train_demo --host PATH_TO_COMFYUI --out demo`.
 
 1. The reference: a small class-conditional diffusion model of drawn pictures (demo_data.py), v-prediction
    (Salimans & Ho 2022, arXiv 2202.00512), exponential moving average of the weights.
@@ -19,12 +19,13 @@ import time
 from pathlib import Path
 
 import torch
-from demo_data import BACKGROUNDS, HUES, SHAPES, Painter, colourfulness
-from demo_host import default_host, demo_model, import_host
-from muon import Muon
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tools.train.demo_data import BACKGROUNDS, HUES, SHAPES, Painter, colourfulness
+from tools.train.demo_host import default_host, demo_model, import_host
+from tools.train.muon import Muon
 
 REWARD_SCALE = 20.0  # Bradley–Terry: log-odds of winning per unit of colourfulness (its spread is 0.09)
 CHECKPOINT_SECONDS = 180
@@ -38,7 +39,7 @@ class Denoiser(nn.Module):
         super().__init__()
         demo = demo_model()
         if (tuple(SHAPES), tuple(HUES), BACKGROUNDS) != tuple(words[1:] for words in demo.CAPTION.values()):
-            raise SystemExit("The words in nodes/models/demo_network.py are not those that tools/demo_data.py draws.")
+            raise SystemExit("The words in demo_network.py are not those that tools/train/demo_data.py draws.")
         self.size, self.tokens_key = demo.SIZE, demo.REFERENCE_TOKENS
         model = demo.build_model(device)
         self.unet = model.diffusion_model.requires_grad_(True).train()
@@ -276,7 +277,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     model = Denoiser(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    trained = {"realign.model": "demo", "realign.data": "tools/demo_data.py", "realign.seed": options.seed}
+    trained = {"realign.model": "demo", "realign.data": "tools/train/demo_data.py", "realign.seed": options.seed}
     reference_file = options.out / "reference.safetensors"
     if not options.anchor_only:
         run = train_reference(model, options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host_process import PACK
+from tools.cache import PACK
 
 # By the names that the tools, the pictures they save and the frozen copies have.
 TITLES = {

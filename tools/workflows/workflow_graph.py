@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from host_process import say
-from model_files import downloads
-from workflow_api import is_widget
-from workflow_layout import HEIGHTS, Box, Group, Stack, lay_out
-from workflow_names import TITLES
+from tools.cache import say
+from tools.workflows.model_files import downloads
+from tools.workflows.workflow_api import is_widget
+from tools.workflows.workflow_layout import HEIGHTS, Box, Group, Stack, lay_out
+from tools.workflows.workflow_names import TITLES
 
 HUGGING_FACE = "https://huggingface.co"
 NODE_BLUE = ("#223", "#335")
