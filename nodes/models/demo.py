@@ -66,5 +66,5 @@ def read(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def _unusable(name: str, reason: str) -> str:
     return (
         f"The demo model {FOLDER / name}.safetensors cannot be used: {reason}. Install the pack again, or make the "
-        "file with tools/train_demo.py."
+        "file with tools/train/train_demo.py."
     )

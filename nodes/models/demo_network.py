@@ -1,6 +1,6 @@
 """The demo diffusion model: the host's own UNet on 64×64 pixels, small enough to train and sample on a CPU.
 
-`tools/train_demo.py` trains it, `demo.py` loads it. Being the host's `UNetModel`, it takes what any other model
+`tools/train/train_demo.py` trains it, `demo.py` loads it. Being the host's `UNetModel`, it takes what any other model
 takes: LoRAs, hooks, attention patches, samplers.
 """
 
