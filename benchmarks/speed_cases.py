@@ -147,10 +147,10 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
             name = f"loras/{write_lora('demo', reference, folder)}"
             loaded[kind] = LoadAnchorModel.execute(reference, name, 1.0, "unknown / no KL term", 0.0).args
         elif kind == LOW_RANK:
-            patcher, _ = low_rank_clone(reference, anchor.patcher, RANK, "demo")
-            loaded[kind] = (Anchor(patcher, "demo"), patcher)
+            patcher, _ = low_rank_clone(reference, anchor[0].patcher, RANK, "demo")
+            loaded[kind] = ((Anchor(patcher, "demo"),), patcher)
         else:
-            loaded[kind] = (anchor, anchor.patcher)
+            loaded[kind] = (anchor, anchor[0].patcher)
     return Case("demo", reference, loaded, positive, negative, 3)
 
 

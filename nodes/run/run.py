@@ -86,6 +86,7 @@ class Run:
     ) -> Any:
         """Around the sampler itself, inside the preparations of every weight copy."""
         self._options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+        extra_args["model_options"][KEY] = self  # for samplers that know of it
         self.lambdas = self.lambdas.to(guider.model_patcher.load_device)
         outcome: list[Any] = []
 
