@@ -146,7 +146,12 @@ class MixedSteps(Sequence[MixedStep]):
     def __init__(
         self, levels: Sequence[NoiseLevel], lambdas: Callable[[int], Sequence[Scalar]], etas: Sequence[float]
     ) -> None:
-        self.levels, self.lambdas, self.etas = levels, lambdas, etas
+        self.levels, self.etas = levels, etas
+        self.use(lambdas)
+
+    def use(self, lambdas: Callable[[int], Sequence[Scalar]]) -> None:
+        """From now on λ is that: on another device, or of a batch whose elements have changed places."""
+        self.lambdas = lambdas
         self._last: tuple[int, MixedStep] | None = None
 
     def __len__(self) -> int:

@@ -133,7 +133,7 @@ class Attached:
         call, lambdas = part.call, Lambdas(part.lambdas, self.realignment.masks(part.call.latent_shapes))
         steps = None
         if is_posterior(call.sampler):
-            steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise, part.eta)
+            steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise.ndim, part.eta)
         return _Planned(part, lambdas, steps)
 
     def _new_trace(self, guider: Any, plan: _Planned) -> Trace:

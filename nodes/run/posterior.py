@@ -61,13 +61,16 @@ def sample_posterior(
     return out
 
 
-def steps_of(patcher: Any, sampler: Any, sigmas: Tensor, lambdas: Lambdas, x: Tensor, eta: float | None) -> MixedSteps:
-    """The steps of a run of `posterior_sampler`, checked. eta: the sweep's, in the place of the reference's and of
-    those that are equal to it. Raises ValueError or ImproperMixtureError for a run that could not be finished."""
+def steps_of(patcher: Any, sampler: Any, sigmas: Tensor, lambdas: Lambdas, dims: int, eta: float | None) -> MixedSteps:
+    """The steps of a run of `posterior_sampler`, checked.
+
+    dims: of its latents. eta: the sweep's, in the place of the reference's and of those that are equal to it. Raises
+    ValueError or ImproperMixtureError for a run that could not be finished.
+    """
     etas = sampler.extra_options["etas"]
     if eta is not None:
         etas = [eta if own == etas[0] else own for own in etas]
-    steps = MixedSteps(noise_levels(patcher, sigmas), lambda i: lambdas.shaped(i, x), etas)
+    steps = MixedSteps(noise_levels(patcher, sigmas), lambda i: lambdas.shaped(i, dims), etas)
     steps.check()
     return steps
 

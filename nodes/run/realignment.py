@@ -104,8 +104,8 @@ class Lambdas:
     masks: tuple[Tensor | None, ...]  # per anchor, as it broadcasts against x
 
     def at(self, step: int) -> list[Tensor]:
-        """λ per anchor as it broadcasts against x: one for all elements as a number on the CPU, which no device has to
-        wait for; else one per element, (B, 1, …), or per pixel."""
+        """λ per anchor: one for all elements as a number on the CPU, which no device has to wait for; else one per
+        element, (B,), or, where there is a mask, what broadcasts against x."""
         out = []
         for values, mask in zip(self.table[step].float(), self.masks):
             value = values[0] if bool((values == values[0]).all()) else values
@@ -114,12 +114,17 @@ class Lambdas:
             out.append(value if mask is None else mask * value)
         return out
 
-    def shaped(self, step: int, x: Tensor) -> list[Tensor]:
+    def shaped(self, step: int, dims: int) -> list[Tensor]:
         """As `at`, each with as many dimensions as x or none."""
-        return [v if v.ndim != 1 else v.reshape(-1, *[1] * (x.ndim - 1)) for v in self.at(step)]
+        return [v if v.ndim != 1 else v.reshape(-1, *[1] * (dims - 1)) for v in self.at(step)]
 
     def to(self, device: torch.device) -> Lambdas:
         return Lambdas(self.table, tuple(None if mask is None else mask.to(device) for mask in self.masks))
+
+    def take(self, index: Tensor) -> Lambdas:
+        """Of a batch whose element i is what element index[i] was."""
+        masks = [m if m is None or m.shape[0] == 1 else m[index.to(m.device)] for m in self.masks]
+        return Lambdas(self.table[..., index.cpu()], tuple(masks))
 
     @property
     def is_masked(self) -> bool:

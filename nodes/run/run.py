@@ -87,7 +87,7 @@ class Run:
         """Around the sampler itself, inside the preparations of every weight copy."""
         self._options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         extra_args["model_options"][KEY] = self  # for samplers that know of it
-        self.lambdas = self.lambdas.to(guider.model_patcher.load_device)
+        self._use(self.lambdas.to(guider.model_patcher.load_device))
         outcome: list[Any] = []
 
         def sample() -> None:
@@ -130,7 +130,12 @@ class Run:
         """(K + 1, ...), sum 1: of the reference, then of the anchors; what follows broadcasts against x."""
         if self.steps is not None:
             return self.steps[step].weights
-        return realignment_weights(self.lambdas.shaped(step, x))
+        return realignment_weights(self.lambdas.shaped(step, x.ndim))
+
+    def _use(self, lambdas: Lambdas) -> None:
+        self.lambdas, dims = lambdas, self.call.noise.ndim
+        if self.steps is not None:
+            self.steps.use(lambda step: lambdas.shaped(step, dims))
 
     def level(self, sigma: float) -> NoiseLevel:
         return noise_level(self.guider.model_patcher, sigma)
@@ -149,9 +154,10 @@ class Run:
         return self.ask(question, called, merged)
 
     def take(self, index: Tensor) -> None:
-        """From now on the batch's element i is what element index[i] was: all that is remembered by element follows."""
+        """From now on the batch's element i is what element index[i] was: all that belongs to an element follows."""
         self.evaluate.take(index)
         self.trace.take(index)
+        self._use(self.lambdas.take(index))
 
     def _record(self, step: int, question: Question, predicted: Prediction) -> None:
         """λ, KL and calls of the step, as if it went straight to the next level."""
