@@ -23,9 +23,8 @@ from .live import Progress
 from .models.anchor import Anchors
 from .run.attach import attach
 from .run.fewer_calls import OFF, FewerCalls
-from .run.own_state import Conditioning
 from .run.realignment import Realignment
-from .types import CATEGORY, RLG_ALIASES
+from .types import CATEGORY, RLG_ALIASES, Conditioning
 
 
 def lambda_input() -> io.Input:

@@ -30,11 +30,10 @@ from .live import Progress
 from .models.anchor import Anchors
 from .run.attach import Attached, attach
 from .run.fewer_calls import OFF, FewerCalls
-from .run.own_state import Conditioning
 from .run.parts import check_batch
 from .run.posterior import check_latent, posterior_sampler
 from .run.realignment import Realignment
-from .types import CATEGORY, FIRST_ALIASES
+from .types import CATEGORY, FIRST_ALIASES, Conditioning
 
 ETA = {"ddpm": 1.0, "ddim": 0.0}
 

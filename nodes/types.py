@@ -1,11 +1,14 @@
-"""The socket types that the nodes share."""
+"""The socket types and search aliases that the nodes share."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from comfy_api.latest import io
 
 AnchorType = io.Custom("REALIGN_ANCHOR")
 LambdaType = io.Custom("REALIGN_LAMBDA")
+Conditioning = list[list[Any]]  # the value of CONDITIONING: [tensor, options] pairs
 
 CATEGORY = "realign"
 

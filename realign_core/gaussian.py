@@ -50,8 +50,8 @@ def realignment_weights(lambdas: Scalar | Sequence[Scalar]) -> Tensor:
         values = [lambdas]
     if not len(values):
         return torch.ones(1)
-    given = [v for v in values if isinstance(v, Tensor)]
-    device = max(given, key=lambda v: v.ndim).device if given else None  # numbers go to where a map is
+    on_devices = [v for v in values if isinstance(v, Tensor)]
+    device = max(on_devices, key=lambda v: v.ndim).device if on_devices else None  # numbers go to where a map is
     tensors = [at_least_float32(torch.as_tensor(v, device=device)) for v in values]
     anchors = torch.stack(torch.broadcast_tensors(*tensors))
     return torch.cat([1 - anchors.sum(0, keepdim=True), anchors])

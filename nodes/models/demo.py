@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
@@ -12,6 +11,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 
+from ..types import Conditioning
 from .demo_network import REFERENCE_TOKENS, TOKEN_DIM, VOCABULARY, build_model, caption_ids
 
 FOLDER = Path(__file__).resolve().parents[2] / "demo"
@@ -46,7 +46,7 @@ def caption_tokens() -> torch.Tensor:
     return tokens.float()
 
 
-def caption(tokens: torch.Tensor, **words: str) -> list[list[Any]]:
+def caption(tokens: torch.Tensor, **words: str) -> Conditioning:
     """tokens: (VOCABULARY, TOKEN_DIM) -> a conditioning (1, 3, TOKEN_DIM); a kind that is left out is "any"."""
     return [[rearrange(tokens[caption_ids(**words)], "word channel -> 1 word channel"), {}]]
 

@@ -21,7 +21,7 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import Tensor
 from torch.nn import functional as F
 
-from .sharing import CannotShareError, same
+from .sharing import CannotShareError, alike
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 MATRICES = (torch.nn.Linear, *CONVOLUTIONS)
@@ -58,12 +58,12 @@ class Difference:
 
 
 @dataclass
-class _Place:
+class _Stored:
     index: int
 
 
 @dataclass
-class _Part:
+class _OnLayer:
     """One adapter on one layer. column: whose anchor it is. offset: (dim, start, size) of the weight it changes."""
 
     column: int
@@ -85,7 +85,7 @@ class Adapters:
     """The adapters of several anchors on one model: a column for each anchor."""
 
     def __init__(self, reference: ModelPatcher):
-        self.layers: dict[str, list[_Part]] = {}
+        self.layers: dict[str, list[_OnLayer]] = {}
         self._columns = 0
         self._called: set[str] = set()
         self._model = reference.model
@@ -102,20 +102,22 @@ class Adapters:
         Raises CannotShareError, and adds nothing, where one of them cannot be applied in the forward pass.
         """
         parts = [
-            (key.rpartition(".")[0], self._part(key, entry)) for key, entries in patches.items() for entry in entries
+            (key.rpartition(".")[0], self._on_layer(key, entry))
+            for key, entries in patches.items()
+            for entry in entries
         ]
         for path, part in parts:
             self.layers.setdefault(path, []).append(part)
             weights = list(part.adapter.weights)
             for i, value in enumerate(weights):
                 if isinstance(value, Tensor):
-                    weights[i] = _Place(len(self._tensors))
+                    weights[i] = _Stored(len(self._tensors))
                     self._tensors.append(torch.nn.Parameter(value.to(self._dtype), requires_grad=False))
             self._adapters.append((part.adapter, weights))
         self._columns += 1
         self.patcher.size = 0  # counted anew
 
-    def _part(self, key: str, entry: Any) -> _Part:
+    def _on_layer(self, key: str, entry: Any) -> _OnLayer:
         strength, patch, strength_model, offset, function = entry
         path, _, name = key.rpartition(".")
         try:
@@ -125,7 +127,7 @@ class Adapters:
         if strength_model != 1.0:
             raise CannotShareError(f"it scales the weight of {key}")
         if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):
-            return _Part(self._columns, _adapter(layer, patch, key, strength, function), offset)
+            return _OnLayer(self._columns, _adapter(layer, patch, key, strength, function), offset)
         if not (isinstance(patch, tuple) and patch[0] == "diff" and len(patch[1]) == 1 and offset is None):
             raise CannotShareError(f"its patch of {key} replaces the weight")
         if name not in ("weight", "bias") or not isinstance(layer, (*MATRICES, *NORMS)):
@@ -134,7 +136,7 @@ class Adapters:
         if difference.shape != getattr(layer, name).shape:
             raise CannotShareError(f"it changes the shape of {key}")
         _check_plain(layer, key)
-        return _Part(self._columns, Difference(layer, name, difference, strength), None)
+        return _OnLayer(self._columns, Difference(layer, name, difference, strength), None)
 
     @contextmanager
     def injected(self) -> Iterator[None]:
@@ -145,7 +147,7 @@ class Adapters:
         try:
             for adapter, weights in self._adapters:
                 adapter.weights = tuple(
-                    self._tensors[w.index].to(device) if isinstance(w, _Place) else w for w in weights
+                    self._tensors[w.index].to(device) if isinstance(w, _Stored) else w for w in weights
                 )
             for path, parts in self.layers.items():
                 layer = self._model.get_submodule(path)
@@ -172,7 +174,7 @@ class Adapters:
             return None
         return next(path for path in self.layers if path not in self._called)
 
-    def _hook(self, path: str, parts: list[_Part]) -> Callable[..., Tensor | None]:
+    def _hook(self, path: str, parts: list[_OnLayer]) -> Callable[..., Tensor | None]:
         # A weight's second axis is the last axis of a matrix's input and the channels of a convolution's.
         out_dim = -1 if isinstance(self._model.get_submodule(path), torch.nn.Linear) else 1
 
@@ -200,16 +202,21 @@ class AdapterCache:
     def of(
         self, reference: ModelPatcher, patches: dict[int, dict[str, list[Any]]]
     ) -> tuple[Adapters, dict[int, CannotShareError]]:
-        """patches: by the anchor's place. Returns the adapters, a column for each anchor that fits, and why others do
+        """patches: by the anchor's index. Returns the adapters, a column for each anchor that fits, and why others do
         not."""
         key = reference.model, reference.model.get_dtype_inference(), patches
-        if self._key is None or self._key[0] is not key[0] or self._key[1] != key[1] or not same(self._key[2], patches):
+        if (
+            self._key is None
+            or self._key[0] is not key[0]
+            or self._key[1] != key[1]
+            or not alike(self._key[2], patches)
+        ):
             self._adapters, self._unfit = Adapters(reference), {}
-            for place, own in patches.items():
+            for model, own in patches.items():
                 try:
                     self._adapters.add(own)
                 except CannotShareError as reason:
-                    self._unfit[place] = reason
+                    self._unfit[model] = reason
             self._key = key
         return self._adapters, self._unfit
 

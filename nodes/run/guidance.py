@@ -24,22 +24,22 @@ def carried_over(base: dict[str, Any], before: dict[str, Any], after: dict[str, 
         if isinstance(value, dict):
             out[key] = carried_over(out.get(key) or {}, old or {}, value)
         elif isinstance(value, list):
-            more = added(old or [], value)
-            if more:
-                out[key] = [*(out.get(key) or []), *more]
+            further = additions(old or [], value)
+            if further:
+                out[key] = [*(out.get(key) or []), *further]
         else:
             out[key] = value
     return out
 
 
-def added(before: list[Any], after: list[Any]) -> list[Any]:
+def additions(before: list[Any], after: list[Any]) -> list[Any]:
     return [value for value in after if not any(value is old for old in before)]
 
 
 def behind_guidance(before: dict[str, Any], after: dict[str, Any]) -> list[Any]:
     """What a sampler has added behind the guidance (CFG++ looks there)."""
     key = "sampler_post_cfg_function"
-    return added(before.get(key, []), after.get(key, []))
+    return additions(before.get(key, []), after.get(key, []))
 
 
 def with_functions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Conditioning = list[list[Any]]
+from ..types import Conditioning
 
 
 class OwnState:

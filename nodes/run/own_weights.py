@@ -38,9 +38,9 @@ class OwnWeights:
         own.model_options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
         own.original_conds = {}
         state, conds = OwnState(), dict(guider.original_conds)
-        for key, given in zip(("positive", "negative"), realignment.anchor_conds):
-            if given is not None:
-                conds[key] = comfy.sampler_helpers.convert_cond(given)
+        for key, own_conds in zip(("positive", "negative"), realignment.anchor_conds):
+            if own_conds is not None:
+                conds[key] = comfy.sampler_helpers.convert_cond(own_conds)
         own.inner_set_conds({key: state.conditioning([[None, c] for c in cond]) for key, cond in conds.items()})
         set_own_cfg(own, realignment.anchor_cfg)
         self.guider = own

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...realign_core import LambdaSchedule, Sweep
 from ..models.anchor import Anchor, Anchors, check_mask
+from ..types import Conditioning
 from .fewer_calls import FewerCalls
-from .own_state import Conditioning
 
 
 @dataclass(frozen=True, eq=False)

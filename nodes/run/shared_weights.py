@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ...realign_core import MERGED, on_elements
 from ..models.anchor import Anchor
+from ..types import Conditioning
 from .adapters import AdapterCache, Adapters
 from .call import KEY, Question
-from .own_state import Conditioning
 from .own_weights import set_own_cfg
 from .realignment import Realignment
 from .sharing import CannotShareError, own_patches

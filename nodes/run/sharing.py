@@ -25,30 +25,30 @@ def own_patches(reference: ModelPatcher, anchor: ModelPatcher, own_key: str) -> 
         others = [*wrappers, *patcher.model_options.get("transformer_options", {}).get("wrappers", {}).values()]
         if any(key != own_key for key in others) or any(patcher.callbacks.values()) or patcher.injections:
             raise CannotShareError("a node has put wrappers on the model, which must see one model at a time")
-    if not same(reference.model_options, anchor.model_options):
+    if not alike(reference.model_options, anchor.model_options):
         raise CannotShareError("a patch is applied to one of the two models only")
     if not _same_objects(reference, anchor):
         raise CannotShareError("a part is replaced in one of the two models only")
     extra = {}
     for key in {**reference.patches, **anchor.patches}:
         ours, theirs = reference.patches.get(key, []), anchor.patches.get(key, [])
-        if not same(ours, theirs[: len(ours)]):
+        if not alike(ours, theirs[: len(ours)]):
             raise CannotShareError("the reference carries a LoRA that the anchor does not have")
         if theirs[len(ours) :]:
             extra[key] = theirs[len(ours) :]
     return extra
 
 
-def same(a: Any, b: Any) -> bool:
+def alike(a: Any, b: Any) -> bool:
     """Whether nested dicts, lists and tuples hold the very same things."""
     if a is b:
         return True
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+        return a.keys() == b.keys() and all(alike(value, b[key]) for key, value in a.items())
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(alike, a, b))
     return isinstance(a, (str, int, float, bool)) and a == b
 
 
@@ -56,7 +56,7 @@ def _same_objects(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
     names = {**reference.object_patches, **anchor.object_patches}.keys() - {"model_sampling"}
     if any(reference.object_patches.get(n) is not anchor.object_patches.get(n) for n in names):
         return False
-    if not same(reference.weight_wrapper_patches, anchor.weight_wrapper_patches):
+    if not alike(reference.weight_wrapper_patches, anchor.weight_wrapper_patches):
         return False
     return _same_sampling(*(p.get_model_object("model_sampling") for p in (reference, anchor)))
 

@@ -1,8 +1,8 @@
 """The sampling loop on Gaussian data, where the model aligned at every β, p_ref · exp(r/β), is known in closed form.
 
 Three claims, in order of strength: the loop does to mean and covariance exactly what linear algebra says its steps do;
-for a linear reward it is the model trained at β/λ, sample by sample; for a quadratic reward it is not (design 6), and
-what it samples instead is known.
+for a linear reward it is the model trained at β/λ, sample by sample; for a quadratic reward it is not, and what it
+samples instead is known.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def test_for_a_linear_reward_the_run_is_that_of_the_model_trained_at_beta_over_l
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_realigned_samples_have_the_targets_mean_and_covariance(reward, space, eta):
     """Within Monte-Carlo error (4.5 standard errors) and a slack, in standard deviations and variances of the target:
-    0.05 for 160 steps, by which an exactly trained model is off too, and 0.03 for design 6's bias of a weak quadratic.
+    0.05 for 160 steps, by which an exactly trained model is off too, and 0.03 for what mixing step by step leaves over
+    of a weak quadratic.
     """
     steps, each = 160, 4000
     levels = run_levels(space, steps, most=100, least=0.05)
