@@ -1,9 +1,10 @@
 """What a realigned step costs beside the model calls: python benchmarks/overhead.py [--before CLONE]
 
 A network whose forward is nearly free is timed inside and subtracted. What is left of a step, in milliseconds, is the
-host's own work and the pack's; the rows of the stock host hold no more than the machine's noise between the clones.
-The time of a step is the slope between short and long runs, so that what a run does once (loading, planning) is apart
-from it. The clones take turns, each time in a new process; medians of the rounds are printed. Nothing else should run.
+host's own work and the pack's; the rows of the stock host say how much of a ratio is the machine's noise. The time of a
+step is the slope between a short and a long run, so that what a run does once (loading, planning) is apart from it. On
+a CPU it is the process's own time, which other work on the machine disturbs less. Each clone has a process of its own;
+they take turns run by run, in several rounds of new processes. Medians are printed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ import torch
 
 PACK = Path(__file__).resolve().parents[1]
 SIDE, SWEPT = 128, 21  # of the latent; pictures of the sweep: 7 λ, 3 seeds
-SHORT, LONG = 5, 25  # steps
+SHORT, LONG = 4, 14  # steps
 CFG, SEED = 7.0, 42
+
+
+def now() -> float:
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
 
 
 class Clock:
@@ -51,9 +56,9 @@ class PerPixel(torch.nn.Module):
             parameter.data = torch.randn(parameter.shape, generator=generator) / 2
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, context: torch.Tensor, **_: Any) -> torch.Tensor:
-        start = time.perf_counter()
+        start = now()
         out = self.layer(x.movedim(1, -1)).movedim(-1, 1)
-        Clock.seconds += time.perf_counter() - start
+        Clock.seconds += now() - start
         Clock.calls += 1
         return out
 
@@ -174,46 +179,84 @@ def with_sampler(reference: Any, anchor: Any, conds: list[Any], latent: dict[str
 
 
 @torch.inference_mode()
-def measured(repeats: int) -> dict[str, tuple[float, float, float]]:
-    """By case: ms of a step and of a run's once-only work, both beside the forward passes, and those of a step."""
-    out = {}
-    for name, sample in cases().items():
+def answer() -> None:
+    """As a child: names its cases, then measures each that it is asked for, a line each way."""
+    ways = cases()
+    for sample in ways.values():
         sample(SHORT)
-        times: dict[int, list[float]] = {SHORT: [], LONG: []}
-        calls: dict[int, int] = {}
-        for _ in range(repeats):
-            for steps, found in times.items():
-                Clock.reset()
-                start = time.perf_counter()
-                sample(steps)
-                found.append(1000 * (time.perf_counter() - start - Clock.seconds))
-                calls[steps] = Clock.calls
-        short, long = median(times[SHORT]), median(times[LONG])
+    say(list(ways))
+    for name in sys.stdin:
+        say([outside(ways[name.strip()], steps) for steps in (SHORT, LONG)])
+
+
+def say(what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def outside(sample: Sample, steps: int) -> tuple[float, int]:
+    """Milliseconds of a run beside its forward passes, and how many of these it had."""
+    Clock.reset()
+    start = now()
+    sample(steps)
+    return 1000 * (now() - start - Clock.seconds), Clock.calls
+
+
+class Child:
+    """A clone in a process of its own."""
+
+    def __init__(self, clone: Path, host: str) -> None:
+        command = [sys.executable, "-B", __file__, "--host", host, "--child", str(clone)]
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, **pipes, text=True, env=one_thread)
+        self.cases: list[str] = self._heard()
+
+    def _heard(self) -> Any:
+        for line in self.process.stdout:
+            if line.startswith("["):
+                return json.loads(line)
+        raise SystemExit("a clone failed: run it with --child CLONE to see how")
+
+    def measure(self, case: str) -> tuple[float, float, float]:
+        """Of a step and of what a run does once: milliseconds beside the forward passes; forward passes of a step."""
+        self.process.stdin.write(f"{case}\n")
+        self.process.stdin.flush()
+        (short, few), (long, many) = self._heard()
         step = (long - short) / (LONG - SHORT)
-        out[name] = (step, short - SHORT * step, (calls[LONG] - calls[SHORT]) / (LONG - SHORT))
+        return step, short - SHORT * step, (many - few) / (LONG - SHORT)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+Measured = dict[str, dict[str, list[tuple[float, float, float]]]]  # case -> clone -> its measurements
+
+
+def measured(clones: dict[str, Path], options: argparse.Namespace) -> Measured:
+    out: Measured = {}
+    for i in range(options.rounds):
+        children = {name: Child(clone, options.host) for name, clone in clones.items()}
+        for repeat in range(options.repeats):
+            for case in next(iter(children.values())).cases:
+                for name in list(children)[:: 1 if repeat % 2 else -1]:  # each comes first in turn
+                    out.setdefault(case, {}).setdefault(name, []).append(children[name].measure(case))
+        for child in children.values():
+            child.close()
+        print(f"round {i + 1} of {options.rounds}", file=sys.stderr, flush=True)
     return out
 
 
-def child(clone: Path, options: argparse.Namespace) -> dict[str, list[float]]:
-    command = [sys.executable, "-B", __file__, "--host", options.host, "--repeats", str(options.repeats)]
-    done = subprocess.run([*command, "--child", str(clone)], stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def table(rounds: dict[str, list[dict[str, list[float]]]]) -> str:
-    """One row per case: step, once and forward passes of every clone, and the ratios of the last to the first."""
-    clones = list(rounds)
-    head = [f"{what}, {clone}" for what in ("ms per step", "ms per run", "calls per step") for clone in clones]
-    ratios = len(clones) > 1
-    lines = [["case", *head, *(["step: ratio", "its quartiles"] if ratios else [])]]
-    for name in rounds[clones[0]][0]:
-        values = {clone: list(zip(*(one[name] for one in rounds[clone]))) for clone in clones}
-        row = [name, *(f"{median(values[clone][i]):.2f}" for i in range(3) for clone in clones)]
-        if ratios:
-            paired = sorted(b / a for a, b in zip(values["before"][0], values["after"][0]))
-            row += [f"{median(paired):.2f}", f"{paired[len(paired) // 4]:.2f}–{paired[-1 - len(paired) // 4]:.2f}"]
+def table(found: Measured, clones: list[str]) -> str:
+    columns = [f"{what}, {clone}" for what in ("ms per step", "ms per run", "calls per step") for clone in clones]
+    lines = [["case", *columns, *(["ms per step: ratio", "quartiles"] if len(clones) > 1 else [])]]
+    lines.append(["---"] * len(lines[0]))
+    for case, of in found.items():
+        row = [case, *(f"{median(one[i] for one in of[clone]):.2f}" for i in range(3) for clone in clones)]
+        if len(clones) > 1:
+            ratios = sorted(b[0] / a[0] for a, b in zip(of["before"], of["after"]))
+            row += [f"{median(ratios):.2f}", f"{ratios[len(ratios) // 4]:.2f}–{ratios[-1 - len(ratios) // 4]:.2f}"]
         lines.append(row)
-    lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -222,7 +265,7 @@ def main() -> None:
     parser.add_argument("--host", default=os.environ.get("REALIGN_HOST") or os.environ.get("COMFYUI_PATH"))
     parser.add_argument("--before", type=Path, help="a clone to compare with")
     parser.add_argument("--after", type=Path, default=PACK, help="the clone to measure (default: this one)")
-    parser.add_argument("--rounds", type=int, default=5, help="processes per clone (default 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes per clone (default 3)")
     parser.add_argument("--repeats", type=int, default=5, help="runs per process and case (default 5)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -230,15 +273,10 @@ def main() -> None:
         parser.error("no ComfyUI: give its folder with --host, as `make -s host` prints it")
     if options.child:
         enter_host(options.host, options.child.resolve())
-        print(json.dumps(measured(options.repeats)))
+        answer()
         return
     clones = {"before": options.before, "after": options.after} if options.before else {"after": options.after}
-    rounds: dict[str, list[dict[str, list[float]]]] = {name: [] for name in clones}
-    for i in range(options.rounds):
-        for name in list(clones)[:: 1 if i % 2 else -1]:  # each comes first in turn
-            rounds[name].append(child(clones[name], options))
-            print(f"round {i + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
-    print(table(rounds))
+    print(table(measured(clones, options), list(clones)))
 
 
 if __name__ == "__main__":
