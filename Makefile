@@ -1,9 +1,9 @@
-# `make demo` and `make test` set up what they need, into a cache outside the clone. See tools/bootstrap.py.
+# `make demo` and `make test` set up what they need, into a cache outside the clone. See tools/host/bootstrap.py.
 #   COMFYUI_PATH  use this ComfyUI     COMFYUI_PYTHON  and this interpreter     PYTHON  make the environment from this one
 SHELL := /bin/sh
-# An interpreter to start with, of any age from 3.8: the environment's own is chosen by tools/environment.py.
+# An interpreter to start with, of any age from 3.8: the environment's own is chosen by tools/host/environment.py.
 START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
-BOOT := $(START) tools/bootstrap.py
+BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
 .PHONY: help demo serve test bench toy format python host clean-cache
@@ -25,14 +25,14 @@ host:
 	@$(BOOT) host
 
 demo:
-	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && "$$python" tools/run_demo.py --host "$$host" --out "$(OUT)"
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && "$$python" -m tools.host.run_demo --host "$$host" --out "$(OUT)"
 
 serve:
-	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && "$$python" tools/serve.py --host "$$host"
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && "$$python" -m tools.host.serve --host "$$host"
 
 test:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && browser="$$($(BOOT) browser)" && \
-	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" tools/run_tests.py
+	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" -m tools.host.run_tests
 
 # ARGS: options of benchmarks/speed.py, e.g. make bench ARGS="--full --repeats 9"
 bench:

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).parents[1]))
 
 from realign_core import (
+    MERGED,
+    Ask,
     ControlVariate,
     DifferenceReuse,
     Evaluator,
     Exact,
-    Merged,
-    Models,
     NoiseLevel,
     Prediction,
     combine,
@@ -34,7 +34,6 @@ from realign_core import (
     gaussian_noise,
     posterior_variance,
     realigned_sample,
-    realignment_weights,
 )
 
 EXTRA = (2, 3, 5, 10)  # k: about 1 + 1/k calls per step
@@ -53,13 +52,13 @@ class Row:
 
 
 def compare(
-    models: Models,
+    ask: Ask,
     x: Tensor,
     levels: Sequence[NoiseLevel],
     lambdas: Sequence[Sequence[float | Tensor]],
     *,
     eta: float,
-    merged: Merged | None = None,
+    can_merge: bool = False,
     seed: int = 0,
     extra: Sequence[int] = EXTRA,
     adaptive: Sequence[tuple[int, float]] = ADAPTIVE,
@@ -68,28 +67,29 @@ def compare(
     """The distance of every method to the exact run, all from x and with the same step noise.
 
     x: (B, C, ...) at levels[0]. levels: T + 1, T even. lambdas: T rows of K, as `realigned_sample`'s. eta: 0 … 1.
-    merged: where it is given, weight interpolation and the control variate too. extra: each k gives every method a
+    can_merge: weight interpolation and the control variate too. extra: each k gives every method a
     budget of about 1 + K/k calls per step. adaptive: (every, tolerance) of one run of adaptive reuse each.
     """
     anchors, steps = len(lambdas[0]), len(levels) - 1
 
-    def run(evaluate: Evaluator, every_other: bool = False) -> tuple[Tensor, float]:
+    def run(evaluator: Evaluator, every_other: bool = False) -> tuple[Tensor, float]:
         stride = 2 if every_other else 1
         noise = gaussian_noise(x, seed)
         if every_other:
             noise = _joined(noise, levels, eta)
-        done = realigned_sample(evaluate, x, levels[::stride], lambdas[::stride], noise=noise, eta=eta)
+        options = {"noise": noise, "eta": eta, "evaluator": evaluator}
+        done = realigned_sample(ask, x, levels[::stride], lambdas[::stride], **options)
         return done.x.float(), done.trace.model_calls / steps
 
     methods: dict[str, Callable[[], Evaluator]] = {}
-    if merged is not None:
-        methods["weight interpolation"] = partial(WeightInterpolation, merged)
+    if can_merge:
+        methods["weight interpolation"] = WeightInterpolation
     for k in extra:
-        methods[f"raw reuse, every {k}"] = partial(RawReuse, models, k)
+        methods[f"raw reuse, every {k}"] = partial(RawReuse, k)
 
     def reuse(every: int, by_noise: bool, tolerance: float | None = None) -> DifferenceReuse:
         span = even_span(levels, every) if by_noise else None
-        return DifferenceReuse(models, every, tolerance, span=span, sigma_data=sigma_data)
+        return DifferenceReuse(every, tolerance, span=span, sigma_data=sigma_data)
 
     for by_noise in (False, True):
         for k in extra:
@@ -99,20 +99,19 @@ def compare(
         methods[f"adaptive reuse, span as every {k}, tolerance {tolerance:g}"] = partial(reuse, k, True, tolerance)
 
     def control(every: int, by_noise: bool) -> ControlVariate:
-        assert merged is not None
         span = even_span(levels, every) if by_noise else None
-        return ControlVariate(merged, every, span=span, sigma_data=sigma_data)
+        return ControlVariate(every, span=span, sigma_data=sigma_data)
 
-    for by_noise in (False, True) if merged is not None else ():
+    for by_noise in (False, True) if can_merge else ():
         for k in extra:
             every = round(k * (anchors + 1) / anchors)  # a refresh calls the reference too
             methods[f"control variate, {'span as ' if by_noise else ''}every {every}"] = partial(
                 control, every, by_noise
             )
 
-    exact, calls = run(Exact(models))
+    exact, calls = run(Exact())
     rows = [Row("exact", calls, 0.0)]
-    halved, calls = run(Exact(models), every_other=True)
+    halved, calls = run(Exact(), every_other=True)
     rows.append(Row("exact, half the steps", calls, _distance(halved, exact)))
     for name, make in methods.items():
         sample, calls = run(make())
@@ -144,35 +143,30 @@ def _joined(
 class RawReuse:
     """What caches commonly do: D_anchor - D_ref as it was at the last refresh."""
 
-    knows_each = True
-
-    def __init__(self, models: Models, every: int) -> None:
-        self.models, self.every, self.calls = models, every, 0
+    def __init__(self, every: int) -> None:
+        self.every, self.calls = every, 0
         self.kept: list[Tensor] = []
 
-    def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
+    def __call__(self, ask: Ask, x: Tensor, level: NoiseLevel, weights: Tensor) -> Prediction:
         due = self.calls % self.every == 0
         self.calls += 1
-        reference, *anchors = self.models(x, level, [True, *[due] * len(lambdas)])
+        everyone = torch.ones(len(weights), len(x), dtype=torch.bool)
+        called = everyone.clone()
+        called[1:] = due
+        answers = ask(x, level, called, None)
         if due:
-            self.kept = [d - reference for d in anchors]
-        denoised = [reference, *(reference + d for d in self.kept)]
-        weights = realignment_weights(lambdas).to(x.device)
-        return Prediction(denoised, combine(denoised, weights), 1 + due * len(lambdas))
+            self.kept = [answers[k] - answers[0] for k in range(1, len(weights))]
+        denoised = [answers[0], *(answers[0] + d for d in self.kept)]
+        return Prediction(denoised, everyone, combine(denoised, weights), 1 + due * (len(weights) - 1))
 
 
 class WeightInterpolation:
     """D(θ_ref + Σ λ_k Δθ_k) as it is."""
 
-    knows_each = False
-
-    def __init__(self, merged: Merged) -> None:
-        self.merged = merged
-
-    def __call__(self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor]) -> Prediction:
-        nothing = [False] * (len(lambdas) + 1)
-        mixed, denoised = self.merged(x, level, lambdas, nothing)
-        return Prediction(denoised, mixed, 1)
+    def __call__(self, ask: Ask, x: Tensor, level: NoiseLevel, weights: Tensor) -> Prediction:
+        nobody = torch.zeros(len(weights), len(x), dtype=torch.bool)
+        mixed = ask(x, level, nobody, list(weights[1:]))[MERGED]
+        return Prediction([None] * len(weights), nobody, mixed, 1)
 
 
 # The toy
@@ -213,13 +207,9 @@ class Network(nn.Module):
             hidden = nn.functional.silu(layer(hidden, strength))
         return alpha / norm**2 * x + sigma / norm * self.layers[-1](hidden, strength)
 
-    def models(self, x: Tensor, level: NoiseLevel, called: Sequence[bool]) -> list[Tensor | None]:
-        return [self(x, level, float(k)) if call else None for k, call in enumerate(called)]
-
-    def merged(
-        self, x: Tensor, level: NoiseLevel, lambdas: Sequence[Tensor], called: Sequence[bool]
-    ) -> tuple[Tensor, list[Tensor | None]]:
-        return self(x, level, lambdas[0]), self.models(x, level, called)
+    def ask(self, x: Tensor, level: NoiseLevel, called: Tensor, merged: Sequence[Tensor] | None) -> dict[int, Tensor]:
+        answers = {k: self(x, level, float(k)) for k, elements in enumerate(called) if bool(elements.any())}
+        return answers if merged is None else {**answers, MERGED: self(x, level, merged[0])}
 
 
 def train(seed: int, steps: int = 3000, anchor_steps: int = 1500, batch: int = 512) -> Network:
@@ -285,7 +275,7 @@ def main() -> None:
         x = start * levels[0].sigma
         columns = {
             (eta, lam): compare(
-                network.models, x, levels, [[lam]] * options.steps, eta=eta, merged=network.merged, seed=options.seed
+                network.ask, x, levels, [[lam]] * options.steps, eta=eta, can_merge=True, seed=options.seed
             )
             for eta in ETAS
             for lam in LAMBDAS

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from fewer_calls import ETAS, LAMBDAS, Row, compare, table
 
+from realign_core import NoiseLevel, Prediction
+
 ROOT = Path(__file__).parents[1]
 SAMPLING = {  # scheduler, steps, cfg: as in the workflows that ship with the pack
     "demo": ("normal", 30, 1.5),
@@ -45,7 +47,7 @@ def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, An
 
     if kind == "demo":
         reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "any", "any").args
-        difference, _ = factorise(reference, anchor.patcher, 4096)  # more than any layer has: kept whole
+        difference, _ = factorise(reference, anchor[0].patcher, 4096)  # more than any layer has: kept whole
         latent = {"samples": torch.zeros(4, 3, 64, 64)}
         return reference, lora_clone(reference, difference, 1.0, "demo")[0], positive, negative, latent
     tiny = tiny_models.TinyModels(folder)
@@ -59,18 +61,30 @@ def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, An
     return reference, anchor, *conds, tiny_models.latent(kind, 2)
 
 
+class Asked:
+    """An evaluator that asks a run's models what it is told to: (called, merged), and keeps their answers."""
+
+    question: tuple[Any, ...]
+
+    def __call__(self, ask: Any, x: torch.Tensor, level: NoiseLevel, weights: torch.Tensor) -> Prediction:
+        self.answers = ask(x, level, *self.question)
+        known = next(iter(self.answers.values()))
+        return Prediction([None] * len(weights), self.question[0] & False, known, 1)
+
+
 def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> list[Row]:
     """`compare` inside a run of the host's: what it calls are the models that RealignSampler would."""
     import comfy.samplers
     from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
     from realign.nodes.models.anchor import Anchor
     from realign.nodes.models.pair import noise_levels
+    from realign.nodes.run.attach import attach
     from realign.nodes.run.realignment import Realignment
 
     reference, anchor, positive, negative, latent = models_of(kind, folder)
     scheduler, steps, cfg = SAMPLING[kind]
-    realignment = Realignment([Anchor(anchor, kind)], lambda sigmas: [[lam]] * (len(sigmas) - 1))
-    guider = comfy.samplers.CFGGuider(realignment.attach(reference))
+    realignment = Realignment.of((Anchor(anchor, kind),), lam, None)
+    guider = comfy.samplers.CFGGuider(attach(reference, realignment))
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
     sampling = reference.get_model_object("model_sampling")
@@ -78,19 +92,16 @@ def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> 
     rows: list[Row] = []
 
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **_: Any) -> torch.Tensor:
-        levels, run, ones = noise_levels(reference, sigmas), realignment.running, x.new_ones(len(x))
-        sigma_of = {level: sigma * ones for level, sigma in zip(levels, sigmas)}
-        rows.extend(
-            compare(
-                lambda x, level, called: run.masked(model, x, sigma_of[level], called),
-                x,
-                levels,
-                [[lam]] * (len(levels) - 1),
-                eta=eta,
-                merged=lambda x, level, lams, called: run.masked_merged(model, x, sigma_of[level], lams, called),
-                **options,
-            )
-        )
+        levels, asked = noise_levels(reference, sigmas), Asked()
+        extra_args["model_options"]["realign"].evaluate = asked
+        sigma_of = {level: sigma * x.new_ones(len(x)) for level, sigma in zip(levels, sigmas)}
+
+        def ask(x: torch.Tensor, level: NoiseLevel, *question: Any) -> dict[int, torch.Tensor]:
+            asked.question = question
+            model(x, sigma_of[level], **extra_args)
+            return asked.answers
+
+        rows.extend(compare(ask, x, levels, [[lam]] * (len(levels) - 1), eta=eta, can_merge=True, **options))
         return x
 
     SamplerCustomAdvanced.execute(Noise_RandomNoise(3), guider, comfy.samplers.KSAMPLER(sample), sigmas, latent)
@@ -115,10 +126,10 @@ def timed(kind: str, folder: Path, lam: float, repeats: int) -> str:
     guiders = {"stock, one model": stock}
     methods = (OFF, REUSE, CONTROL)
     if kind == "demo":  # as it ships: as an adapter it is as large as the model, and each of its rows costs two
-        anchor, methods = RealignDemoModels.execute("heart", "any", "any").args[1].patcher, (OFF, REUSE)
+        anchor, methods = RealignDemoModels.execute("heart", "any", "any").args[1][0].patcher, (OFF, REUSE)
     for method in methods:
         node = RealignGuider.execute(
-            reference, Anchor(anchor, kind), positive, negative, cfg, lam, fewer_calls=method, calls_per_step=1.2
+            reference, (Anchor(anchor, kind),), positive, negative, cfg, lam, fewer_calls=method, calls_per_step=1.2
         )
         guiders["exact" if method == OFF else method] = node.args[0]
     times: dict[str, list[float]] = {name: [] for name in guiders}

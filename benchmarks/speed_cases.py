@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 PACK = Path(__file__).resolve().parents[1]
-sys.path += [str(PACK / "tools"), str(PACK / "tests" / "host")]
+sys.path += [str(PACK), str(PACK / "tests" / "host")]
 
-from demo_host import default_host, import_host  # noqa: E402
+from tools.train.demo_host import default_host, import_host  # noqa: E402
 
 RESULTS = PACK / "benchmarks" / "results"
 SEED, CFG, SCHEDULER = 42, 7.0, "normal"
@@ -147,10 +147,10 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
             name = f"loras/{write_lora('demo', reference, folder)}"
             loaded[kind] = LoadAnchorModel.execute(reference, name, 1.0, "unknown / no KL term", 0.0).args
         elif kind == LOW_RANK:
-            patcher, _ = low_rank_clone(reference, anchor.patcher, RANK, "demo")
-            loaded[kind] = (Anchor(patcher, "demo"), patcher)
+            patcher, _ = low_rank_clone(reference, anchor[0].patcher, RANK, "demo")
+            loaded[kind] = ((Anchor(patcher, "demo"),), patcher)
         else:
-            loaded[kind] = (anchor, anchor.patcher)
+            loaded[kind] = (anchor, anchor[0].patcher)
     return Case("demo", reference, loaded, positive, negative, 3)
 
 

@@ -2,78 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speed_cases import NAMES, PACK, STOCK
+import numpy as np
+from speed_cases import NAMES, STOCK
 from speed_report import quartiles
 from speed_runs import Result
 
-BACKGROUND, AXIS, GRID, INK = (24, 24, 27), (161, 161, 170), (52, 52, 58), (244, 244, 245)
-COLOURS = [(96, 165, 250), (251, 191, 36), (74, 222, 128), (244, 114, 182), (167, 139, 250), (248, 113, 113)]
-SCALE, BAR, LABEL, PANEL, GAP, TOP = 2, 7, 190, 420, 40, 64  # px, before SCALE
+BACKGROUND, GRID, GREY = "#18181b", "#52525b", "#a1a1aa"
+COLOURS = ("#60a5fa", "#fbbf24", "#4ade80", "#f472b6", "#a78bfa", "#f87171")
+STYLE = {"figure.facecolor": BACKGROUND, "axes.facecolor": BACKGROUND, "grid.color": GRID, "font.size": 9}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "axes.spines.bottom": False, "ytick.left": False}
+STYLE |= {"axes.grid": True, "axes.grid.axis": "x", "axes.axisbelow": True, "legend.frameon": False}
+STYLE |= {"xtick.top": True, "xtick.labeltop": True, "xtick.bottom": False, "xtick.labelbottom": False}
+SHARE = 0.8  # of a row's height that its bars fill
 
 
 def plot(results: Sequence[Result], memory: Sequence[dict[str, Any]], path: Path) -> None:
     """Bars per method and anchor: time at λ = 0.5, one bar per architecture, and beside them the memory."""
-    from PIL import Image, ImageDraw, ImageFont
+    # Here, as the processes that measure memory import this file too.
+    from matplotlib import rc_context, style
+    from matplotlib.figure import Figure
 
     rows = [(STOCK, "–"), *dict.fromkeys((run.method, run.anchor) for result in results for run in result.runs)]
-    height = len(results) * BAR + 8
-    size = (LABEL + PANEL + GAP + PANEL // 2 + 40, TOP + height * len(rows) + 18 * ((len(results) + 1) // 2) + 34)
-    image = Image.new("RGB", (size[0] * SCALE, size[1] * SCALE), BACKGROUND)
-    draw = ImageDraw.Draw(image)
-    font, small = (ImageFont.truetype(PACK / "assets" / "RealignSans.ttf", px * SCALE) for px in (14, 11))
+    with rc_context({**style.library["dark_background"], **STYLE}):
+        figure = Figure((11, 1.5 + 0.5 * len(rows)), layout="constrained")
+        time_axes, memory_axes = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
+        draw_times(time_axes, results, rows)
+        if memory:
+            draw_memory(memory_axes, memory, rows)
+        memory_axes.set_visible(bool(memory))
+        names = [method if method == STOCK else f"{method}, {anchor}" for method, anchor in rows]
+        time_axes.set_yticks(range(len(rows)), names)
+        time_axes.set_ylim(len(rows) - 0.4, -0.6)
+        figure.savefig(path, dpi=160)
 
-    def text(x: float, y: float, words: str, fill: Any = INK, face: Any = small, anchor: str = "lm") -> None:
-        draw.text((x * SCALE, y * SCALE), words, fill=fill, font=face, anchor=anchor)
 
-    def box(x0: float, y0: float, x1: float, y1: float, **look: Any) -> None:
-        draw.rectangle([v * SCALE for v in (x0, y0, x1, y1)], **look)
+def draw_times(axes: Any, results: Sequence[Result], rows: Sequence[tuple[str, str]]) -> None:
+    """With the quartiles as whiskers."""
+    height = SHARE / len(results)
+    for place, result in enumerate(results):
+        found = np.array([quartiles(ratios(result, *row)) for row in rows])  # (row, middle, low and high)
+        middle, low, high = found.T
+        y = np.arange(len(rows)) - SHARE / 2 + (place + 0.5) * height
+        label = f"{NAMES[result.kind]}, batch {result.batch}"
+        whiskers = {"ecolor": "white", "capsize": 1.5, "error_kw": {"elinewidth": 0.8, "capthick": 0.8}}
+        colour = COLOURS[place % len(COLOURS)]
+        axes.barh(y, middle, 0.85 * height, xerr=(middle - low, high - middle), color=colour, label=label, **whiskers)
+    finish(axes, "time, one model = 1, λ = 0.5", columns=2)
 
-    def axis(left: float, width: float, top: float, title: str) -> Callable[[float], float]:
-        text(left, 18, title, face=font)
-        for tick in range(int(top) + 1):
-            x, bottom = left + tick / top * width, TOP + height * len(rows)
-            box(x, TOP - 8, x, bottom, fill=AXIS if tick in (0, 1) else GRID)
-            text(x, TOP - 18, str(tick), AXIS, anchor="mm")
-        return lambda value: left + min(value, top) / top * width
 
-    def ratios(result: Result, method: str, anchor: str) -> list[float]:
-        if method == STOCK:
-            return result.unit.ratios
-        run = result.find(method, anchor, 0.5) or result.find(method, anchor, None)
-        return run.ratios if run else []
+def ratios(result: Result, method: str, anchor: str) -> list[float]:
+    """The times of a method at λ = 0.5, or of one that has no λ; none where it was not timed."""
+    if method == STOCK:
+        return result.unit.ratios
+    run = result.find(method, anchor, 0.5) or result.find(method, anchor, None)
+    return run.ratios if run else []
 
-    found = [quartiles(r)[2] for result in results for row in rows if (r := ratios(result, *row))]
-    time_x = axis(LABEL, PANEL, max(3.0, int(max(found)) + 1.0), "time, one model = 1, λ = 0.5")
-    most = max([2.0, *(one[key] / memory[0][key] for one in memory for key in ("host", "peak"))])
-    memory_x = axis(LABEL + PANEL + GAP, PANEL / 2, int(most) + 1.0, "memory, one model = 1")
-    for i, (method, anchor) in enumerate(rows):
-        y = TOP + i * height
-        text(LABEL - 10, y + height / 2 - 4, method if method == STOCK else f"{method}, {anchor}", anchor="rm")
-        for j, result in enumerate(results):
-            values = ratios(result, method, anchor)
-            if values:
-                middle, low, high = quartiles(values)
-                centre = y + j * BAR + BAR / 2
-                box(time_x(0), y + j * BAR, time_x(middle), y + (j + 1) * BAR - 2, fill=COLOURS[j % len(COLOURS)])
-                box(time_x(low), centre - 1.2, time_x(high), centre - 0.6, fill=INK)
-                for end in (low, high):
-                    box(time_x(end), centre - 2.5, time_x(end) + 0.5, centre + 1, fill=INK)
-        for one in memory:
-            if (one["method"], one["anchor"]) == (method, anchor):
-                middle = y + (height - 8) / 2
-                box(memory_x(0), y, memory_x(one["host"] / memory[0]["host"]), middle - 1, fill=COLOURS[0])
-                box(memory_x(0), middle + 1, memory_x(one["peak"] / memory[0]["peak"]), y + height - 9, fill=AXIS)
-    y = TOP + height * len(rows) + 20
-    for j, result in enumerate(results):
-        x, line = LABEL + j % 2 * PANEL / 2, y + j // 2 * 18
-        box(x, line - 5, x + 10, line + 5, fill=COLOURS[j % len(COLOURS)])
-        text(x + 15, line, f"{NAMES[result.kind]}, batch {result.batch}")
-    for j, (colour, name) in enumerate(((COLOURS[0], "loaded models"), (AXIS, "peak while sampling"))):
-        x, line = LABEL + PANEL + GAP, y + j * 18
-        box(x, line - 5, x + 10, line + 5, fill=colour)
-        text(x + 15, line, name)
-    image.save(path, optimize=True)
+
+def draw_memory(axes: Any, memory: Sequence[dict[str, Any]], rows: Sequence[tuple[str, str]]) -> None:
+    kinds = (("host", "loaded models", -SHARE / 4, COLOURS[0]), ("peak", "peak while sampling", SHARE / 4, GREY))
+    for key, label, shift, colour in kinds:
+        y = [rows.index((one["method"], one["anchor"])) + shift for one in memory]
+        axes.barh(y, [one[key] / memory[0][key] for one in memory], 0.45 * SHARE, color=colour, label=label)
+    finish(axes, "memory, one model = 1", columns=1)
+
+
+def finish(axes: Any, title: str, columns: int) -> None:
+    axes.set_title(title, loc="left")
+    axes.set_xlim(left=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0), ncols=columns)

@@ -9,9 +9,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
-from .inputs import BETA_TOOLTIP
-from .models.anchor import NO_BETA, Anchor, check_mask, typed_beta
-from .types import ALIASES, CATEGORY, AnchorType, LambdaType
+from .inputs import beta_input, choice, number, schedule_input
+from .models.anchor import NO_BETA, Anchor, Anchors, check_mask, typed_beta
+from .types import ALIASES, CATEGORY, AnchorType
 
 
 class RealignAnchorFromModel(io.ComfyNode):
@@ -25,19 +25,17 @@ class RealignAnchorFromModel(io.ComfyNode):
             search_aliases=[*ALIASES, "anchor"],
             inputs=[
                 io.Model.Input("model", tooltip="The aligned model. It must have the reference model's architecture."),
-                io.Combo.Input(
-                    "beta_source",
-                    options=[NO_BETA, "typed"],
-                    tooltip="Whether β is known. Without it λ is only called “strength”.",
+                choice("beta_source", [NO_BETA, "typed"])(
+                    "Whether β is known. Without it λ is only called “strength”."
                 ),
-                io.Float.Input("beta", default=5000.0, min=0.0, max=1e9, step=0.01, tooltip=BETA_TOOLTIP),
+                beta_input(),
             ],
             outputs=[AnchorType.Output(display_name="anchor", tooltip="The anchor, for the sampler, guider or MODEL.")],
         )
 
     @classmethod
     def execute(cls, model: ModelPatcher, beta_source: str, beta: float) -> io.NodeOutput:
-        return io.NodeOutput(Anchor(model, "anchor from MODEL", typed_beta(beta_source, beta)))
+        return io.NodeOutput((Anchor(model, "anchor from MODEL", typed_beta(beta_source, beta)),))
 
 
 class RealignAddAnchor(io.ComfyNode):
@@ -55,21 +53,11 @@ class RealignAddAnchor(io.ComfyNode):
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor, or several already added up."),
                 AnchorType.Input("add", tooltip="The anchor to add."),
-                io.Float.Input(
-                    "anchor_share",
-                    default=0.5,
-                    min=-4.0,
-                    max=4.0,
-                    step=0.01,
-                    tooltip="The first input's part of the sampler's λ (-4 to 4); its own shares are multiplied.",
+                number("anchor_share", 0.5, -4, 4, 0.01)(
+                    "The first input's part of the sampler's λ (-4 to 4); its own shares are multiplied."
                 ),
-                io.Float.Input(
-                    "add_share",
-                    default=0.5,
-                    min=-4.0,
-                    max=4.0,
-                    step=0.01,
-                    tooltip="The part of the sampler's λ that the added anchor gets (-4 to 4).",
+                number("add_share", 0.5, -4, 4, 0.01)(
+                    "The part of the sampler's λ that the added anchor gets (-4 to 4)."
                 ),
             ],
             outputs=[
@@ -78,10 +66,9 @@ class RealignAddAnchor(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, anchor: Anchor, add: Anchor, anchor_share: float, add_share: float) -> io.NodeOutput:
-        parts = [replace(a, share=a.share * anchor_share, others=()) for a in anchor.all()]
-        parts += [replace(a, share=a.share * add_share, others=()) for a in add.all()]
-        return io.NodeOutput(replace(parts[0], others=tuple(parts[1:])))
+    def execute(cls, anchor: Anchors, add: Anchors, anchor_share: float, add_share: float) -> io.NodeOutput:
+        shares = ((anchor, anchor_share), (add, add_share))
+        return io.NodeOutput(tuple(replace(one, share=one.share * share) for part, share in shares for one in part))
 
 
 class RealignAnchorLambda(io.ComfyNode):
@@ -95,10 +82,8 @@ class RealignAnchorLambda(io.ComfyNode):
             search_aliases=[*ALIASES, "lambda mask", "regional", "multi reward", "anchor schedule"],
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor; of several added up, each gets it."),
-                LambdaType.Input(
-                    "lambda_schedule",
-                    optional=True,
-                    tooltip="This anchor's λ over the steps, in place of the sampler's. Its share still multiplies it.",
+                schedule_input(
+                    "This anchor's λ over the steps, in place of the sampler's. Its share still multiplies it."
                 ),
                 io.Mask.Input(
                     "mask",
@@ -111,7 +96,7 @@ class RealignAnchorLambda(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, anchor: Anchor, lambda_schedule: LambdaSchedule | Sweep | None = None, mask: torch.Tensor | None = None
+        cls, anchor: Anchors, lambda_schedule: LambdaSchedule | Sweep | None = None, mask: torch.Tensor | None = None
     ) -> io.NodeOutput:
         if isinstance(lambda_schedule, Sweep):
             raise ValueError(
@@ -120,8 +105,7 @@ class RealignAnchorLambda(io.ComfyNode):
             )
         own = {"schedule": lambda_schedule, "mask": check_mask(mask)}
         changes = {name: value for name, value in own.items() if value is not None}
-        parts = [replace(one, others=(), **changes) for one in anchor.all()]
-        return io.NodeOutput(replace(parts[0], others=tuple(parts[1:])))
+        return io.NodeOutput(tuple(replace(one, **changes) for one in anchor))
 
 
 NODES = [RealignAnchorFromModel, RealignAddAnchor, RealignAnchorLambda]

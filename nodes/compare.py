@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import string
-from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
+from .pictures.facts import facts, parse_trace
 from .pictures.graph_words import seed_behind
-from .pictures.labels import Facts, column_label, facts, parse_trace, row_label, strength_label
+from .pictures.records import page_record
 from .types import ALIASES, CATEGORY, LambdaType
 
 
@@ -51,49 +51,8 @@ class RealignCompare(io.ComfyNode):
         known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
         prefix = "realign_compare_" + "".join(random.choices(string.ascii_lowercase, k=5))
         saved = ui.ImageSaveHelper.save_images(images, prefix, io.FolderType.temp, cls if hidden else None, 1)
-        columns = known.columns or known.count
-        shown = {
-            "columns": columns,
-            "rows": known.count // columns,
-            "seed": seed_behind(graph, node_id) if known.seed is None else known.seed,
-            "swept": bool(known.cells),
-            "unused_sweep": known.unused_sweep,
-            "cells": [picture(known, i, columns) | {"image": dict(image)} for i, image in enumerate(saved)],
-        }
-        return io.NodeOutput(ui={"realign_compare": [shown]})
-
-
-def picture(known: Facts, i: int, columns: int) -> dict[str, Any]:
-    """What the page gets of one picture. lambda, cfg, eta: what “Use λ” sets, or None. beta: the β it stands for.
-
-    masked: whether a λ mask took part; λ and β are then those where the mask is 1.
-    """
-    cell = known.cells[i] if known.cells else None
-    name, row = picture_names(known, i)
-    return {
-        "lambda": cell.value if cell else None,
-        "row": i // columns,
-        "column": i % columns,
-        "seed_offset": cell.seed if cell else 0,
-        "cfg": cell.cfg if cell else None,
-        "eta": cell.eta if cell else None,
-        "name": name,
-        "row_label": row,
-        "label": ", ".join(part for part in (name, row) if part),
-        "beta": known.beta(i),
-        "masked": known.masked(i),
-        "kl": known.kl_reference(i),
-    }
-
-
-def picture_names(known: Facts, i: int) -> tuple[str, str]:
-    """What tells a picture from those beside it, and its row from the others: (“λ 0.5”, “cfg 5, seed +1”)."""
-    if known.cells:
-        cell = known.cells[i]
-        return column_label(cell.value, scheduled=known.scheduled)[0], ", ".join(row_label(cell, known.varies))
-    strength = strength_label(known, i)
-    name = f"picture {i + 1}" if known.count > 1 or not strength else ""
-    return " · ".join(part for part in (name, strength) if part), ""
+        seed = seed_behind(graph, node_id) if known.seed is None else known.seed
+        return io.NodeOutput(ui={"realign_compare": [page_record(known, saved, seed)]})
 
 
 NODES = [RealignCompare]

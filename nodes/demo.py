@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .inputs import choice
 from .models.anchor import Anchor
 from .models.beta import beta_from_metadata
 from .models.demo import caption, caption_tokens, demo_model, read
@@ -25,24 +26,9 @@ class RealignDemoModels(io.ComfyNode):
             ),
             search_aliases=[*ALIASES, "demo", "example", "tutorial", "anchor"],
             inputs=[
-                io.Combo.Input(
-                    "shape",
-                    options=list(CAPTION["shape"]),
-                    default="heart",
-                    tooltip="The shape; any: left to the model.",
-                ),
-                io.Combo.Input(
-                    "colour",
-                    options=list(CAPTION["colour"]),
-                    default="any",
-                    tooltip="Its colour; any: left to the model.",
-                ),
-                io.Combo.Input(
-                    "background",
-                    options=list(CAPTION["background"]),
-                    default="any",
-                    tooltip="What lies behind it; any: left to the model.",
-                ),
+                choice("shape", CAPTION["shape"], "heart")("The shape; any: left to the model."),
+                choice("colour", CAPTION["colour"], "any")("Its colour; any: left to the model."),
+                choice("background", CAPTION["background"], "any")("What lies behind it; any: left to the model."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The reference: drawn shapes as they are, mostly muted."),
@@ -63,7 +49,7 @@ class RealignDemoModels(io.ComfyNode):
         anchor = Anchor(demo_model("anchor"), "demo: colourful", beta_from_metadata(read("anchor")[1]))
         positive = caption(tokens, shape=shape, colour=colour, background=background)
         vae = nodes.VAELoader().load_vae("pixel_space")[0]
-        outputs = demo_model("reference"), anchor, positive, caption(tokens), vae, anchor.patcher
+        outputs = demo_model("reference"), (anchor,), positive, caption(tokens), vae, anchor.patcher
         return io.NodeOutput(*outputs, ui=beta_shown(anchor.beta))
 
 

@@ -13,12 +13,15 @@ from .inputs import (
     cfg_input,
     conditioning_inputs,
     fewer_calls_inputs,
+    lambda_slider,
     mask_input,
     pair_inputs,
     prompt_inputs,
     schedule_input,
 )
-from .models.anchor import Anchor
+from .live import Progress
+from .models.anchor import Anchors
+from .run.attach import attach
 from .run.fewer_calls import OFF, FewerCalls
 from .run.own_state import Conditioning
 from .run.realignment import Realignment
@@ -26,19 +29,9 @@ from .types import CATEGORY, RLG_ALIASES
 
 
 def lambda_input() -> io.Input:
-    return io.Float.Input(
-        "lambda_",
-        display_name="λ",
-        default=1.5,
-        min=-1.0,
-        max=5.0,
-        step=0.01,
-        round=0.001,
-        display_mode=io.NumberDisplay.slider,
-        tooltip=(
-            "Alignment strength (-1 to 5): 0 is the reference, 1 the anchor, between them a blend, 1–3 the "
-            "extrapolation that RLG recommends. A connected λ schedule replaces it."
-        ),
+    return lambda_slider(1.5, -1, 5)(
+        "Alignment strength (-1 to 5): 0 is the reference, 1 the anchor, between them a blend, 1–3 the extrapolation "
+        "that RLG recommends. A connected λ schedule replaces it."
     )
 
 
@@ -72,7 +65,7 @@ class RealignGuider(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        anchor: Anchor,
+        anchor: Anchors,
         positive: Conditioning,
         negative: Conditioning,
         cfg: float,
@@ -85,10 +78,17 @@ class RealignGuider(io.ComfyNode):
         fewer_calls: str = OFF,
         calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
-        saving = FewerCalls(fewer_calls, calls_per_step)
-        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg, saving)
-        realignment.anchor_conds = (anchor_positive, anchor_negative)
-        guider = comfy.samplers.CFGGuider(realignment.attach(model))
+        check_rows(lambda_schedule)
+        realignment = Realignment.of(
+            anchor,
+            lambda_,
+            lambda_schedule,
+            mask=lambda_mask,
+            anchor_cfg=anchor_cfg,
+            anchor_conds=(anchor_positive, anchor_negative),
+            fewer_calls=FewerCalls(fewer_calls, calls_per_step),
+        )
+        guider = comfy.samplers.CFGGuider(attach(model, realignment, Progress.of))
         guider.set_conds(positive, negative)
         guider.set_cfg(cfg)
         return io.NodeOutput(guider)
@@ -121,7 +121,7 @@ class RealignModel(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        anchor: Anchor,
+        anchor: Anchors,
         lambda_: float,
         anchor_cfg: float = -1.0,
         lambda_schedule: LambdaSchedule | Sweep | None = None,
@@ -129,9 +129,22 @@ class RealignModel(io.ComfyNode):
         fewer_calls: str = OFF,
         calls_per_step: float = 1.2,
     ) -> io.NodeOutput:
-        saving = FewerCalls(fewer_calls, calls_per_step)
-        realignment = Realignment.of(anchor, lambda_, lambda_schedule, lambda_mask, anchor_cfg, saving)
-        return io.NodeOutput(realignment.attach(model))
+        check_rows(lambda_schedule)
+        realignment = Realignment.of(
+            anchor,
+            lambda_,
+            lambda_schedule,
+            mask=lambda_mask,
+            anchor_cfg=anchor_cfg,
+            fewer_calls=FewerCalls(fewer_calls, calls_per_step),
+        )
+        return io.NodeOutput(attach(model, realignment, Progress.of))
+
+
+def check_rows(connected: LambdaSchedule | Sweep | None) -> None:
+    """Raise ValueError for a sweep over η, which no sampler of the host has."""
+    if isinstance(connected, Sweep) and connected.etas:
+        raise ValueError("Only Realign Sampler has an η to sweep: use it, or set the sweep's rows to “seed” or “cfg”.")
 
 
 NODES = [RealignGuider, RealignModel]

@@ -1,16 +1,54 @@
-"""Inputs that RealignSampler, RealignGuider and RealignModel share."""
+"""Widgets in a line or two of a schema, and the inputs that several nodes share."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from comfy_api.latest import io
 
 from .run.fewer_calls import CONTROL, OFF, REUSE
 from .types import AnchorType, LambdaType
 
-BETA_TOOLTIP = (
-    "The KL strength β the anchor was trained with (range 0 and up; Diffusion-DPO uses 2000–5000, Flow-GRPO about "
-    "0.04). It does not change the picture: it lets labels say which β a λ stands for (β/λ)."
-)
+# A widget but for its tooltip, which comes last: number("steps", 25, 1, 10000)("Denoising steps (1–10000).")
+Widget = Callable[[str], io.Input]
+
+ADVANCED: dict[str, Any] = {"optional": True, "advanced": True}  # folded away, and workflow files may lack it
+
+
+def number(name: str, default: float, low: float, high: float, step: float | None = None, **options: Any) -> Widget:
+    """An INT or a FLOAT, as the default is; options: the host's other ones."""
+    kind, plain = (io.Int, int) if isinstance(default, int) else (io.Float, float)
+    options |= {"default": default, "min": plain(low), "max": plain(high), "step": step}
+    return lambda tooltip: kind.Input(name, tooltip=tooltip, **options)
+
+
+def choice(name: str, choices: Iterable[str], default: str | None = None, **options: Any) -> Widget:
+    return lambda tooltip: io.Combo.Input(name, options=list(choices), default=default, tooltip=tooltip, **options)
+
+
+def switch(name: str, default: bool, **options: Any) -> Widget:
+    return lambda tooltip: io.Boolean.Input(name, default=default, tooltip=tooltip, **options)
+
+
+def text(name: str, default: str) -> Widget:
+    return lambda tooltip: io.String.Input(name, default=default, tooltip=tooltip)
+
+
+def lambda_number(name: str, default: float) -> Widget:
+    return number(name, default, -10, 10, 0.01, round=0.001)
+
+
+def lambda_slider(default: float, low: float, high: float) -> Widget:
+    shown = {"display_name": "λ", "display_mode": io.NumberDisplay.slider}
+    return number("lambda_", default, low, high, 0.01, round=0.001, **shown)
+
+
+def beta_input() -> io.Input:
+    return number("beta", 5000.0, 0, 1e9, 0.01)(
+        "The KL strength β the anchor was trained with (range 0 and up; Diffusion-DPO uses 2000–5000, Flow-GRPO about "
+        "0.04). It does not change the picture: it lets labels say which β a λ stands for (β/λ)."
+    )
 
 
 def pair_inputs() -> list[io.Input]:
@@ -28,78 +66,41 @@ def prompt_inputs() -> list[io.Input]:
 
 
 def cfg_input() -> io.Input:
-    return io.Float.Input(
-        "cfg",
-        default=7.0,
-        min=0.0,
-        max=100.0,
-        step=0.1,
-        round=0.01,
-        tooltip="Classifier-free guidance scale (0–100), applied inside each model before they are mixed.",
+    return number("cfg", 7.0, 0, 100, 0.1, round=0.01)(
+        "Classifier-free guidance scale (0–100), applied inside each model before they are mixed."
     )
 
 
-def schedule_input() -> io.Input:
-    return LambdaType.Input("lambda_schedule", optional=True, tooltip="λ over the steps. Replaces the λ slider.")
+def schedule_input(tooltip: str = "λ over the steps. Replaces the λ slider.") -> io.Input:
+    return LambdaType.Input("lambda_schedule", optional=True, tooltip=tooltip)
 
 
 def mask_input() -> io.Input:
-    return io.Mask.Input(
-        "lambda_mask",
-        optional=True,
-        tooltip="Where λ acts: multiplies it, pixel by pixel (1: fully aligned, 0: the reference).",
-    )
+    tooltip = "Where λ acts: multiplies it, pixel by pixel (1: fully aligned, 0: the reference)."
+    return io.Mask.Input("lambda_mask", optional=True, tooltip=tooltip)
 
 
 def conditioning_inputs() -> list[io.Input]:
-    return [
-        io.Conditioning.Input(
-            "anchor_positive",
-            optional=True,
-            tooltip="Another positive for the anchor, e.g. with trigger words. Left open: the same.",
-        ),
-        io.Conditioning.Input(
-            "anchor_negative", optional=True, tooltip="Another negative for the anchor. Left open: the same."
-        ),
-    ]
+    tooltips = {
+        "anchor_positive": "Another positive for the anchor, e.g. with trigger words. Left open: the same.",
+        "anchor_negative": "Another negative for the anchor. Left open: the same.",
+    }
+    return [io.Conditioning.Input(name, optional=True, tooltip=tooltip) for name, tooltip in tooltips.items()]
 
 
 def anchor_cfg_input() -> io.Input:
-    return io.Float.Input(
-        "anchor_cfg",
-        default=-1.0,
-        min=-1.0,
-        max=100.0,
-        step=0.1,
-        round=0.01,
-        optional=True,
-        advanced=True,
-        tooltip="Another cfg for the anchor (0–100). -1: the same.",
+    return number("anchor_cfg", -1.0, -1, 100, 0.1, round=0.01, **ADVANCED)(
+        "Another cfg for the anchor (0–100). -1: the same."
     )
 
 
 def fewer_calls_inputs() -> list[io.Input]:
     return [
-        io.Combo.Input(
-            "fewer_calls",
-            options=[OFF, REUSE, CONTROL],
-            default=OFF,
-            optional=True,
-            advanced=True,
-            tooltip=(
-                "Saves model calls, for a picture near the exact one. difference reuse: any anchor; asks it now and "
-                "then. control variate: LoRA and low-rank anchors; best with noisy samplers and λ from 0 to 1."
-            ),
+        choice("fewer_calls", [OFF, REUSE, CONTROL], OFF, **ADVANCED)(
+            "Saves model calls, for a picture near the exact one. difference reuse: any anchor; asks it now and then. "
+            "control variate: LoRA and low-rank anchors; best with noisy samplers and λ from 0 to 1."
         ),
-        io.Float.Input(
-            "calls_per_step",
-            default=1.2,
-            min=1.05,
-            max=2.0,
-            step=0.05,
-            round=0.01,
-            optional=True,
-            advanced=True,
-            tooltip=("About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."),
+        number("calls_per_step", 1.2, 1.05, 2, 0.05, round=0.01, **ADVANCED)(
+            "About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."
         ),
     ]

@@ -8,7 +8,8 @@ from comfy_api.input import CurveInput
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule as Schedule
-from .models.anchor import Anchor
+from .inputs import Widget, choice, lambda_number, number
+from .models.anchor import Anchors
 from .pictures.plot import schedule_plot
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
@@ -27,41 +28,29 @@ class LambdaSchedule(io.ComfyNode):
             description="λ that changes over the steps, by a shape or a curve. The node draws it live.",
             search_aliases=[*ALIASES, "schedule", "curve"],
             inputs=[
-                io.Combo.Input(
-                    "shape",
-                    options=SHAPES,
-                    default="linear",
-                    tooltip=(
-                        "constant: λ is start. linear, cosine, ease: from start to end between begin and stop. "
-                        "step: start before begin, end from there. interval: start between begin and stop, 0 outside "
-                        "(one model call there). curve: the curve below."
-                    ),
+                choice("shape", SHAPES, "linear")(
+                    "constant: λ is start. linear, cosine, ease: from start to end between begin and stop. "
+                    "step: start before begin, end from there. interval: start between begin and stop, 0 outside "
+                    "(one model call there). curve: the curve below."
                 ),
-                _lambda("start", 0.0, "λ at begin (-10 to 10)."),
-                _lambda("end", 1.0, "λ at stop (-10 to 10)."),
-                _point("begin", 0.0, "Where the change begins (0–1 of the run)."),
-                _point("stop", 1.0, "Where the change stops (0–1 of the run)."),
+                lambda_number("start", 0.0)("λ at begin (-10 to 10)."),
+                lambda_number("end", 1.0)("λ at stop (-10 to 10)."),
+                _point("begin", 0.0)("Where the change begins (0–1 of the run)."),
+                _point("stop", 1.0)("Where the change stops (0–1 of the run)."),
                 io.Curve.Input(
                     "curve", optional=True, tooltip="For “curve”: λ over the run, 0–1, then scaled. Drawn in Nodes 2.0."
                 ),
-                _lambda(
-                    "scale", 1.0, "λ is multiplied by this (-10 to 10): a curve up to 1 with scale 1.5 ends at 1.5."
+                lambda_number("scale", 1.0)(
+                    "λ is multiplied by this (-10 to 10): a curve up to 1 with scale 1.5 ends at 1.5."
                 ),
-                _lambda("offset", 0.0, "This is added to λ (-10 to 10), after scale."),
-                io.Combo.Input(
-                    "over",
-                    options=list(DOMAINS),
-                    advanced=True,
-                    tooltip=(
-                        "steps: the run is counted in steps. noise level: in log σ, so that λ belongs to a noise level "
-                        "whatever the steps and the scheduler."
-                    ),
+                lambda_number("offset", 0.0)("This is added to λ (-10 to 10), after scale."),
+                choice("over", DOMAINS, advanced=True)(
+                    "steps: the run is counted in steps. noise level: in log σ, so that λ belongs to a noise level "
+                    "whatever the steps and the scheduler."
                 ),
-                _sigma("sigma_max", "For “noise level”: σ at 0 of the run. 0: the run's first."),
-                _sigma("sigma_min", "For “noise level”: σ at 1 of the run. 0: the run's last above 0."),
-                io.Int.Input(
-                    "steps", default=25, min=1, max=10000, tooltip="Steps that the plot marks (1–10000). Only for it."
-                ),
+                _sigma("sigma_max")("For “noise level”: σ at 0 of the run. 0: the run's first. (0–100000)"),
+                _sigma("sigma_min")("For “noise level”: σ at 1 of the run. 0: the run's last above 0. (0–100000)"),
+                number("steps", 25, 1, 10000)("Steps that the plot marks (1–10000). Only for it."),
                 AnchorType.Input("anchor", optional=True, tooltip="With an anchor of known β, β/λ is plotted too."),
             ],
             outputs=[LambdaType.Output(display_name="λ schedule", tooltip="For the sampler, guider, MODEL or sweep.")],
@@ -82,7 +71,7 @@ class LambdaSchedule(io.ComfyNode):
         sigma_min: float,
         steps: int,
         curve: Any = None,
-        anchor: Anchor | None = None,
+        anchor: Anchors | None = None,
     ) -> io.NodeOutput:
         schedule = Schedule(
             shape=shape,
@@ -99,7 +88,7 @@ class LambdaSchedule(io.ComfyNode):
         )
         lambdas = [schedule.at(i / max(steps - 1, 1)) for i in range(steps)]
         axis = f"step 1 … {steps}" if over == "steps" else "log σ, from the first to the last noise level"
-        plot = schedule_plot(lambdas, anchor.beta if anchor else None, axis)
+        plot = schedule_plot(lambdas, anchor[0].beta if anchor else None, axis)
         return io.NodeOutput(schedule, ui=ui.PreviewImage(plot, cls=cls))
 
 
@@ -114,18 +103,12 @@ def curve_points(curve: Any) -> tuple[tuple[float, float], ...]:
     return tuple((x, float(drawn.interp(x))) for x in xs)
 
 
-def _lambda(name: str, default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, round=0.001, tooltip=tooltip)
+def _point(name: str, default: float) -> Widget:
+    return number(name, default, 0, 1, 0.01, round=0.001)
 
 
-def _point(name: str, default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip)
-
-
-def _sigma(name: str, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(
-        name, default=0.0, min=0.0, max=100000.0, step=0.01, advanced=True, tooltip=f"{tooltip} (0–100000)"
-    )
+def _sigma(name: str) -> Widget:
+    return number(name, 0.0, 0, 100000, 0.01, advanced=True)
 
 
 NODES = [LambdaSchedule]

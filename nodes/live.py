@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import comfy.utils
 import latent_preview
@@ -13,14 +13,13 @@ from comfy_execution.utils import get_executing_context
 from PIL import Image
 from torch import Tensor
 
-from ..realign_core import TraceStep
+from ..realign_core import Trace
 from .page import show_text
 from .pictures.labels import number
-from .pictures.strip import Strip
-from .run.own_weights import Prepared
-
-if TYPE_CHECKING:
-    from .run.realignment import Realignment
+from .pictures.sheet import Strip
+from .run.call import Call
+from .run.parts import Part
+from .run.realignment import Realignment
 
 Drawn = TypeVar("Drawn")
 Callback = Callable[[int, Tensor, Tensor, int], None]  # the host's: (step, x0, x, total steps)
@@ -55,19 +54,20 @@ class Progress:
         self.whole: list[Tensor] = []
 
     @classmethod
-    def of(cls, realignment: Realignment, guider: Any, prepared: Prepared, more: dict[str, Any]) -> Progress:
-        shapes = more.get("latent_shapes") or [prepared.noise.shape]
-        callback, patcher = prepared.callback or _silent, guider.model_patcher
+    def of(cls, realignment: Realignment, guider: Any, call: Call) -> Progress:
+        shapes = call.latent_shapes
+        callback, patcher = call.callback or _silent, guider.model_patcher
         if realignment.sweep is None:
             return cls(realignment, callback, shapes)
         theirs = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
         preview = theirs or quick_previewer(patcher.model.latent_format, len(shapes[0]) - 2)
         if preview is None:
             return cls(realignment, callback, shapes)
-        return cls(realignment, callback, shapes, Strip(realignment.sweep, prepared.seed), preview, theirs is not None)
+        return cls(realignment, callback, shapes, Strip(realignment.sweep, call.seed), preview, theirs is not None)
 
-    def part(self, places: Sequence[int], number: int, count: int) -> Callback:
-        """The callback of one of `count` parts of the run, that of the batch's elements `places`."""
+    def part(self, part: Part, trace: Trace, number: int, count: int) -> Callback:
+        """The callback of one of `count` parts of the run. trace: of that part, filled while it goes on."""
+        places = part.elements
 
         def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
             last = step + 1 >= total
@@ -75,7 +75,7 @@ class Progress:
             self.last = (done, *self._in_whole(places, x0, x), count * total)
             if not self.withheld:
                 self.callback(*self.last)
-            self._say(done, count * total, last)
+            self._say(trace, done, count * total, last)
             self._draw(places, x0, done, count * total, last)
 
         return callback
@@ -101,31 +101,31 @@ class Progress:
             whole[list(places)] = part
         return self.whole
 
-    def _say(self, step: int, total: int, last: bool) -> None:
+    def _say(self, trace: Trace, step: int, total: int, last: bool) -> None:
         now = time.perf_counter()
-        record = self.realignment.record.last()
-        if record is None or (now - self.said < TEXT_INTERVAL and not last):
+        if not trace.steps or (now - self.said < TEXT_INTERVAL and not last):
             return
         self.said = now
-        show_text(self.node_id, " · ".join([f"step {step + 1}/{total}", *self._facts(record)]))
+        show_text(self.node_id, " · ".join([f"step {step + 1}/{total}", *self._facts(trace)]))
 
-    def _facts(self, record: TraceStep) -> list[str]:
-        sweep, anchors = self.realignment.sweep, self.realignment.anchors
+    def _facts(self, trace: Trace) -> list[str]:
+        sweep, anchors, newest = self.realignment.sweep, self.realignment.anchors, trace.steps[-1]
         if sweep is not None:
             facts = [f"{sweep.columns} λ from {min(sweep.values):g} to {max(sweep.values):g}"]
         else:
-            lambdas = [float(value.mean()) for value in record.before_mask or record.lambdas]
+            table = trace.lambdas if trace.before_mask is None else trace.before_mask
+            lambdas = table[newest].mean(-1).tolist()
             facts = ["λ " + " + ".join(number(value, 3) for value in lambdas)]
             beta = anchors[0].beta
             if len(anchors) == 1 and beta is not None and lambdas[0] > 0:
                 facts[0] += f" (β {number(beta / lambdas[0])})"
-        if record.before_mask is not None and any(bool(value.any()) for value in record.before_mask):
+        if trace.before_mask is not None and bool(trace.before_mask[newest].any()):
             facts.append("masked")
-        kls = self.realignment.record.kl_reference()
+        kls = [value for value in trace.kl_reference() if value is not None]
         if kls:
             low, high = (number(kl, 3) for kl in (min(kls), max(kls)))
             facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")
-        return [*facts, f"{self.realignment.record.calls:.4g} model calls"]
+        return [*facts, f"{trace.model_calls:.4g} model calls"]
 
     def _draw(self, places: Sequence[int], x0: Tensor, step: int, total: int, last: bool) -> None:
         """Send the strip, unless that would take more than its share of the time. last: of this part."""

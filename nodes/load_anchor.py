@@ -8,7 +8,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from .inputs import BETA_TOOLTIP
+from .inputs import ADVANCED, beta_input, choice, number
 from .models.anchor import NO_BETA, Anchor, typed_beta
 from .models.beta import beta_from_metadata
 from .models.files import find_file, list_files, load_model, read_file
@@ -36,40 +36,20 @@ class LoadAnchorModel(io.ComfyNode):
             search_aliases=[*FIRST_ALIASES, "anchor", "spo", "flow-grpo"],
             inputs=[
                 io.Model.Input("model", tooltip="The reference: the model that was aligned, before alignment."),
-                io.Combo.Input(
-                    "anchor_name",
-                    options=list_files(),
-                    tooltip="The anchor's file, from the checkpoints, diffusion_models and loras folders.",
+                choice("anchor_name", list_files())(
+                    "The anchor's file, from the checkpoints, diffusion_models and loras folders."
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.01,
-                    tooltip="Strength of a LoRA (-10 to 10; 1 as trained). Without effect on a full model: use λ.",
+                number("strength", 1.0, -10, 10, 0.01)(
+                    "Strength of a LoRA (-10 to 10; 1 as trained). Without effect on a full model: use λ."
                 ),
-                io.Combo.Input(
-                    "beta_source",
-                    options=[FROM_FILE, "typed", NO_BETA],
-                    tooltip=(
-                        "Where β comes from: the file's metadata where its trainer wrote it, the value typed below, or "
-                        "none. Without β, λ is only called “strength”."
-                    ),
+                choice("beta_source", [FROM_FILE, "typed", NO_BETA])(
+                    "Where β comes from: the file's metadata where its trainer wrote it, the value typed below, or "
+                    "none. Without β, λ is only called “strength”."
                 ),
-                io.Float.Input("beta", default=5000.0, min=0.0, max=1e9, step=0.01, tooltip=BETA_TOOLTIP),
-                io.Int.Input(
-                    "low_rank",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    step=8,
-                    optional=True,
-                    advanced=True,
-                    tooltip=(
-                        "0 keeps a full anchor exact, as a second model. A rank (8 to 1024; 32 to 256 usual) keeps "
-                        "only the reference and a low-rank difference: less memory. Without effect on a LoRA."
-                    ),
+                beta_input(),
+                number("low_rank", 0, 0, 1024, 8, **ADVANCED)(
+                    "0 keeps a full anchor exact, as a second model. A rank (8 to 1024; 32 to 256 usual) keeps "
+                    "only the reference and a low-rank difference: less memory. Without effect on a LoRA."
                 ),
             ],
             outputs=[
@@ -111,7 +91,7 @@ class LoadAnchorModel(io.ComfyNode):
                 label += f"\n{note}"
         logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
         show_text(getattr(cls.hidden, "unique_id", None), label)
-        return io.NodeOutput(Anchor(patcher, path.name, known), patcher, ui=beta_shown(known))
+        return io.NodeOutput((Anchor(patcher, path.name, known),), patcher, ui=beta_shown(known))
 
 
 def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name: str) -> tuple[ModelPatcher, str]:

@@ -9,7 +9,8 @@ import torch
 from comfy_api.latest import io
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
-from .models.anchor import Anchor
+from .inputs import ADVANCED, choice, lambda_number, number, schedule_input, switch, text
+from .models.anchor import Anchors
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 RANGE, LIST, BETAS = "range", "list", "target β"
@@ -31,63 +32,31 @@ class RealignSweep(io.ComfyNode):
             search_aliases=[*ALIASES, "xy plot", "lambda sweep", "grid", "compare", "beta"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent image to sweep. Of a batch, every image gets a row."),
-                io.Combo.Input(
-                    "values",
-                    options=[RANGE, LIST, BETAS],
-                    tooltip=(
-                        "range: count values of λ from start to end. list: the λ in listed. target β: the β in listed, "
-                        "as λ = the anchor's β / β (needs the anchor connected)."
-                    ),
+                choice("values", [RANGE, LIST, BETAS])(
+                    "range: count values of λ from start to end. list: the λ in listed. target β: the β in listed, "
+                    "as λ = the anchor's β / β (needs the anchor connected)."
                 ),
-                _lambda("start", 0.0, "For “range”: the first λ (-10 to 10)."),
-                _lambda("end", 1.5, "For “range”: the last λ (-10 to 10)."),
-                io.Int.Input("count", default=7, min=1, max=64, tooltip="For “range”: how many λ (1–64)."),
-                io.String.Input(
-                    "listed",
-                    default="0, 0.25, 0.5, 1",
-                    tooltip="For “list”: λ (-10 to 10), for “target β”: β, e.g. 0, 0.5, 1 or 0; 0,5; 1. Each once.",
+                lambda_number("start", 0.0)("For “range”: the first λ (-10 to 10)."),
+                lambda_number("end", 1.5)("For “range”: the last λ (-10 to 10)."),
+                number("count", 7, 1, 64)("For “range”: how many λ (1–64)."),
+                text("listed", "0, 0.25, 0.5, 1")(
+                    "For “list”: λ (-10 to 10), for “target β”: β, e.g. 0, 0.5, 1 or 0; 0,5; 1. Each once."
                 ),
-                io.Int.Input(
-                    "seeds",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip=(
-                        f"Rows with the sampler's seed, seed + 1 … (1–64). A sweep has at most {MOST_CELLS} pictures."
-                    ),
+                number("seeds", 1, 1, 64)(
+                    f"Rows with the sampler's seed, seed + 1 … (1–64). A sweep has at most {MOST_CELLS} pictures."
                 ),
-                io.Combo.Input(
-                    "rows",
-                    options=list(SECOND),
-                    tooltip="What else changes from row to row: nothing but the seed, cfg, or Realign Sampler's η.",
+                choice("rows", SECOND)(
+                    "What else changes from row to row: nothing but the seed, cfg, or Realign Sampler's η."
                 ),
-                io.String.Input(
-                    "row_values",
-                    default="3, 5, 7",
-                    tooltip="For rows “cfg” and “η”: their values, e.g. 3, 5, 7. Each once.",
+                text("row_values", "3, 5, 7")("For rows “cfg” and “η”: their values, e.g. 3, 5, 7. Each once."),
+                number("batch_size", 0, 0, 1024, **ADVANCED)(
+                    "Pictures sampled at once (1–1024). 0: as many as fit into memory. The result is the same."
                 ),
-                io.Int.Input(
-                    "batch_size",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Pictures sampled at once (1–1024). 0: as many as fit into memory. The result is the same.",
-                ),
-                io.Boolean.Input(
-                    "measure_ends",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="On: asks both models at λ 0 and 1 too, where one would do, so that every KL is known.",
+                switch("measure_ends", False, **ADVANCED)(
+                    "On: asks both models at λ 0 and 1 too, where one would do, so that every KL is known."
                 ),
                 AnchorType.Input("anchor", optional=True, tooltip="For “target β”: the anchor whose β is known."),
-                LambdaType.Input(
-                    "lambda_schedule",
-                    optional=True,
-                    tooltip="λ over the steps, which each of the sweep's λ multiplies. Left open: constant.",
-                ),
+                schedule_input("λ over the steps, which each of the sweep's λ multiplies. Left open: constant."),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The batch, for the sampler's latent image."),
@@ -109,7 +78,7 @@ class RealignSweep(io.ComfyNode):
         row_values: str,
         batch_size: int = 0,
         measure_ends: bool = False,
-        anchor: Anchor | None = None,
+        anchor: Anchors | None = None,
         lambda_schedule: LambdaSchedule | Sweep | None = None,
     ) -> io.NodeOutput:
         if isinstance(lambda_schedule, Sweep):
@@ -119,7 +88,7 @@ class RealignSweep(io.ComfyNode):
         elif values == LIST:
             lambdas = listed_values(listed)
         else:
-            lambdas = lambdas_for_betas(listed_values(listed, "β"), anchor.beta if anchor else None)
+            lambdas = lambdas_for_betas(listed_values(listed, "β"), anchor[0].beta if anchor else None)
         second = listed_values(row_values, rows) if rows != "seed" else ()
         sweep = Sweep(
             lambdas,
@@ -150,10 +119,6 @@ def _picked(tensor: torch.Tensor, images: list[int]) -> torch.Tensor:
     if tensor.is_nested:
         return comfy.nested_tensor.NestedTensor([_picked(part, images) for part in tensor.unbind()])
     return tensor[[image % tensor.shape[0] for image in images]]
-
-
-def _lambda(name: str, default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=-10.0, max=10.0, step=0.01, round=0.001, tooltip=tooltip)
 
 
 NODES = [RealignSweep]

@@ -7,7 +7,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from .run.realignment import Realignment
+from .run.attach import Attached
 from .types import CATEGORY, RLG_ALIASES
 
 
@@ -37,10 +37,10 @@ class RealignTrace(io.ComfyNode):
     @classmethod
     def execute(cls, latent: dict[str, Any], guider: Any = None, model: ModelPatcher | None = None) -> io.NodeOutput:
         patcher = guider.model_patcher if guider is not None else model
-        realignment = Realignment.behind(patcher) if patcher is not None else None
-        if realignment is None:
+        attached = Attached.behind(patcher) if patcher is not None else None
+        if attached is None:
             raise ValueError("Connect the Realign Guider or the Realign MODEL that the sampler used.")
-        return io.NodeOutput(latent, realignment.trace().to_json())
+        return io.NodeOutput(latent, attached.trace(latent["samples"]).to_json())
 
 
 NODES = [RealignTrace]

@@ -1,18 +1,50 @@
-"""The mathematics of denoising-time realignment, on torch alone. See the modules; each cites its equations."""
+"""The mathematics of denoising-time realignment, on torch and einops alone. Each module cites its equations."""
 
-from .economy import ControlVariate, DifferenceReuse, Merged, even_span, velocity_scale
-from .evaluation import Called, Evaluator, Exact, Models, Prediction, combine, on_elements, separate
+from .fewer_calls import ControlVariate, DifferenceReuse, even_span, velocity_scale
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .listed import listed_values
-from .posterior import NoiseLevel, kl_increment, noise_prediction, posterior_variance, reverse_posterior
-from .sampling import Sample, batch_mean, check_run, gaussian_noise, kl_increments, per_element, realigned_sample
+from .posterior import (
+    MixedStep,
+    MixedSteps,
+    NoiseLevel,
+    kl_increment,
+    mixed_step,
+    noise_prediction,
+    posterior_variance,
+    reverse_posterior,
+)
+from .prediction import (
+    MERGED,
+    Answers,
+    Ask,
+    Evaluator,
+    Exact,
+    Prediction,
+    calls_of,
+    combine,
+    in_order,
+    needed,
+    on_elements,
+    separate,
+)
+from .sampling import (
+    Sample,
+    element_mean,
+    gaussian_noise,
+    kl_increments,
+    per_element,
+    realigned_sample,
+    sample_steps,
+)
 from .schedule import LambdaSchedule
 from .sweep import MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
-from .trace import Trace, TraceStep
+from .trace import Trace, lambda_table
 
 __all__ = [
+    "MERGED",
     "MOST_CELLS",
-    "Called",
+    "Answers",
+    "Ask",
     "Cell",
     "ControlVariate",
     "DifferenceReuse",
@@ -21,26 +53,29 @@ __all__ = [
     "Gaussian",
     "ImproperMixtureError",
     "LambdaSchedule",
-    "Merged",
-    "Models",
+    "MixedStep",
+    "MixedSteps",
     "NoiseLevel",
     "Prediction",
     "Sample",
     "Sweep",
     "Trace",
-    "TraceStep",
-    "batch_mean",
-    "check_run",
+    "calls_of",
     "combine",
+    "element_mean",
     "even_span",
     "even_values",
     "gaussian_noise",
     "geometric_mixture",
+    "in_order",
     "kl_increment",
     "kl_increments",
+    "lambda_table",
     "lambdas_for_betas",
     "listed_values",
     "max_lambda",
+    "mixed_step",
+    "needed",
     "noise_prediction",
     "on_elements",
     "per_element",
@@ -48,6 +83,7 @@ __all__ = [
     "realigned_sample",
     "realignment_weights",
     "reverse_posterior",
+    "sample_steps",
     "separate",
     "velocity_scale",
 ]

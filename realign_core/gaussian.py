@@ -65,7 +65,7 @@ def effective_weights(variances: Sequence[Tensor], weights: Tensor) -> tuple[Ten
 
     variances: K tensors ≥ 0. weights: (K, ...), sum 1. Both broadcast against each other.
     Returns shares (K, ...) that sum to 1, and variance (...).
-    Raises ImproperMixtureError where P ≤ 0 anywhere (design 4).
+    Raises ImproperMixtureError where P ≤ 0 anywhere.
     """
     dims = max([weights.ndim - 1, *(v.ndim for v in variances)])
     # Leading axis: component. The rest is padded on the left, as broadcasting pads the components' own shapes.

@@ -11,30 +11,23 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from einops import reduce
 from torch import Tensor
 
-from .evaluation import Called, Evaluator, Prediction
-from .gaussian import (
-    Gaussian,
-    ImproperMixtureError,
-    Scalar,
-    effective_weights,
-    max_lambda,
-    realignment_weights,
-    weighted_sum,
-)
-from .posterior import NoiseLevel, kl_increment, posterior_variance, reverse_posterior
-from .trace import Trace, TraceStep
+from .gaussian import Scalar
+from .posterior import MixedStep, MixedSteps, NoiseLevel, kl_increment
+from .prediction import Ask, Evaluator, Exact, Prediction
+from .trace import Trace
 
 NoiseSource = Callable[[float, float], Tensor]  # (sigma, sigma_next) -> standard normal, shaped like x
-StepCallback = Callable[[int, Tensor, Tensor, TraceStep], None]  # (step, x_t, denoised, record)
+StepCallback = Callable[[int, Tensor, Tensor], None]  # (step, x_t, denoised)
 
 
 class Sample(NamedTuple):
-    """x: the sample at the last level, (B, C, ...). denoised: the last step's prediction of x_0. trace: the record."""
+    """What a run gives."""
 
-    x: Tensor
-    denoised: Tensor
+    x: Tensor  # (B, C, ...) at the last level
+    denoised: Tensor  # like x: the last step's prediction of x_0
     trace: Trace
 
 
@@ -62,153 +55,101 @@ def per_element(value: Scalar, x: Tensor) -> Tensor:
     return tensor.reshape(sizes)
 
 
-def check_run(
-    levels: Sequence[NoiseLevel],
-    lambdas: Sequence[Sequence[Scalar]],
-    etas: Sequence[float],
-    x: Tensor | None = None,
-) -> None:
-    """Refuse, before any model is called, a run that could not be finished. Arguments as `realigned_sample`'s; without
-    x the shapes of λ are not checked.
-
-    Raises ValueError (empty schedule, lengths that differ, a λ or level that is not finite, a λ that does not fit x, an
-    η out of range, noise that does not fall) or ImproperMixtureError, naming the step, the λ and the λ allowed there.
-    """
-    steps = len(levels) - 1
-    if steps < 1:
-        raise ValueError("the schedule is empty: sampling needs at least one step, so at least two noise levels")
-    if len(lambdas) != steps:
-        raise ValueError(f"{steps} steps need as many λ, but there are {len(lambdas)}")
-    for i, (now, then, lam) in enumerate(zip(levels, levels[1:], lambdas)):
-        where = f"step {i + 1} of {steps} (σ {float(now.sigma):.4g} → {float(then.sigma):.4g})"
-        if len(lam) != len(etas) - 1:
-            raise ValueError(f"{where}: {len(etas) - 1} anchors need as many λ, but there are {len(lam)}")
-        if not all(bool(torch.isfinite(torch.as_tensor(v)).all()) for v in (*now, *then, *lam)):
-            raise ValueError(f"{where}: a λ or noise level is not a finite number.")
-        try:
-            variances = [posterior_variance(now, then, eta) for eta in etas]
-            shaped = lam if x is None else [per_element(v, x) for v in lam]
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        # In the run's own precision: a λ so near the bound that only fp64 sees P > 0 must not fail halfway.
-        weights = realignment_weights([torch.as_tensor(v).detach().cpu().float() for v in shaped])
-        try:
-            effective_weights(variances, weights)
-        except ImproperMixtureError as error:
-            raise ImproperMixtureError(_improper_message(where, lam, variances)) from error
-
-
-def _improper_message(where: str, lambdas: Sequence[Scalar], variances: Sequence[Tensor]) -> str:
-    flat = [torch.as_tensor(v).double().flatten() for v in lambdas]
-    values = ", ".join(f"{v[v.abs().argmax()].item():g}" for v in flat)
-    text = f"{where}: λ = {values} has no valid Gaussian, because the models' step variances differ"
-    bound = max_lambda(*variances) if len(variances) == 2 else math.inf
-    if math.isfinite(bound):
-        text += f". The largest λ allowed there is below {bound:.4g}"
-    return text + ". Bring λ closer to [0, 1], or set the anchor's eta to the reference's."
+def sample_steps(
+    denoise: Callable[[Tensor, int], Tensor],
+    x: Tensor,
+    steps: Sequence[MixedStep],
+    *,
+    noise: Callable[[int], Tensor],
+    callback: StepCallback | None = None,
+    order: Iterable[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(x at the last level, the last D). denoise: (x_t, step) -> D_λ, at the step's weights. noise: of a step, drawn
+    once for all models, as their mixture is one Gaussian. order: yields 0 … T-1; give it a progress bar."""
+    denoised = x
+    for i in range(len(steps)) if order is None else order:
+        denoised = denoise(x, i)
+        if callback is not None:
+            callback(i, x, denoised)
+        x = steps[i].draw(x, denoised, lambda i=i: noise(i))  # type: ignore[misc]
+    return x, denoised
 
 
 def realigned_sample(
-    evaluate: Evaluator,
+    ask: Ask,
     x: Tensor,
     levels: Sequence[NoiseLevel],
     lambdas: Sequence[Sequence[Scalar]],
     *,
     noise: NoiseSource,
     eta: float | Sequence[float] = 1.0,
+    evaluator: Evaluator | None = None,
     callback: StepCallback | None = None,
     steps: Iterable[int] | None = None,
 ) -> Sample:
     """Sample the model that the anchors, weighted by λ, make of the reference.
 
-    evaluate: the models' predictions at x_t, see evaluation.py. x: (B, C, ...) at levels[0]. levels: T + 1 noise
-    levels, falling. lambdas: T rows of K λ, each a number, one per batch element (B,), or a map that broadcasts against
-    x. noise: drawn once per step and shared by all models, as the mixture is one Gaussian; not called where σ_s = 0.
-    eta: 0 (DDIM) to 1 (DDPM), for all models or one each: the reference, then K anchors. callback: after the models,
-    before x moves on. steps: yields 0 … T-1; give it a progress bar.
+    ask: the models, see prediction.py. x: (B, C, ...) at levels[0]. levels: T + 1 noise levels, falling. lambdas: T
+    rows of K λ, each a number, one per batch element (B,), or a map that broadcasts against x. noise: not called where
+    σ_s = 0. eta: 0 (DDIM) to 1 (DDPM), for all models or one each: the reference, then K anchors. evaluator: `Exact`
+    unless given. callback: after the models, before x moves on. steps: yields 0 … T-1.
 
-    Raises before the first call what `check_run` raises, and ValueError for an x that is not finite, or for an
-    evaluator that knows only the mixture where the models' η differ.
+    Raises before the first call what `MixedSteps.check` raises, and ValueError for lengths that differ, a λ that does
+    not fit x, or an x that is not finite.
     """
     anchors = len(lambdas[0]) if lambdas else 0
     etas = list(eta) if isinstance(eta, Sequence) else [eta] * (anchors + 1)
     if len(etas) != anchors + 1:
         raise ValueError(f"{anchors + 1} models need one eta or one each, but there are {len(etas)}")
-    check_run(levels, lambdas, etas, x)
+    if len(levels) > 1 and len(lambdas) != len(levels) - 1:
+        raise ValueError(f"{len(levels) - 1} steps need as many λ, but there are {len(lambdas)}")
+    mixed = MixedSteps(levels, lambda i: [per_element(value, x) for value in lambdas[i]], etas)
+    mixed.check()
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity).")
-    one_variance = len(set(etas)) == 1
-    if not one_variance and not evaluate.knows_each:
-        raise ValueError("models with different eta need every model's own prediction: save no model calls here")
+    trace = Trace.of([float(level.sigma) for level in levels], _means(mixed, x), device=x.device)
+    evaluate = evaluator or Exact()
 
-    trace = Trace()
-    combined = x
-    for i in range(len(levels) - 1) if steps is None else steps:
-        now, then = levels[i], levels[i + 1]
-        lam = [per_element(value, x) for value in lambdas[i]]
-        predicted = evaluate(x, now, lam)
-        if one_variance:  # the mixture of the posteriors is the posterior of the mixture
-            combined = predicted.combined
-            posterior = reverse_posterior(x, combined, now, then, etas[0])
-        else:
-            weights = realignment_weights(lam).to(x.device)
-            posterior, combined = mix_posteriors(x, predicted.denoised, weights, now, then, etas)
-        kls = kl_increments(combined, predicted, now, then)
-        record = TraceStep(
-            sigma=float(now.sigma),
-            sigma_next=float(then.sigma),
-            lambdas=[batch_mean(value, x) for value in lam],
-            kl_reference=kls[0],
-            kl_anchors=kls[1:],
-            model_calls=predicted.calls,
-            calls_saved=predicted.saved,
-            correction=predicted.correction,
-        )
-        trace.steps.append(record)
-        if callback is not None:
-            callback(i, x, combined, record)
-        x = _draw(posterior, noise, now, then).to(x.dtype)
-    return Sample(x, combined.to(x.dtype), trace)
+    def denoise(x: Tensor, i: int) -> Tensor:
+        predicted = evaluate(ask, x, levels[i], mixed[i].weights)
+        kl = kl_increments(predicted, levels[i], levels[i + 1])
+        trace.record(i, kl, predicted.calls, predicted.saved, predicted.correction)
+        return predicted.combined
+
+    def draw(i: int) -> Tensor:
+        return noise(float(levels[i].sigma), float(levels[i + 1].sigma))
+
+    out, denoised = sample_steps(denoise, x, mixed, noise=draw, callback=callback, order=steps)
+    return Sample(out, denoised.to(out.dtype), trace)
 
 
-def mix_posteriors(
-    x: Tensor,
-    denoised: Sequence[Tensor | None],
-    weights: Tensor,
-    now: NoiseLevel,
-    then: NoiseLevel,
-    etas: Sequence[float],
-) -> tuple[Gaussian, Tensor]:
-    """The geometric mixture of the models' reverse posteriors at x, and the prediction of x_0 it stands for.
-
-    denoised: D of each model, None where it was not called (its weight is 0 everywhere). weights: (K + 1, ...).
-    Same arithmetic as `geometric_mixture`, but a model without a prediction still has a known variance.
-    """
-    variances = [posterior_variance(now, then, eta).to(x.device, torch.float32) for eta in etas]
-    shares, variance = effective_weights(variances, weights)
-    means = [None if d is None else reverse_posterior(x, d, now, then, eta).mean for d, eta in zip(denoised, etas)]
-    return Gaussian(weighted_sum(means, shares), variance), weighted_sum(denoised, shares)
+def _means(steps: MixedSteps, x: Tensor) -> Tensor:
+    """(T, K, B), on the CPU: λ of each step, a map's mean over the pixels."""
+    table = torch.zeros(len(steps), len(steps.etas) - 1, len(x))
+    for i in range(len(steps)):
+        for k, value in enumerate(steps.lambdas(i)):
+            table[i, k] = element_mean(torch.as_tensor(value), x)
+    return table
 
 
-def _draw(posterior: Gaussian, noise: NoiseSource, now: NoiseLevel, then: NoiseLevel) -> Tensor:
-    if float(then.sigma) == 0 or not bool((posterior.variance > 0).any()):
-        return posterior.mean
-    return posterior.mean + posterior.variance.sqrt() * noise(float(now.sigma), float(then.sigma)).to(posterior.mean)
+def element_mean(value: Tensor, x: Tensor) -> Tensor:
+    """(B,), on the CPU: the mean over the pixels of what broadcasts against x."""
+    if value.ndim == 0:
+        return value.cpu().expand(len(x))
+    return reduce(value.expand(len(x), *value.shape[1:]), "b ... -> b", "mean").cpu()
 
 
-def kl_increments(combined: Tensor, predicted: Prediction, now: NoiseLevel, then: NoiseLevel) -> list[Tensor | None]:
-    """What the step adds to the KL from the realigned run to each model's: (B,), NaN for an element that the model was
-    not called for; None for a model that was not called."""
-    called: Sequence[Called] = predicted.called or [True] * len(predicted.denoised)
-    out: list[Tensor | None] = []
-    for denoised, known in zip(predicted.denoised, called):
-        kl = None if denoised is None else kl_increment(combined, denoised, now, then)
-        if kl is not None and isinstance(known, Tensor):
-            kl = torch.where(known.to(kl.device), kl, math.nan)
-        out.append(kl)
-    return out
-
-
-def batch_mean(value: Tensor, x: Tensor) -> Tensor:
-    """λ per batch element, (B,): the mean over a map's pixels."""
-    return value.expand(x.shape[0], *value.shape[1:]).flatten(1).mean(1) if value.ndim else value.expand(x.shape[0])
+def kl_increments(predicted: Prediction, now: NoiseLevel, then: NoiseLevel, where: Tensor | None = None) -> Tensor:
+    """(K + 1, B): what the step adds to the KL from the realigned run to each model, nats; NaN for an element that the
+    model was not called for. where: what of the prediction the sampler takes, 0 to 1, broadcasts against x."""
+    combined = predicted.combined
+    rows = []
+    for denoised, known in zip(predicted.denoised, predicted.called):
+        if denoised is None:
+            rows.append(torch.full((len(combined),), math.nan, device=combined.device))
+            continue
+        kl = kl_increment(
+            *(d if where is None else d * where.to(combined) for d in (combined, denoised)), now, then
+        ).float()
+        rows.append(kl if bool(known.all()) else torch.where(known.to(kl.device), kl, math.nan))
+    return torch.stack(rows)

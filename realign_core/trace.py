@@ -1,141 +1,158 @@
-"""What a realigned run did, step by step: λ, σ, the KL it spent, the model calls it made."""
+"""What a realigned run did: λ, σ, the KL it spent, the model calls it made; per step and batch element."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from einops import rearrange, reduce
 from torch import Tensor
 
 
 @dataclass
-class TraceStep:
-    """One step σ → sigma_next. Tensors are per batch element, (B,); they stay on the device until read.
-
-    lambdas: one (B,) per anchor (a map's mean over the pixels). kl_reference: KL(realigned ‖ reference) that this step
-    adds, in nats. kl_anchors: the same to each anchor. None: that model was not called in this step; NaN: not for that
-    element.
-    model_calls, calls_saved, correction: see `Prediction`. before_mask: as `lambdas`, before λ masks multiplied it;
-    None for a run without any.
-    """
-
-    sigma: float
-    sigma_next: float
-    lambdas: list[Tensor]
-    kl_reference: Tensor | None
-    kl_anchors: list[Tensor | None]
-    model_calls: float
-    calls_saved: float = 0
-    correction: float | None = None
-    before_mask: list[Tensor] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        told = {
-            "sigma": self.sigma,
-            "sigma_next": self.sigma_next,
-            "lambdas": [_numbers(values) for values in self.lambdas],
-            "kl_reference": _numbers(self.kl_reference),
-            "kl_anchors": [_numbers(values) for values in self.kl_anchors],
-            "model_calls": self.model_calls,
-            "correction": self.correction,
-        }
-        if self.before_mask is not None:
-            told["lambdas_before_mask"] = [_numbers(values) for values in self.before_mask]
-        return told
-
-
-def _numbers(values: Tensor | None) -> list[float | None] | None:
-    if values is None:
-        return None
-    return [v if math.isfinite(v) else None for v in values.tolist()]  # JSON has no NaN
-
-
-def _joined(steps: Sequence[tuple[int, TraceStep | None]], order: Tensor) -> TraceStep:
-    """One step of the whole batch, on the CPU. steps: the number of elements of each run, and its step."""
-    there = [(size, step) for size, step in steps if step is not None]
-    first, total = there[0][1], sum(size for size, _ in there)
-    anchors = range(len(first.lambdas))
-
-    def column(get: Callable[[TraceStep], Tensor | None]) -> Tensor:
-        found = [(size, None if step is None else get(step)) for size, step in steps]
-        parts = [torch.full((size,), math.nan) if v is None else v.float().cpu() for size, v in found]
-        return torch.cat(parts)[order]
-
-    return TraceStep(
-        sigma=first.sigma,
-        sigma_next=first.sigma_next,
-        lambdas=[column(lambda step, k=k: step.lambdas[k]) for k in anchors],  # type: ignore[misc]
-        kl_reference=column(lambda step: step.kl_reference),
-        kl_anchors=[column(lambda step, k=k: step.kl_anchors[k]) for k in anchors],  # type: ignore[misc]
-        model_calls=sum(size * step.model_calls for size, step in there) / total,
-        calls_saved=sum(size * step.calls_saved for size, step in there) / total,
-        correction=max((step.correction for _, step in there if step.correction is not None), default=None),
-        before_mask=None
-        if first.before_mask is None
-        else [column(lambda step, k=k: (step.before_mask or step.lambdas)[k]) for k in anchors],  # type: ignore[misc]
-    )
-
-
-@dataclass
 class Trace:
-    """The steps of a run and what was known about it (`info`: anchors, β, η, sampler …)."""
+    """Made by `Trace.of` before a run, filled by `record` while it goes on."""
 
-    steps: list[TraceStep] = field(default_factory=list)
-    info: dict[str, Any] = field(default_factory=dict)
+    sigmas: list[float]  # T + 1
+    lambdas: Tensor  # (T, K, B), on the CPU: λ of each anchor; where a mask multiplies it, the mean over the pixels
+    kl: Tensor  # (T, K + 1, B), on the run's device: what a step adds to KL(realigned ‖ model), nats; NaN: not known
+    calls: list[float]  # (T,): model calls, in those of one model
+    saved: list[float]  # (T,): how many fewer than the exact run's
+    correction: list[float | None]  # (T,): see `Prediction`
+    before_mask: Tensor | None = None  # (T, K, B), on the CPU: λ where its mask is 1; None: a run without masks
+    info: dict[str, Any] = field(default_factory=dict)  # what is known of the run: anchors, β, η, sampler …
+
+    @classmethod
+    def of(
+        cls,
+        sigmas: Sequence[float],
+        lambdas: Tensor,
+        *,
+        before_mask: Tensor | None = None,
+        device: torch.device | None = None,
+    ) -> Trace:
+        """Of a run that has not begun. sigmas: T + 1 levels, or none of a run without steps. lambdas: (T, K, B)."""
+        steps, anchors, size = lambdas.shape
+        kl = torch.full((steps, anchors + 1, size), torch.nan, device=device)
+        return cls(list(sigmas), lambdas, kl, [0.0] * steps, [0.0] * steps, [None] * steps, before_mask)
 
     @property
     def batch_size(self) -> int:
-        return len(self.steps[0].lambdas[0]) if self.steps and self.steps[0].lambdas else 0
+        return self.lambdas.shape[-1]
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that were sampled, of T."""
+        return [i for i, calls in enumerate(self.calls) if calls]
 
     @property
     def model_calls(self) -> float:
-        return sum(step.model_calls for step in self.steps)
+        return sum(self.calls)
+
+    def record(self, step: int, kl: Tensor, calls: float, saved: float = 0.0, correction: float | None = None) -> None:
+        """kl: (K + 1, B). A sampler may ask more than once in a step: the first answer gives its KL, calls add up."""
+        if not self.calls[step]:
+            self.kl[step], self.correction[step] = kl, correction
+        self.calls[step] += calls
+        self.saved[step] += saved
+
+    def clear(self) -> None:
+        """As if the run had not begun."""
+        self.kl = torch.full_like(self.kl, torch.nan)
+        for values in (self.calls, self.saved):
+            values[:] = [0.0] * len(values)
+
+    def take(self, index: Tensor) -> None:
+        """From now on the batch's element i is what element index[i] was. index: (B,)."""
+        chosen = index.cpu()
+        self.kl = self.kl[..., index.to(self.kl.device)]
+        self.lambdas = self.lambdas[..., chosen]
+        self.before_mask = None if self.before_mask is None else self.before_mask[..., chosen]
+
+    def spent(self) -> Tensor:
+        """(K + 1, B), fp64: KL(realigned ‖ model) of the steps sampled so far; NaN where it cannot be known."""
+        return reduce(self.kl[self.steps].cpu().double(), "step model element -> model element", "sum")
 
     def kl_reference(self) -> list[float | None]:
-        """KL(realigned ‖ reference) of the whole run, nats, per batch element.
-
-        None for an element where it cannot be known: in some step the reference was not called.
-        """
-        return self._total([step.kl_reference for step in self.steps])
+        """KL(realigned ‖ reference), nats, per batch element; None where the reference was not asked in some step."""
+        return _listed(self.spent()[0]) if self.steps else [None] * self.batch_size
 
     def kl_anchors(self) -> list[list[float | None]]:
         """As `kl_reference`, to each anchor."""
-        anchors = len(self.steps[0].kl_anchors) if self.steps else 0
-        return [self._total([step.kl_anchors[k] for step in self.steps]) for k in range(anchors)]
-
-    def _total(self, parts: list[Tensor | None]) -> list[float | None]:
-        known = [part.double().cpu() for part in parts if part is not None]
-        if len(known) < len(parts) or not known:
-            return [None] * self.batch_size
-        return _numbers(sum(known[1:], known[0])) or []
+        return [_listed(values) for values in self.spent()[1:]] if self.steps else []
 
     @classmethod
     def join(cls, parts: Sequence[tuple[Sequence[int], Trace]]) -> Trace:
         """One trace of runs over the same levels, each with some elements of a whole batch: (which, its trace).
 
-        A step that a run did not record is NaN for its elements. model_calls and calls_saved are those per element, on
-        average over the runs that recorded the step.
+        model_calls and calls_saved are those per element, on average.
         """
-        order = torch.tensor([place for which, _ in parts for place in which]).argsort()
-        joined = cls(info=dict(parts[0][1].info))
-        for i in range(max(len(trace.steps) for _, trace in parts)):
-            steps = [(len(which), trace.steps[i] if i < len(trace.steps) else None) for which, trace in parts]
-            joined.steps.append(_joined(steps, order))
-        return joined
+        elements = torch.tensor([element for which, _ in parts for element in which])
+        order, traces = elements.argsort(), [trace for _, trace in parts]
+        shares = [len(which) / len(elements) for which, _ in parts]
+
+        def joined(columns: Sequence[Tensor]) -> Tensor:
+            return torch.cat([column.cpu() for column in columns], -1)[..., order]
+
+        def averaged(columns: Sequence[Sequence[float]]) -> list[float]:
+            return [sum(share * value for share, value in zip(shares, step)) for step in zip(*columns)]
+
+        corrections = zip(*(trace.correction for trace in traces))
+        masked = [trace.before_mask for trace in traces if trace.before_mask is not None]
+        return cls(
+            traces[0].sigmas,
+            joined([trace.lambdas for trace in traces]),
+            joined([trace.kl for trace in traces]),
+            averaged([trace.calls for trace in traces]),
+            averaged([trace.saved for trace in traces]),
+            [max((value for value in step if value is not None), default=None) for step in corrections],
+            joined(masked) if masked else None,
+            dict(traces[0].info),
+        )
 
     def to_dict(self) -> dict[str, Any]:
+        kl = self.kl.cpu()
         return {
             **self.info,
             "model_calls": self.model_calls,
-            "model_calls_saved": sum(step.calls_saved for step in self.steps),
+            "model_calls_saved": sum(self.saved),
             "kl_reference": self.kl_reference(),
             "kl_anchors": self.kl_anchors(),
-            "steps": [step.to_dict() for step in self.steps],
+            "steps": [self._step(i, kl[i]) for i in self.steps],
         }
+
+    def _step(self, i: int, kl: Tensor) -> dict[str, Any]:
+        told = {
+            "sigma": self.sigmas[i],
+            "sigma_next": self.sigmas[i + 1],
+            "lambdas": [_listed(values) for values in self.lambdas[i]],
+            "kl_reference": _known(kl[0]),
+            "kl_anchors": [_known(values) for values in kl[1:]],
+            "model_calls": self.calls[i],
+            "correction": self.correction[i],
+        }
+        if self.before_mask is not None:
+            told["lambdas_before_mask"] = [_listed(values) for values in self.before_mask[i]]
+        return told
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _listed(values: Tensor) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]  # JSON has no NaN
+
+
+def _known(values: Tensor) -> list[float | None] | None:
+    """None for a model that was not asked in this step, for no element."""
+    return None if bool(values.isnan().all()) else _listed(values)
+
+
+def lambda_table(rows: Sequence[Sequence[float]], size: int) -> Tensor:
+    """(T, K, size), fp64: the same λ per anchor for every element. rows: T rows of K numbers."""
+    table = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1)
+    return rearrange(table, "step anchor -> step anchor 1").expand(-1, -1, size)

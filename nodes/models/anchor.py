@@ -1,15 +1,15 @@
-"""The value of REALIGN_ANCHOR: an aligned model, and what is known of its β."""
+"""An aligned model, what is known of its β, and the value of REALIGN_ANCHOR."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import LambdaSchedule
-from ..run.adapters import AdapterCache
 from .pair import with_own_weights
 
 NO_BETA = "unknown / no KL term"
@@ -17,34 +17,28 @@ NO_BETA = "unknown / no KL term"
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """An aligned model. beta: the KL strength it was trained with; None: unknown, or trained without a KL term.
-
-    share: this anchor's part of λ. schedule: its own λ over the steps, in place of the sampler's. mask: where its λ
-    acts, (B, H, W). others: further anchors, for several rewards at once.
-    """
+    """An aligned model."""
 
     patcher: ModelPatcher
     name: str
-    beta: float | None = None
-    share: float = 1.0
-    schedule: LambdaSchedule | None = None
-    mask: torch.Tensor | None = None
-    others: tuple[Anchor, ...] = ()
-    # Both are made once and kept as long as the host keeps this anchor in its cache: a weight copy, and row adapters.
-    _own: list[ModelPatcher] = field(default_factory=list, repr=False)
-    adapters: AdapterCache = field(default_factory=AdapterCache, repr=False)
-
-    def all(self) -> list[Anchor]:
-        """This anchor and those added to it, in order."""
-        return [self, *self.others]
+    beta: float | None = None  # the KL strength it was trained with; None: unknown, or trained without a KL term
+    share: float = 1.0  # this anchor's part of λ
+    schedule: LambdaSchedule | None = None  # its own λ over the steps, in place of the sampler's
+    mask: torch.Tensor | None = None  # (M, H, W): where its λ acts
+    # What runs make of it once, kept as long as the host keeps this anchor in its cache: a weight copy, its adapters.
+    kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def beside(self, others: Sequence[ModelPatcher]) -> ModelPatcher:
         """The patcher to load beside `others`: on weights of its own where it would share theirs (the LoRA trap)."""
         if not any(self.patcher.is_clone(other) for other in others):
             return self.patcher
-        if not self._own:
-            self._own.append(with_own_weights(self.patcher))
-        return self._own[0]
+        if "weights" not in self.kept:
+            self.kept["weights"] = with_own_weights(self.patcher)
+        patcher: ModelPatcher = self.kept["weights"]
+        return patcher
+
+
+Anchors = tuple[Anchor, ...]  # the value of REALIGN_ANCHOR: one, or several for several rewards at once
 
 
 def check_mask(mask: torch.Tensor | None) -> torch.Tensor | None:

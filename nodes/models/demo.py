@@ -10,6 +10,7 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
+from einops import rearrange
 
 from .demo_network import REFERENCE_TOKENS, TOKEN_DIM, VOCABULARY, build_model, caption_ids
 
@@ -47,7 +48,7 @@ def caption_tokens() -> torch.Tensor:
 
 def caption(tokens: torch.Tensor, **words: str) -> list[list[Any]]:
     """tokens: (VOCABULARY, TOKEN_DIM) -> a conditioning (1, 3, TOKEN_DIM); a kind that is left out is "any"."""
-    return [[tokens[caption_ids(**words)].unsqueeze(0), {}]]
+    return [[rearrange(tokens[caption_ids(**words)], "word channel -> 1 word channel"), {}]]
 
 
 def read(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -65,5 +66,5 @@ def read(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def _unusable(name: str, reason: str) -> str:
     return (
         f"The demo model {FOLDER / name}.safetensors cannot be used: {reason}. Install the pack again, or make the "
-        "file with tools/train_demo.py."
+        "file with tools/train/train_demo.py."
     )

@@ -1,6 +1,6 @@
 """The demo diffusion model: the host's own UNet on 64×64 pixels, small enough to train and sample on a CPU.
 
-`tools/train_demo.py` trains it, `demo.py` loads it. Being the host's `UNetModel`, it takes what any other model
+`tools/train/train_demo.py` trains it, `demo.py` loads it. Being the host's `UNetModel`, it takes what any other model
 takes: LoRAs, hooks, attention patches, samplers.
 """
 
@@ -14,6 +14,7 @@ import comfy.ops
 import comfy.supported_models_base
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from einops import rearrange, reduce
 from torch.nn import functional
 
 SIZE = 64  # pixels; the pictures the model was trained on
@@ -73,10 +74,11 @@ class DemoUNet(UNetModel):
         """x: (B, 3, H, W), timesteps: (B,), context: (B, tokens, TOKEN_DIM) -> (B, 3, H, W)."""
         height, width = x.shape[-2:]
         padding = (0, -width % PATCH, 0, -height % PATCH)
-        x = functional.pixel_unshuffle(functional.pad(x, padding, mode="replicate"), PATCH)
-        out: torch.Tensor = functional.pixel_shuffle(
-            super().forward(x, timesteps, context, context.mean(1), *args, **kwargs), PATCH
-        )
+        x = functional.pad(x, padding, mode="replicate")
+        x = rearrange(x, "b c (h down) (w right) -> b (c down right) h w", down=PATCH, right=PATCH)
+        pooled = reduce(context, "b token channel -> b channel", "mean")
+        out = super().forward(x, timesteps, context, pooled, *args, **kwargs)
+        out = rearrange(out, "b (c down right) h w -> b c (h down) (w right)", down=PATCH, right=PATCH)
         return out[..., :height, :width]
 
 

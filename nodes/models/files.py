@@ -33,8 +33,8 @@ def list_files() -> list[str]:
 def find_file(choice: str) -> Path:
     """The path behind "folder/name". Raises ValueError where there is no such file."""
     folder, _, name = choice.partition("/")
-    places = (name, choice) if folder in FOLDERS else ()
-    path = next((path for place in places if (path := folder_paths.get_full_path(folder, place))), None)
+    names = (name, choice) if folder in FOLDERS else ()
+    path = next(filter(None, (folder_paths.get_full_path(folder, name) for name in names)), None)
     if path is None:
         raise ValueError(
             f"There is no anchor file “{choice}”. Put it into ComfyUI's models/{FOLDERS[0]}, models/{FOLDERS[1]} or "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import comfy.lora
 import comfy.lora_convert
 import torch
 from comfy.model_patcher import ModelPatcher
+from pydantic import AliasChoices, BaseModel, Field, StrictFloat, ValidationError
 
 StateDict = dict[str, torch.Tensor]
 
@@ -106,38 +107,42 @@ def normalise(state_dict: StateDict, path: Path, metadata: Mapping[str, str] | N
     # `lora_A.default.weight`: PEFT's in-memory names, saved as they are.
     out = {re.sub(r"\.(lora_[AB])\.default\.weight$", r".\1.weight", key): value for key, value in state_dict.items()}
     downs = [key for key in out if key.endswith((".lora_A.weight", ".lora_A"))]
-    if not downs:
-        return out, True
-    if any(key.endswith(".alpha") for key in out):
+    if not downs or any(key.endswith(".alpha") for key in out):
         return out, True
     config = _peft_config(path, metadata)
     if config is None:
         return out, False
     for key in downs:
         layer, rank = _layer(key), out[key].shape[0]
-        alpha = _alpha(layer, config)
-        if config.get("use_rslora"):  # scale α/√r instead of α/r
-            alpha *= rank**0.5
-        out[f"{layer}.alpha"] = torch.tensor(float(alpha))
+        out[f"{layer}.alpha"] = torch.tensor(config.alpha(layer, rank))
     return out, True
 
 
-def _peft_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any] | None:
-    """lora_alpha, alpha_pattern and use_rslora, from the metadata diffusers writes or the file PEFT writes."""
-    try:
-        flat = json.loads((metadata or {}).get("lora_adapter_metadata", "{}"))
-        found = {k.removeprefix("transformer.").removeprefix("unet."): v for k, v in flat.items()}
-        sibling = path.with_name("adapter_config.json")
-        if "lora_alpha" not in found and sibling.is_file():
-            found = json.loads(sibling.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, AttributeError, OSError):
-        return None
-    return found if isinstance(found.get("lora_alpha"), (int, float)) else None
+def _spelt(name: str, default: Any = ...) -> Any:
+    """A field as PEFT writes it, and as diffusers does in a file's metadata: with the module's name in front."""
+    return Field(default, validation_alias=AliasChoices(name, f"transformer.{name}", f"unet.{name}"))
 
 
-def _alpha(layer: str, config: Mapping[str, Any]) -> float:
-    """The layer's alpha: the first `alpha_pattern` that ends its name, else lora_alpha (PEFT's rule)."""
-    for pattern, alpha in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", layer):
-            return float(alpha)
-    return float(config["lora_alpha"])
+class PeftConfig(BaseModel):
+    """What PEFT's configuration says of the scale of its weights."""
+
+    lora_alpha: StrictFloat = _spelt("lora_alpha")
+    alpha_pattern: dict[str, float] | None = _spelt("alpha_pattern", None)  # by a pattern that ends a layer's name
+    use_rslora: bool | None = _spelt("use_rslora", None)  # the scale is α/√r instead of α/r
+
+    def alpha(self, layer: str, rank: int) -> float:
+        """The layer's α for the host, whose scale is α/r: that of the first pattern that fits, else `lora_alpha`."""
+        patterns = (self.alpha_pattern or {}).items()
+        found = (alpha for pattern, alpha in patterns if re.match(rf"(.*\.)?({pattern})$", layer))
+        return next(found, self.lora_alpha) * (rank**0.5 if self.use_rslora else 1.0)
+
+
+def _peft_config(path: Path, metadata: Mapping[str, str] | None) -> PeftConfig | None:
+    """From the metadata that diffusers writes, else from the file that PEFT writes; None where neither says it."""
+    sources: list[str | bytes] = [(metadata or {}).get("lora_adapter_metadata", "")]
+    with suppress(OSError):
+        sources.append(path.with_name("adapter_config.json").read_bytes())
+    for source in sources:
+        with suppress(ValidationError):
+            return PeftConfig.model_validate_json(source)
+    return None

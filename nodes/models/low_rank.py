@@ -14,6 +14,7 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
+from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -33,8 +34,7 @@ def low_rank_difference(reference: ModelPatcher, anchor: ModelPatcher, rank: int
 
     name: the anchor's file. Raises ValueError as `factorise` does.
     """
-    ours, theirs = _weights(reference), _weights(anchor)
-    _check(reference, ours, theirs)
+    ours, theirs = _compared(reference, anchor)
     digest = _fingerprint(ours | {f"anchor {key}": value for key, value in theirs.items()}, FORMAT, str(rank))
     folder = Path(folder_paths.get_user_directory()) / "realign" / "low_rank"
     path = folder / f"{Path(name).stem[:48]}-r{rank}-{digest[:20]}.safetensors"
@@ -54,8 +54,7 @@ def factorise(reference: ModelPatcher, anchor: ModelPatcher, rank: int) -> tuple
 
     Raises ValueError where the two cannot be subtracted, or the host could not add a difference back.
     """
-    ours, theirs = _weights(reference), _weights(anchor)
-    _check(reference, ours, theirs)
+    ours, theirs = _compared(reference, anchor)
     patchable = _patchable(reference)
     device = _device(max(value.numel() for value in ours.values()))
     progress = comfy.utils.ProgressBar(len(ours))
@@ -95,7 +94,7 @@ def _parts(
     """
     layer = key.removesuffix(".weight")
     if layer != key and delta.ndim > 1 and rank * (delta.shape[0] + delta[0].numel()) < delta.numel():
-        up, down = (part.to(dtype) for part in _factors(delta.flatten(1), rank))
+        up, down = (part.to(dtype) for part in _factors(rearrange(delta, "out ... -> out (...)"), rank))
         kept = (up.float() @ down.float()).view_as(delta)
         up, down = up.view(*up.shape, *[1] * (delta.ndim - 2)), down.view(-1, *delta.shape[1:])
         return {f"{layer}.lora_up.weight": up.cpu(), f"{layer}.lora_down.weight": down.cpu()}, kept
@@ -114,7 +113,7 @@ def _factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
         columns = min(rank + _OVERSAMPLING, *matrix.shape)
         u, s, v = torch.svd_lowrank(matrix, q=columns, niter=_POWER_ITERATIONS)
     root = s[:rank].sqrt()
-    return (u[:, :rank] * root).contiguous(), (v[:, :rank] * root).T.contiguous()
+    return (u[:, :rank] * root).contiguous(), rearrange(v[:, :rank] * root, "n r -> r n").contiguous()
 
 
 def _energy(tensor: torch.Tensor) -> float:
@@ -138,8 +137,9 @@ def _weights(patcher: ModelPatcher) -> StateDict:
     return out
 
 
-def _check(reference: ModelPatcher, ours: StateDict, theirs: StateDict) -> None:
-    """Raise ValueError unless the weights are the reference's own, plain floating point, and of the same layers."""
+def _compared(reference: ModelPatcher, anchor: ModelPatcher) -> tuple[StateDict, StateDict]:
+    """The weights of both. Raises ValueError unless they are unpatched, plain floats, and of the same layers."""
+    ours, theirs = _weights(reference), _weights(anchor)
     if reference.patches:
         raise ValueError(
             "The reference model carries a LoRA or other weight patches, which a low-rank difference would leave out: "
@@ -156,6 +156,7 @@ def _check(reference: ModelPatcher, ours: StateDict, theirs: StateDict) -> None:
                     f"The {what} is quantised ({_short(key)} is {str(value.dtype).removeprefix('torch.')}), and a "
                     f"low-rank difference needs plain 16 or 32 bit weights: load such a version, or {_EXACT}."
                 )
+    return ours, theirs
 
 
 def _patchable(patcher: ModelPatcher) -> set[str]:
@@ -175,9 +176,9 @@ def _short(key: str) -> str:
     return f"“{key.removeprefix(PREFIX)}”"
 
 
-def _fingerprint(weights: Mapping[str, torch.Tensor], *more: str) -> str:
-    """SHA-256 of names, shapes, types, a strided sample and the sum of each tensor's bits, which has no rounding."""
-    digest = hashlib.sha256("\n".join(more).encode())
+def _fingerprint(weights: Mapping[str, torch.Tensor], *words: str) -> str:
+    """SHA-256 of words, and each tensor's name, shape, type, a strided sample and the sum of its bits: no rounding."""
+    digest = hashlib.sha256("\n".join(words).encode())
     for key in sorted(weights):
         value = weights[key].detach()
         digest.update(f"\n{key} {tuple(value.shape)} {value.dtype} ".encode())

@@ -7,7 +7,7 @@ value or a link [node id, output]. Nothing here imports the host, and no graph, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,20 +19,18 @@ DEMO = "RealignDemoModels"
 WITHOUT_TEXT = ("ConditioningZeroOut", DEMO)  # what is behind the first is another prompt's
 RUNS = ("RealignSampler", "RealignGuider", "RealignModel")  # the nodes that λ is set on
 SWEEP, ANCHOR_LAMBDA = "RealignSweep", "RealignAnchorLambda"
+# Of networkx: by how many links away; each after those it takes something from; each before them, as one reads.
+NEAREST, SOURCES_FIRST, AS_READ = "bfs_tree", "dfs_postorder_nodes", "dfs_preorder_nodes"
 SEEDS = ("seed", "noise_seed")  # what samplers and noise nodes call it
 
 
 @dataclass(frozen=True)
 class Behind:
-    """The Realign run behind some pictures, as its node is connected.
+    """The Realign run behind some pictures, as its node is connected."""
 
-    sweep: see `sweep_above`. lambda_: λ of all its pictures; None where it is not one number or is not
-    to be read from the graph. masked: whether a λ mask reaches it.
-    """
-
-    sweep: str | None
-    lambda_: float | None
-    masked: bool
+    sweep: str | None  # see `sweep_above`
+    lambda_: float | None  # of all its pictures; None where it is not one number or is not to be read from the graph
+    masked: bool  # whether a λ mask reaches it
 
 
 def prompt_text(graph: Graph | None, node_id: str | None, name: str = "positive") -> str:
@@ -40,11 +38,9 @@ def prompt_text(graph: Graph | None, node_id: str | None, name: str = "positive"
 
     Several texts that are combined to one conditioning are joined by " / ".
     """
-    for node in nearest_first(graph, node_id):
-        source = _link(graph, inputs_of(graph, node).get(name))
-        if source is not None:
-            return " / ".join(dict.fromkeys(_texts(graph, source, name)))
-    return ""
+    upstream = Upstream(graph)
+    source = next(filter(None, (upstream.source(node, name) for node in upstream.walk(NEAREST, node_id))), None)
+    return " / ".join(dict.fromkeys(_texts(upstream, source, name)))
 
 
 def model_files(graph: Graph | None, node_id: str | None) -> list[str]:
@@ -53,10 +49,11 @@ def model_files(graph: Graph | None, node_id: str | None) -> list[str]:
     The demo models have no file of the user's; they are named with the picture they are asked for.
     """
     names: dict[str, None] = {}
-    for node in _sources_first(graph, node_id):
-        if _class(graph, node) == DEMO:
-            names[_demo(inputs_of(graph, node))] = None
-        for key, value in inputs_of(graph, node).items():
+    upstream = Upstream(graph)
+    for node in upstream.walk(SOURCES_FIRST, node_id):
+        if upstream.kinds[node] == DEMO:
+            names[_demo(upstream.inputs[node])] = None
+        for key, value in upstream.inputs[node].items():
             if key not in TEXTS and isinstance(value, str) and value.lower().endswith(MODEL_FILES):
                 names[re.split(r"[/\\]", value)[-1]] = None
     return list(names)
@@ -64,27 +61,26 @@ def model_files(graph: Graph | None, node_id: str | None) -> list[str]:
 
 def run_behind(graph: Graph | None, node_id: str | None) -> Behind | None:
     """The nearest Realign run above a node's images; None where there is none."""
-    run = next((node for node in nearest_first(graph, node_id, "images") if _class(graph, node) in RUNS), None)
+    upstream = Upstream(graph)
+    run = upstream.first(upstream.above(node_id, "images"), RUNS)
     if run is None:
         return None
-    inputs = inputs_of(graph, run)
-    own = [
-        inputs_of(graph, node) for node in nearest_first(graph, run, "anchor") if _class(graph, node) == ANCHOR_LAMBDA
-    ]
-    is_set = not any(_link(graph, one.get("lambda_schedule")) for one in (inputs, *own))
-    masks = [inputs.get("lambda_mask"), *(one.get("mask") for one in own)]
-    value = inputs.get("lambda_")
+    anchors = [node for node in upstream.above(run, "anchor") if upstream.kinds[node] == ANCHOR_LAMBDA]
+    is_set = not any(upstream.source(node, "lambda_schedule") for node in (run, *anchors))
+    value = upstream.inputs[run].get("lambda_")
+    masks = [upstream.source(run, "lambda_mask"), *(upstream.source(node, "mask") for node in anchors)]
     return Behind(
         sweep=sweep_above(graph, run, "lambda_schedule"),
         lambda_=float(value) if is_set and isinstance(value, (int, float)) else None,
-        masked=any(_link(graph, mask) for mask in masks),
+        masked=any(masks),
     )
 
 
 def sweep_above(graph: Graph | None, node_id: str | None, name: str) -> str | None:
     """The nearest λ Sweep above an input of a node, otherwise the nearest node there; None where nothing is linked."""
-    nodes = [*nearest_first(graph, node_id, name)]
-    return next((node for node in nodes if _class(graph, node) == SWEEP), next(iter(nodes), None))
+    upstream = Upstream(graph)
+    nodes = upstream.above(node_id, name)
+    return upstream.first(nodes, (SWEEP,)) or next(iter(nodes), None)
 
 
 def seed_behind(graph: Graph | None, node_id: str | None) -> int | None:
@@ -92,118 +88,93 @@ def seed_behind(graph: Graph | None, node_id: str | None) -> int | None:
 
     Where no Realign node lies before the images: of the nearest node that has one.
     """
-    sampler = _sampling_node(graph, node_id)
-    nodes = [sampler, *nearest_first(graph, sampler, "noise")] if sampler else nearest_first(graph, node_id, "images")
-    for node in nodes:
-        for name in SEEDS:
-            seed = _typed_number(graph, inputs_of(graph, node).get(name))
-            if seed is not None:
-                return seed
-    return None
+    upstream = Upstream(graph)
+    sampler = _sampling_node(upstream, node_id)
+    nodes = [sampler, *upstream.above(sampler, "noise")] if sampler else upstream.above(node_id, "images")
+    seeds = (_whole_number(upstream, node, name) for node in nodes for name in SEEDS)
+    return next((seed for seed in seeds if seed is not None), None)
 
 
-def _sampling_node(graph: Graph | None, node_id: str | None) -> str | None:
-    """The nearest Realign Sampler above a node's images, or what takes the Realign Guider or MODEL there.
+class Upstream:
+    """A graph, searched from a node to those that its inputs are linked to, “model” before the others."""
 
-    Of several that take it, the one furthest from the images: what the others sample is already made by it.
-    """
-    above = [*nearest_first(graph, node_id, "images")]
-    run = next((node for node in above if _class(graph, node) in RUNS), None)
-    if run is None or _class(graph, run) == "RealignSampler":
-        return run
-    samples = [node for node in above if {*SEEDS, "noise"} & inputs_of(graph, node).keys()]
-    takes_it = [
-        node
-        for node in samples
-        if any(run in nearest_first(graph, node, name) for name in ("guider", "model")) and node != run
-    ]
-    return takes_it[-1] if takes_it else None
+    def __init__(self, graph: Graph | None):
+        entries = {node: _as_dict(entry) for node, entry in _as_dict(graph).items()}
+        self.kinds = {node: entry.get("class_type") for node, entry in entries.items()}
+        self.inputs = {node: _as_dict(entry.get("inputs")) for node, entry in entries.items()}
 
+    def source(self, node: str | None, name: str) -> str | None:
+        """The node that an input is linked to; None for an input of any other value."""
+        value = self.inputs.get(node, {}).get(name)
+        is_link = isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[1], int)
+        return str(value[0]) if is_link and str(value[0]) in self.inputs else None
 
-def _typed_number(graph: Graph | None, value: Any) -> int | None:
-    """A whole number, as it is typed or as the node that it is linked from has it; None for any other value."""
-    source = _link(graph, value)
-    if source is not None:
-        numbers = [one for one in inputs_of(graph, source).values() if _is_whole(one)]
-        value = numbers[0] if len(numbers) == 1 else None
-    return value if _is_whole(value) else None
+    def sources(self, node: str, wanted: Callable[[str], bool] = lambda name: True) -> list[str]:
+        """The nodes linked to the inputs whose name is as wanted."""
+        names = sorted(filter(wanted, self.inputs[node]), key=lambda name: name != "model")
+        return [source for name in names if (source := self.source(node, name))]
 
+    def walk(self, order: str, start: str | None, sources: Callable[[str], list[str]] | None = None) -> list[str]:
+        """A node and all above it, each once. order: see NEAREST. sources: of a node; None: all of them."""
+        if start not in self.inputs:
+            return []
+        import networkx  # torch brings it; slow to import, and few runs search a graph
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        arrows = {node: (sources or self.sources)(node) for node in self.inputs}
+        return [*getattr(networkx, order)(networkx.from_dict_of_lists(arrows, networkx.DiGraph), start)]
 
+    def above(self, node: str | None, name: str) -> list[str]:
+        """All that is above an input of a node, the nearest first."""
+        return self.walk(NEAREST, self.source(node, name))
 
-def nearest_first(graph: Graph | None, node_id: str | None, name: str | None = None) -> Iterator[str]:
-    """`node_id` and all nodes above it, each once, by how many links away they are.
-
-    name: only what is above this input of the node, without the node itself.
-    """
-    queue = [node_id] if node_id is not None and _known(graph, node_id) else []
-    if queue and name is not None:
-        queue = _links(graph, queue[0], lambda key: key == name)
-    seen = set(queue)
-    for node in queue:
-        yield node
-        for source in _sources(graph, node):
-            if source not in seen:
-                seen.add(source)
-                queue.append(source)
+    def first(self, nodes: Iterable[str], kinds: tuple[str, ...]) -> str | None:
+        """The first node of one of these classes."""
+        return next((node for node in nodes if self.kinds[node] in kinds), None)
 
 
-def inputs_of(graph: Graph | None, node: str) -> dict[str, Any]:
-    entry = (graph or {}).get(node)
-    inputs = entry.get("inputs") if isinstance(entry, dict) else None
-    return inputs if isinstance(inputs, dict) else {}
-
-
-def _sources_first(graph: Graph | None, node_id: str | None) -> list[str]:
-    """All nodes above `node_id` and itself, each after those it takes something from; a MODEL input's come first."""
-    done: dict[str, None] = {}
-    stack = [(node_id, False)] if node_id is not None and _known(graph, node_id) else []
-    opened = set()
-    while stack:
-        node, left = stack.pop()
-        if left:
-            done[node] = None
-        elif node not in opened:
-            opened.add(node)
-            stack.append((node, True))
-            stack += [(source, False) for source in reversed(_sources(graph, node))]
-    return list(done)
-
-
-def _sources(graph: Graph | None, node: str) -> list[str]:
-    """The nodes linked to this one's inputs, “model” before the others."""
-    return _links(graph, node, lambda name: name == "model") + _links(graph, node, lambda name: name != "model")
-
-
-def _links(graph: Graph | None, node: str, named: Callable[[str], bool]) -> list[str]:
-    """The nodes linked to the inputs whose name is as wanted, in the inputs' order."""
-    links = [_link(graph, value) for name, value in inputs_of(graph, node).items() if named(name)]
-    return [link for link in links if link is not None]
-
-
-def _texts(graph: Graph | None, node: str, name: str) -> list[str]:
+def _texts(upstream: Upstream, node: str | None, name: str) -> list[str]:
     """The texts of the conditioning that `node` gives: its own, or those of the nodes behind it.
 
     A node that passes both prompts on (a ControlNet's) is followed through the input of the same name.
     """
-    texts: list[str] = []
-    stack, seen = [node], set()
-    while stack:
-        node = stack.pop()
-        if node in seen or _class(graph, node) in WITHOUT_TEXT:
-            continue
-        seen.add(node)
-        inputs = inputs_of(graph, node)
-        own = [inputs[key] for key in TEXTS if isinstance(inputs.get(key), str)]
-        texts += [text.strip() for text in own if text.strip()]
-        behind = _links(graph, node, lambda key: key in TEXTS)
-        if not own and not behind:
-            behind = _links(graph, node, lambda key: key == name)
-            behind = behind or _links(graph, node, lambda key: key.startswith("conditioning")) or _sources(graph, node)
-        stack += reversed(behind)
-    return texts
+
+    def own(node: str) -> list[str]:
+        inputs = {} if upstream.kinds[node] in WITHOUT_TEXT else upstream.inputs[node]
+        return [inputs[key] for key in TEXTS if isinstance(inputs.get(key), str)]
+
+    def behind(node: str) -> list[str]:
+        if upstream.kinds[node] in WITHOUT_TEXT:
+            return []
+        sources = upstream.sources(node, lambda key: key in TEXTS)
+        if sources or own(node):
+            return sources
+        sources = upstream.sources(node, lambda key: key == name)
+        return sources or upstream.sources(node, lambda key: key.startswith("conditioning")) or upstream.sources(node)
+
+    texts = [text.strip() for one in upstream.walk(AS_READ, node, behind) for text in own(one)]
+    return [*filter(None, texts)]
+
+
+def _sampling_node(upstream: Upstream, node_id: str | None) -> str | None:
+    """The nearest Realign Sampler above a node's images, or what takes the Realign Guider or MODEL there.
+
+    Of several that take it, the one furthest from the images: what the others sample is already made by it.
+    """
+    above = upstream.above(node_id, "images")
+    run = upstream.first(above, RUNS)
+    if run is None or upstream.kinds[run] == "RealignSampler":
+        return run
+    samples = [node for node in above if node != run and {*SEEDS, "noise"} & upstream.inputs[node].keys()]
+    takes_it = [node for node in samples if any(run in upstream.above(node, name) for name in ("guider", "model"))]
+    return takes_it[-1] if takes_it else None
+
+
+def _whole_number(upstream: Upstream, node: str, name: str) -> int | None:
+    """An input's whole number, as typed or as the node that it is linked from has it; None for any other value."""
+    source = upstream.source(node, name)
+    values = upstream.inputs[source].values() if source else [upstream.inputs[node].get(name)]
+    whole = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    return whole[0] if len(whole) == 1 else None
 
 
 def _demo(inputs: dict[str, Any]) -> str:
@@ -212,22 +183,5 @@ def _demo(inputs: dict[str, Any]) -> str:
     return f"demo models: {', '.join(chosen)}" if chosen else "demo models"
 
 
-def _class(graph: Graph | None, node: str) -> Any:
-    entry = (graph or {}).get(node)
-    return entry.get("class_type") if isinstance(entry, dict) else None
-
-
-def _known(graph: Graph | None, node: str) -> bool:
-    return isinstance(graph, dict) and node in graph
-
-
-def _link(graph: Graph | None, value: Any) -> str | None:
-    """The node that a link [node id, output] comes from; None for any other value."""
-    if (
-        isinstance(value, (list, tuple))
-        and len(value) == 2
-        and isinstance(value[1], int)
-        and _known(graph, str(value[0]))
-    ):
-        return str(value[0])
-    return None
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures: a grid with its labels around it, and each picture with its own below.
+"""Sheets of labelled pictures: a grid with its labels around it, each picture with its own below, a sweep's strip.
 
 A sheet has a largest side and a largest area whatever it holds. Where labels and pictures do not both have room,
 pictures shrink first, then not every row and column is labelled.
@@ -6,83 +6,92 @@ pictures shrink first, then not every row and column is labelled.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import comfy.utils
 import torch
+from einops import rearrange, repeat
 from PIL import Image, ImageDraw
 
-from .plot import AXIS, BACKGROUND, BLUE, INK, as_image, drawable, font, shortened, wrapped
+from ...realign_core import Sweep
+from .colours import AXIS, BACKGROUND, BLUE, GRID, INK
+from .facts import varying
+from .labels import column_label, row_label
+from .tables import Table
+from .text import Text, as_image, drawable, filled, font, shortened, wrapped
 
-LARGEST = 16384  # px: a side of a sheet
-PIXELS = 2**27  # of a sheet: Pillow opens no picture of more than 1.3 times that
+LARGEST = 16384  # px: a side of a grid
+PIXELS = 2**27  # of a grid: Pillow opens no picture of more than 1.3 times that
+BATCH_PIXELS = PIXELS  # of all pictures of a batch with their labels below, without these
+SMALLEST = 160  # px: a picture that nobody chose a size for
 ENOUGH = 64  # px: pictures smaller than that are not worth labels of their own
 VALUE = (212, 212, 216)  # the footer's text, between INK and AXIS
 SUBTITLE_LINES = 3
 THINNED = "not every row and column is labelled"
 
+STRIP_LARGEST = 2048  # px: a side of a strip; the host encodes and sends it while the run goes on
+STRIP_WIDTH = 1200  # px, of the pictures of a row at the most, where they need not be smaller than SIDES for it
+SIDES = (72, 256)  # px: the longer side of a strip's picture that has all the room it wants
+STRIP_TEXT = 14  # px
+BAND, GAP, LINE = 24, 4, 17  # px: the line of λ, between pictures, and from line to line of a row's label
 
-@dataclass(frozen=True)
-class Note:
-    """A paragraph of the footer, its name left of it. most: lines."""
-
-    name: str
-    text: str
-    most: int
+Size = tuple[int, int]  # width, height, px
+Label = tuple[Text, float, float, str]  # a text, its x and top, and what of each line is at x: as `Text.draw` has it
 
 
-@dataclass(frozen=True)
-class Table:
-    """What a grid says. heads: two lines per column, or none. sides: lines per row, or none. below: lines per picture.
+def sheets(
+    images: torch.Tensor, table: Table, captions: Sequence[Sequence[str]], cell_size: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The grid, IMAGE (1, H, W, 3), and each picture with its labels below, (B, h, w, 3).
 
-    notes: the footer.
+    A single picture is its own grid, as it is: one that is to be kept has no labels in it.
     """
-
-    columns: int
-    title: str
-    subtitle: str
-    heads: Sequence[Sequence[str]]
-    sides: Sequence[Sequence[str]]
-    below: Sequence[Sequence[str]]
-    notes: Sequence[Note]
-
-    @property
-    def rows(self) -> int:
-        return math.ceil(len(self.below) / self.columns)
+    size_of, wanted = sizes_of(images, cell_size)
+    if len(images) == 1:
+        return images, draw_captions(scaled(images, size_of(wanted)), captions)
+    grid = fitted(table, size_of, wanted)
+    cells = scaled(images, grid.size)
+    room = math.isqrt(BATCH_PIXELS * max(grid.size) ** 2 // (math.prod(grid.size) * len(images)))
+    own = size_of(max(min(wanted, room), max(grid.size)))
+    return grid.draw(cells), draw_captions(cells if own == grid.size else scaled(images, own), captions)
 
 
-@dataclass(frozen=True)
-class _Text:
-    """Lines of one size and colour."""
+def sizes_of(images: torch.Tensor, cell_size: int) -> tuple[Callable[[int], Size], int]:
+    """The size of a picture by its longer side, and the longer side that is wanted. cell_size: that, or 0."""
+    height, width = images.shape[1:3]
+    own = max(height, width)
 
-    lines: Sequence[str]
-    size: int
-    colour: tuple[int, int, int] = AXIS
+    def size_of(side: int) -> Size:
+        return max(round(width * side / own), 1), max(round(height * side / own), 1)
 
-    @property
-    def width(self) -> int:
-        return math.ceil(max((_length(line, self.size) for line in self.lines), default=0))
-
-    @property
-    def line_height(self) -> int:
-        return round(1.45 * self.size)
-
-    @property
-    def height(self) -> int:
-        return len(self.lines) * self.line_height
-
-    def draw(self, draw: ImageDraw.ImageDraw, x: float, top: float, anchor: str = "l") -> None:
-        """anchor: what of each line is at x, its left "l", middle "m" or right "r"."""
-        for i, line in enumerate(self.lines):
-            middle = top + (i + 0.5) * self.line_height
-            draw.text((round(x), round(middle)), line, fill=self.colour, font=font(self.size), anchor=f"{anchor}m")
+    return size_of, cell_size or own * math.ceil(SMALLEST / own)
 
 
-@functools.lru_cache(2**14)
-def _length(line: str, size: int) -> float:
-    return font(size).getlength(line)
+def scaled(images: torch.Tensor, size: Size) -> torch.Tensor:
+    """IMAGE (B, H, W, 3) of this size, untouched where they have it already.
+
+    Small pictures are enlarged by whole pixels, so that they stay what they are; others by the host's Lanczos.
+    """
+    images = images[..., :3] if images.shape[-1] >= 3 else repeat(images[..., :1], "b h w 1 -> b h w c", c=3)
+    images = images.float().cpu()
+    height, width = images.shape[1:3]
+    if (width, height) == size:
+        return images
+    whole = size[0] % width == 0 and size[1] % height == 0 and max(width, height) < SMALLEST
+    channels = rearrange(images, "b h w c -> b c h w")
+    channels = comfy.utils.common_upscale(channels, *size, "nearest-exact" if whole else "lanczos", "disabled")
+    return rearrange(channels, "b c h w -> b h w c")
+
+
+def drawn_labels(size: Size, labels: Iterable[Label]) -> Image.Image:
+    """A sheet with its labels, for pictures to be put on."""
+    sheet = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for text, x, top, anchor in labels:
+        text.draw(draw, x, top, anchor)
+    return sheet
 
 
 def _text_size(side: int) -> int:
@@ -91,22 +100,22 @@ def _text_size(side: int) -> int:
 
 
 class Grid:
-    """Where everything in a grid stands, px. size: (width, height) of a picture in it.
+    """Where everything in a grid stands, px. size: of a picture in it.
 
     Columns and rows are as wide and high as their pictures or their labels need, whichever is more. thinned: as their
     pictures need, with no labels below them, and beside them only as many as have room.
     """
 
-    def __init__(self, table: Table, size: tuple[int, int], thinned: bool = False):
+    def __init__(self, table: Table, size: Size, thinned: bool = False):
         self.table, self.size, self.thinned = table, size, thinned
-        width, height = size
+        (width, height), rows = size, math.ceil(len(table.below) / table.columns)
         text = _text_size(max(size))
         self.margin, self.space = 2 * text, max(round(0.5 * text), 6)  # around everything, and between its parts
         self.gap = min(self.space, min(size) // 4) if thinned else self.space  # between pictures
         head = round(1.25 * text)
-        self.heads = [(_Text(one[:1], head, INK), _Text(one[1:], text, BLUE)) for one in table.heads]
-        self.sides = [_Text(side, text, INK) for side in table.sides]
-        self.below = [] if thinned else [_Text(lines, text) for lines in table.below]
+        self.heads = [(Text(one[:1], head, INK), Text(one[1:], text, BLUE)) for one in table.heads]
+        self.sides = [Text(side, text, INK) for side in table.sides]
+        self.below = [] if thinned else [Text(lines, text) for lines in table.below]
         across = max((part.width for one in self.heads for part in one), default=0)
         along = max((side.height for side in self.sides), default=0)
         if thinned:
@@ -123,8 +132,8 @@ class Grid:
         over = across // 2 + 1 if thinned else 0  # how far a head may reach beyond its column
         self.left = self.margin + max(side, over)
         content = max(self.left - self.margin + table.columns * (self.column + self.gap) - self.gap + over, 22 * text)
-        lowest = (table.rows - 1) // self.sides_apart * self.sides_apart * self.row + along
-        self.body = max(table.rows * self.row, lowest)
+        lowest = (rows - 1) // self.sides_apart * self.sides_apart * self.row + along
+        self.body = max(rows * self.row, lowest)
         self.width, self.height = content + 2 * self.margin, self.body
         if self.fits:
             self._place_texts(content, text)
@@ -132,29 +141,24 @@ class Grid:
     def _place_texts(self, content: int, text: int) -> None:
         """Title and subtitle above, the footer's notes below."""
         table, title = self.table, round(1.55 * text)
-        subtitle = "  ·  ".join(part for part in (table.subtitle, THINNED if self._leaves_out else "") if part)
+        leaves_out = bool(self.heads) * self.heads_apart > 1 or bool(self.sides) * self.sides_apart > 1
+        subtitle = "  ·  ".join(filter(None, (table.subtitle, THINNED if leaves_out else "")))
         self.above = [
-            _Text([shortened(table.title, font(title), content)], title, INK),
-            _Text(wrapped(subtitle, font(text), content, SUBTITLE_LINES), text),
+            Text([shortened(drawable(table.title), font(title), content)], title, INK),
+            Text(wrapped(subtitle, font(text), content, SUBTITLE_LINES), text),
         ]
         self.head_top = self.margin + sum(one.height for one in self.above) + 2 * self.space
         under = any(any(second.lines) for _, second in self.heads)
         head = self.heads[0][0].height + under * self.heads[0][1].height + self.space if self.heads else 0
         self.top = self.head_top + head
-        self.names = [_Text([note.name] if note.name else [], text) for note in table.notes]
+        self.names = [Text([note.name] if note.name else [], text) for note in table.notes]
         self.indent = max((name.width + 2 * self.space for name in self.names if name.lines), default=0)
         self.notes = [
-            _Text(wrapped(note.text, font(text), content - self.indent, note.most), text, VALUE) for note in table.notes
+            Text(wrapped(note.text, font(text), content - self.indent, note.most), text, VALUE) for note in table.notes
         ]
         self.foot = self.top + self.body + (self.space if table.notes else 0)
         between = self.space // 2 * max(len(self.notes) - 1, 0)
         self.height = self.foot + sum(note.height for note in self.notes) + between + self.margin
-
-    @property
-    def _leaves_out(self) -> bool:
-        """Whether there is a row or a column without its label."""
-        apart = (self.heads_apart if self.heads else 1, self.sides_apart if self.sides else 1)
-        return self.thinned and max(apart) > 1
 
     @property
     def fits(self) -> bool:
@@ -162,54 +166,41 @@ class Grid:
 
     def draw(self, cells: torch.Tensor) -> torch.Tensor:
         """IMAGE (1, H, W, 3). cells: (B, h, w, 3), row by row; their pixels are the grid's where they stand."""
-        sheet = Image.new("RGB", (self.width, self.height), BACKGROUND)
-        draw = ImageDraw.Draw(sheet)
-        self.above[0].draw(draw, self.margin, self.margin)
-        self.above[1].draw(draw, self.margin, self.margin + self.above[0].height)
-        self._draw_beside(draw)
-        foot = self.foot
-        for name, note in zip(self.names, self.notes):
-            name.draw(draw, self.margin, foot)
-            note.draw(draw, self.margin + self.indent, foot)
-            foot += note.height + self.space // 2
-        (width, height), columns, places = self.size, self.table.columns, []
-        for i in range(len(cells)):
-            x = self.left + i % columns * (self.column + self.gap)
-            y = self.top + i // columns * self.row + (self.block - height) // 2
-            if self.below:
-                self.below[i].draw(draw, x + self.column / 2, y + height + self.gap / 2, "m")
-            places.append((x + (self.column - width) // 2, y))
-        out = as_image(sheet)
-        for (x, y), cell in zip(places, cells):
-            out[0, y : y + height, x : x + width] = cell
+        corners = [self._corner(i) for i in range(len(cells))]
+        out = as_image(drawn_labels((self.width, self.height), self._labels(corners)))
+        (width, height), inset = self.size, (self.column - self.size[0]) // 2
+        for (x, y), cell in zip(corners, cells):
+            out[0, y : y + height, x + inset : x + inset + width] = cell
         return out
 
-    def _draw_beside(self, draw: ImageDraw.ImageDraw) -> None:
-        for i, (first, second) in enumerate(self.heads):
-            if i % self.heads_apart == 0:
-                middle = self.left + i * (self.column + self.gap) + self.column / 2
-                first.draw(draw, middle, self.head_top, "m")
-                second.draw(draw, middle, self.head_top + first.height, "m")
-        for i, side in enumerate(self.sides):
-            if i % self.sides_apart == 0:
-                top = self.top + i * self.row + max(self.block - side.height, 0) / 2
-                side.draw(draw, self.left - 2 * self.space, top, "r")
+    def _corner(self, i: int) -> tuple[int, int]:
+        """Where picture i has its column's left and its own top."""
+        row, column = divmod(i, self.table.columns)
+        x, y = self.left + column * (self.column + self.gap), self.top + row * self.row
+        return x, y + (self.block - self.size[1]) // 2
+
+    def _labels(self, corners: Sequence[tuple[int, int]]) -> Iterator[Label]:
+        title, subtitle = self.above
+        yield title, self.margin, self.margin, "l"
+        yield subtitle, self.margin, self.margin + title.height, "l"
+        for i, (first, second) in [*enumerate(self.heads)][:: self.heads_apart]:
+            middle = self.left + i * (self.column + self.gap) + self.column / 2
+            yield first, middle, self.head_top, "m"
+            yield second, middle, self.head_top + first.height, "m"
+        for i, side in [*enumerate(self.sides)][:: self.sides_apart]:
+            top = self.top + i * self.row + max(self.block - side.height, 0) / 2
+            yield side, self.left - 2 * self.space, top, "r"
+        for below, (x, y) in zip(self.below, corners):
+            yield below, x + self.column / 2, y + self.size[1] + self.gap / 2, "m"
+        foot = self.foot
+        for name, note in zip(self.names, self.notes):
+            yield name, self.margin, foot, "l"
+            yield note, self.margin + self.indent, foot, "l"
+            foot += note.height + self.space // 2
 
 
-def drawable_table(table: Table) -> Table:
-    """Its labels in characters that the font has; what is wrapped comes to that by itself."""
-    heads, sides, below = (
-        [[drawable(line) for line in lines] for lines in part] for part in (table.heads, table.sides, table.below)
-    )
-    return replace(table, title=drawable(table.title), heads=heads, sides=sides, below=below)
-
-
-def fitted(table: Table, size_of: Callable[[int], tuple[int, int]], wanted: int) -> Grid:
-    """The grid with pictures of a longer side of `wanted` px, or the largest that has room for them.
-
-    size_of: (width, height) of a picture by its longer side.
-    """
-    table = drawable_table(table)
+def fitted(table: Table, size_of: Callable[[int], Size], wanted: int) -> Grid:
+    """The grid with pictures of a longer side of `wanted` px, or the largest that has room for them; see `sizes_of`."""
     side = _largest(wanted, lambda side: Grid(table, size_of(side)).fits)
     if side >= min(wanted, ENOUGH):
         return Grid(table, size_of(side))
@@ -219,13 +210,7 @@ def fitted(table: Table, size_of: Callable[[int], tuple[int, int]], wanted: int)
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
     """The largest number up to `most` that fits, where all below one that does fit too; 0 for none."""
-    if fits(most):
-        return most
-    low, high = 0, most
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return most if fits(most) else bisect_left(range(1, most), True, key=lambda side: not fits(side))
 
 
 def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> torch.Tensor:
@@ -233,25 +218,82 @@ def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> tor
     height, width = cells.shape[1:3]
     size = _text_size(max(height, width))
     wide = max(width, 8 * size)
-    texts = [_Text(_filled([drawable(part) for part in parts], size, wide - size), size, INK) for parts in captions]
-    strip = max(text.height for text in texts) + size
-    out = (torch.tensor(BACKGROUND) / 255).repeat(len(cells), height + strip, wide, 1)
-    left = (wide - width) // 2
+    texts = [Text(filled([drawable(part) for part in parts], font(size), wide - size), size, INK) for parts in captions]
+    band, left = max(text.height for text in texts) + size, (wide - width) // 2
+    out = repeat(torch.tensor(BACKGROUND) / 255, "c -> b h w c", b=len(cells), h=height + band, w=wide).clone()
     out[:, :height, left : left + width] = cells
     for picture, text in zip(out, texts):
-        sheet = Image.new("RGB", (wide, strip), BACKGROUND)
-        text.draw(ImageDraw.Draw(sheet), wide / 2, size / 2, "m")
-        picture[height:] = as_image(sheet)[0]
+        picture[height:] = as_image(drawn_labels((wide, band), [(text, wide / 2, size / 2, "m")]))[0]
     return out
 
 
-def _filled(parts: Sequence[str], size: int, width: int) -> list[str]:
-    """The parts, " · " between them, in as few lines of at most `width` px as they fill."""
-    lines = [""]
-    for part in parts:
-        joined = f"{lines[-1]} · {part}" if lines[-1] else part
-        if font(size).getlength(joined) <= width:
-            lines[-1] = joined
-        else:
-            lines = [line for line in lines if line] + wrapped(part, font(size), width)
-    return lines
+class Strip:
+    """The pictures of a sweep while they are sampled, side by side, with their λ above; those to come are dark.
+
+    Pictures shrink until all have room, and labels are left out where there is none for them. Of more rows or columns
+    than there are pixels some are left out: every `apart`-th is shown, (columns, rows).
+    seed: the run's, None where it is not known.
+    """
+
+    def __init__(self, sweep: Sweep, seed: int | None = None):
+        cells, self.columns, self.rows = sweep.cells(), sweep.columns, sweep.rows
+        self.heads = [column_label(value, scheduled=sweep.schedule is not None)[0] for value in sweep.values]
+        varies = varying(cells)
+        sides = [row_label(cell, varies, seed) for cell in cells[:: sweep.columns]]
+        self.sides = [[shortened(part, font(STRIP_TEXT), STRIP_LARGEST // 4) for part in parts] for parts in sides]
+        widths = [font(STRIP_TEXT).getlength(part) for parts in self.sides for part in parts]
+        self.left = round(max(widths, default=0)) + (12 if widths else GAP)
+        self.pictures: dict[int, Image.Image] = {}
+        self._arrange(1, 1)
+
+    def _arrange(self, width: int, height: int) -> None:
+        """Settle size, gap and apart for pictures of this shape, so that the whole strip has room."""
+        room = STRIP_LARGEST - self.left, STRIP_LARGEST - BAND
+        self.apart = tuple(math.ceil(n / length) for n, length in zip((self.columns, self.rows), room))
+        self.shown = math.ceil(self.columns / self.apart[0]), math.ceil(self.rows / self.apart[1])
+        side = max(SIDES[0], min(SIDES[1], STRIP_WIDTH // self.columns - GAP))
+        wanted = [length * side / max(width, height) for length in (width, height)]
+        at_most = [length / n for n, length in zip(self.shown, room)]  # from picture to picture
+        self.gap = min(GAP, *(int(min(a, w + GAP)) // 4 for a, w in zip(at_most, wanted)))
+        scale = min(1.0, *((a - self.gap) / w for a, w in zip(at_most, wanted)))
+        self.size = tuple(max(min(round(w * scale), int(a - self.gap)), 1) for a, w in zip(at_most, wanted))
+
+    def show(self, places: Sequence[int], pictures: Sequence[Image.Image]) -> None:
+        for place, picture in zip(places, pictures):
+            if not self.pictures:
+                self._arrange(*picture.size)
+            row, column = divmod(place, self.columns)
+            if column % self.apart[0] == 0 and row % self.apart[1] == 0:
+                self.pictures[place] = picture.convert("RGB").resize(self.size, Image.Resampling.BILINEAR)
+
+    def picture(self) -> Image.Image:
+        """All of them, as one RGB picture."""
+        across, down = (length + self.gap for length in self.size)
+        head = math.ceil(max(font(STRIP_TEXT).getlength(text) for text in self.heads))
+        lines = max(len(parts) for parts in self.sides)
+        width = self.left + max(self.shown[0] * across, head)
+        height = BAND + max(self.shown[1] * down, lines * LINE)
+        out, dark = drawn_labels((width, height), self._labels(width, height)), Image.new("RGB", self.size, GRID)
+        dark.paste(BACKGROUND, (1, 1, *(max(length - 1, 1) for length in self.size)))
+        for row in range(self.shown[1]):
+            for column in range(self.shown[0]):
+                place = row * self.apart[1] * self.columns + column * self.apart[0]
+                out.paste(self.pictures.get(place, dark), (self.left + column * across, BAND + row * down))
+        return out
+
+    def _labels(self, width: int, height: int) -> Iterator[Label]:
+        """Those that have room beside the one before, in a strip of this size."""
+        free = 0.0
+        for i, text in enumerate(self.heads[:: self.apart[0]]):
+            half = font(STRIP_TEXT).getlength(text) / 2
+            middle = max(self.left + i * (self.size[0] + self.gap) + self.size[0] / 2, half + 1)
+            if middle - half >= free and middle + half < width:
+                yield Text([text], STRIP_TEXT, INK, LINE, whole=False), middle, (BAND - LINE) / 2, "m"
+                free = middle + half + GAP
+        free = BAND
+        for i, parts in enumerate(self.sides[:: self.apart[1]]):
+            side = Text(parts, STRIP_TEXT, AXIS, LINE, whole=False)
+            top = max(BAND + i * (self.size[1] + self.gap) + (self.size[1] - side.height) / 2, BAND)
+            if top >= free and top + side.height <= height:
+                yield side, self.left - 8, top, "r"
+                free = top + side.height

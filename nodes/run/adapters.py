@@ -1,17 +1,16 @@
-"""LoRA anchors in the forward pass: one weight copy, with an adapter strength for every row of the batch.
+"""LoRA anchors in the forward pass: one weight copy, with a strength for each anchor's adapters.
 
-The host tells which rows of a batch belong to which conditioning (`cond_or_uncond`). A forward hook on each adapted
-layer adds the adapter's part to the rows of its own anchor only, so that reference and anchors, positive and negative,
-are one batch. The adapters' arithmetic is the host's own (comfy/weight_adapter, bypass mode). No weight is patched.
+A forward hook on each adapted layer adds what the adapters add, at the strengths that are set for the whole call: zeros
+are the reference, a unit vector is an anchor, λ the model of mixed weights. The adapters' arithmetic is the host's own
+(comfy/weight_adapter, bypass mode). No weight is patched.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import comfy.model_management
@@ -24,16 +23,11 @@ from torch.nn import functional as F
 
 from .sharing import CannotShareError, same
 
-Strength = float | Tensor  # of one adapter on one chunk of rows: a number, or one per batch element (B,)
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 MATRICES = (torch.nn.Linear, *CONVOLUTIONS)
 NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
 # The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
 ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
-
-
-class RowsError(Exception):
-    """A layer folds the batch so that its rows cannot be told apart: each model must be asked alone."""
 
 
 class Difference:
@@ -87,7 +81,7 @@ class _Part:
         return self.adapter.h(x.narrow(out_dim, start, size), base_out), base_out
 
 
-class RowAdapters:
+class Adapters:
     """The adapters of several anchors on one model: a column for each anchor."""
 
     def __init__(self, reference: ModelPatcher):
@@ -96,7 +90,7 @@ class RowAdapters:
         self._called: set[str] = set()
         self._model = reference.model
         self._dtype = reference.model.get_dtype_inference()
-        self._strengths: list[list[Strength]] | None = None  # per chunk of rows, one per column
+        self._strengths: Sequence[float] | None = None  # one per column, while a model is asked
         # The host moves and counts a module's parameters; the adapters read them from there once they are loaded.
         self._tensors = torch.nn.ParameterList()
         self._adapters: list[tuple[Any, list[Any]]] = []  # with its weights, a tensor as its place in _tensors
@@ -144,7 +138,7 @@ class RowAdapters:
 
     @contextmanager
     def injected(self) -> Iterator[None]:
-        """While the context is open, the layers apply the adapters wherever `rows` says so. The host has loaded
+        """While the context is open, the layers apply the adapters as `at` says. The host has loaded
         `patcher` by then, or as much of it as had room."""
         device = self.patcher.load_device
         handles = []
@@ -164,49 +158,53 @@ class RowAdapters:
                 adapter.weights = ()
 
     @contextmanager
-    def rows(self, strengths: list[list[Strength]]) -> Iterator[None]:
-        """strengths: for each chunk of rows, in their order, the strength of each column."""
+    def at(self, strengths: Sequence[float]) -> Iterator[None]:
+        """strengths: one per column, for all that is computed while the context is open."""
         self._strengths = strengths
         try:
             yield
         finally:
             self._strengths = None
 
-    def uncalled(self) -> list[str]:
-        """Layers that never ran, so that their adapters had no effect."""
-        return [path for path in self.layers if path not in self._called]
+    def unreached(self) -> str | None:
+        """A layer that did not run while the models were asked, so that its adapters had no effect."""
+        if len(self._called) == len(self.layers):
+            return None
+        return next(path for path in self.layers if path not in self._called)
 
     def _hook(self, path: str, parts: list[_Part]) -> Callable[..., Tensor | None]:
         # A weight's second axis is the last axis of a matrix's input and the channels of a convolution's.
         out_dim = -1 if isinstance(self._model.get_submodule(path), torch.nn.Linear) else 1
 
         def add(layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
-            strengths = self._strengths
-            if strengths is None:
+            if self._strengths is None:
                 return None
             self._called.add(path)
             x = args[0] if args else kwargs["input"]
             for part in parts:
-                output = _add_rows(part, x, output, [chunk[part.column] for chunk in strengths], out_dim)
+                strength = self._strengths[part.column]
+                if strength:
+                    added, target = part.h(x, output, out_dim)
+                    target.add_(added, alpha=strength)
             return output
 
         return add
 
 
 class AdapterCache:
-    """The row adapters of the last set of anchors, so that the next run finds them where the host has loaded them."""
+    """The adapters of the last set of anchors, so that the next run finds them where the host has loaded them."""
 
     def __init__(self) -> None:
         self._key: Any = None
 
     def of(
         self, reference: ModelPatcher, patches: dict[int, dict[str, list[Any]]]
-    ) -> tuple[RowAdapters, dict[int, CannotShareError]]:
+    ) -> tuple[Adapters, dict[int, CannotShareError]]:
         """patches: by the anchor's place. Returns the adapters, a column for each anchor that fits, and why others do
         not."""
         key = reference.model, reference.model.get_dtype_inference(), patches
         if self._key is None or self._key[0] is not key[0] or self._key[1] != key[1] or not same(self._key[2], patches):
-            self._adapters, self._unfit = RowAdapters(reference), {}
+            self._adapters, self._unfit = Adapters(reference), {}
             for place, own in patches.items():
                 try:
                     self._adapters.add(own)
@@ -214,38 +212,6 @@ class AdapterCache:
                     self._unfit[place] = reason
             self._key = key
         return self._adapters, self._unfit
-
-
-def _add_rows(part: _Part, x: Tensor, output: Tensor, strengths: list[Strength], out_dim: int) -> Tensor:
-    """output + strength · adapter(x), chunk by chunk. x, output: (rows, ...), the chunks' rows after one another.
-
-    Wherever a layer folds another dimension into the batch, the batch is the slow one, so that a chunk stays together.
-    """
-    runs = [(s, len(list(same))) for s, same in groupby(strengths, key=lambda s: s if isinstance(s, float) else id(s))]
-    if len(runs) == 1 and isinstance(strengths[0], float):
-        if strengths[0] == 0:
-            return output
-        added, target = part.h(x, output, out_dim)
-        target.add_(added, alpha=strengths[0])
-        return output
-    if x.shape[0] % len(strengths) or x.shape[0] != output.shape[0]:
-        raise RowsError
-    rows, first = x.shape[0] // len(strengths), 0
-    for _, chunks in runs:
-        strength, size = strengths[first], chunks * rows
-        if isinstance(strength, Tensor) or strength != 0:
-            start = first * rows
-            added, target = part.h(x.narrow(0, start, size), output.narrow(0, start, size), out_dim)
-            if isinstance(strength, Tensor):
-                if rows % strength.shape[0]:
-                    raise RowsError
-                each = strength.to(added).repeat_interleave(rows // strength.shape[0]).repeat(chunks)
-                added = added * each.reshape(-1, *[1] * (added.ndim - 1))
-                target.add_(added)
-            else:
-                target.add_(added, alpha=strength)
-        first += chunks
-    return output
 
 
 def _adapter(layer: torch.nn.Module, patch: Any, key: str, strength: float, function: Any) -> Any:

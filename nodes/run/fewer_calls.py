@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ...realign_core import (
-    ControlVariate,
-    DifferenceReuse,
-    Evaluator,
-    Exact,
-    Merged,
-    Models,
-    NoiseLevel,
-    even_span,
-)
+from ...realign_core import ControlVariate, DifferenceReuse, Evaluator, Exact, NoiseLevel, even_span
 
 OFF, REUSE, CONTROL = "off", "difference reuse", "control variate"
 
 
+@dataclass(frozen=True)
 class FewerCalls:
-    """Makes a run's evaluator. Raises ValueError where the run cannot have it, before any model is called."""
+    """How many model calls a run may spend. Raises ValueError for a method that there is not."""
 
-    def __init__(self, method: str, calls_per_step: float):
-        if method not in (OFF, REUSE, CONTROL):
-            raise ValueError(f"unknown fewer_calls {method!r}; it can be {OFF}, {REUSE} or {CONTROL}")
-        self.method, self._extra = method, calls_per_step - 1
+    method: str = OFF
+    calls_per_step: float = 2.0  # wanted, on average; the exact run has one per model
+
+    def __post_init__(self) -> None:
+        if self.method not in (OFF, REUSE, CONTROL):
+            raise ValueError(f"unknown fewer_calls {self.method!r}; it can be {OFF}, {REUSE} or {CONTROL}")
 
     def check_masked(self) -> None:
         """Raise ValueError for a method that cannot have a λ per pixel."""
@@ -34,44 +29,31 @@ class FewerCalls:
                 "“difference reuse”, or take the mask away."
             )
 
-    def check_etas(self, etas: Sequence[float]) -> None:
-        """Raise ValueError for a method that cannot have one η per model."""
-        if self.method == CONTROL and len(set(etas)) > 1:
-            raise ValueError(
-                "The control variate knows only the mixture of the models, so that they cannot have different etas: "
-                "set anchor_eta to -1, or choose “difference reuse”."
-            )
-
-    def __call__(
-        self,
-        models: Models,
-        merged: Merged | None,
-        levels: Sequence[NoiseLevel],
-        anchors: int,
-        every: bool = False,
+    def evaluator(
+        self, levels: Sequence[NoiseLevel], anchors: int, can_merge: bool, measure_ends: bool = False
     ) -> Evaluator:
-        """merged: None where an anchor is not an adapter on the reference's weights. levels: T + 1 of the run.
-
-        every: see `Exact`.
+        """Of one run. levels: T + 1. anchors: how many take part. can_merge: all are adapters on the reference's
+        weights. measure_ends: see `Exact`. Raises ValueError, before any model is called, where the run cannot have it.
         """
         if self.method == OFF or not any(float(level.sigma) > 0 for level in levels):
-            return Exact(models, every)
+            return Exact(measure_ends)
+        extra = self.calls_per_step - 1
         if self.method == REUSE:
-            every = anchors / self._extra  # a refresh asks every anchor
-            return DifferenceReuse(models, every, span=_span(levels, every))
-        if merged is None:
+            period = anchors / extra  # a refresh asks every anchor
+            return DifferenceReuse(period, span=_span(levels, period))
+        if not can_merge:
             raise ValueError(
                 "The control variate needs anchors that are LoRAs on the reference, with its cfg and conditioning: "
                 "load a full anchor with low_rank, or choose “difference reuse”. The log says why an anchor is none."
             )
-        every = (anchors + 1) / self._extra  # and the reference
-        return ControlVariate(merged, every, span=_span(levels, every))
+        period = (anchors + 1) / extra  # and the reference
+        return ControlVariate(period, span=_span(levels, period))
 
 
-def _span(levels: Sequence[NoiseLevel], every: float) -> float | None:
+def _span(levels: Sequence[NoiseLevel], period: float) -> float | None:
     """Flow matching takes few steps through much of its noise, at the end: there refreshes follow the noise as well.
 
     For the schedules of VE models calls alone do better (benchmarks/results/fewer_calls.md).
     """
     flow = any(float(level.alpha) != 1 for level in levels)
-    return even_span(levels, every) if flow else None
+    return even_span(levels, period) if flow else None

@@ -1,4 +1,4 @@
-"""A whole guider of the host's for an anchor with weights of its own.
+"""A model on weights of its own: a whole guider of the host's for it.
 
 The host runs a guider's preparations around a sampler. So the anchors' guiders run with a sampler that only hands over
 to the next; by the time the real one runs, all are prepared, and however it ends, every guider cleans up after itself.
@@ -7,8 +7,9 @@ to the next; by the time the real one runs, all are prepared, and however it end
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import comfy.model_patcher
 import comfy.sampler_helpers
@@ -17,33 +18,77 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from .own_state import Conditioning, OwnState
-
-KEY = "realign"  # of everything that this pack puts on the host's objects
-
-
-class Prepared(NamedTuple):
-    """What the host hands to CFGGuider.outer_sample, latents of several streams packed into one."""
-
-    noise: Tensor
-    latent_image: Tensor
-    sampler: comfy.samplers.Sampler
-    sigmas: Tensor
-    denoise_mask: Tensor | None = None
-    callback: Any = None
-    disable_pbar: Any = False
-    seed: Any = None
+from ...realign_core import on_elements
+from .call import KEY, Call, Question
+from .guidance import carried_over
+from .own_state import OwnState
+from .realignment import Realignment
 
 
-def taken(guider: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the host changes in a guider while it samples; see `restore`."""
-    return dict(guider.conds), comfy.model_patcher.create_model_options_clone(guider.model_options)
+class OwnWeights:
+    """An anchor on weights of its own, asked by a copy of the reference's guider, whatever its class.
 
+    model: its index, 1 … K. patcher: its own, not the reference's. guider: the reference's, of the run `call`.
+    """
 
-def restore(guider: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Make a guider fit for another run of its outer_sample."""
-    conds, options = state
-    guider.conds, guider.model_options = dict(conds), comfy.model_patcher.create_model_options_clone(options)
+    def __init__(self, model: int, patcher: ModelPatcher, guider: Any, call: Call, realignment: Realignment):
+        self.models, self._call = (model,), call
+        own = copy.copy(guider)
+        own.model_patcher = patcher
+        own.model_options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
+        own.original_conds = {}
+        state, conds = OwnState(), dict(guider.original_conds)
+        for key, given in zip(("positive", "negative"), realignment.anchor_conds):
+            if given is not None:
+                conds[key] = comfy.sampler_helpers.convert_cond(given)
+        own.inner_set_conds({key: state.conditioning([[None, c] for c in cond]) for key, cond in conds.items()})
+        set_own_cfg(own, realignment.anchor_cfg)
+        self.guider = own
+
+    def to_load(self) -> list[ModelPatcher]:
+        """The anchor and what its conditioning needs (ControlNets …)."""
+        patcher = self.guider.model_patcher
+        needed, _ = comfy.sampler_helpers.get_additional_models(self.guider.original_conds, patcher.model_dtype())
+        return [patcher, *needed, *patcher.get_nested_additional_models()]
+
+    def prepared(self, reference: Any, options: dict[str, Any], then: Callable[[], None]) -> None:
+        """Calls `then` inside the host's preparations of this model; it was loaded along with the reference.
+
+        options: the reference's model options, as the host has prepared them.
+        """
+
+        def handed_over(own: dict[str, Any]) -> None:
+            self._own, self._reference = own, options
+            then()
+
+        self.sample(_HandOver(handed_over), loaded=True)
+
+    def ask(self, question: Question, called: Tensor, merged: Sequence[Tensor] | None) -> dict[int, Tensor]:
+        """D by model, for the elements that need it. called: (K + 1, B) bool."""
+        (model,) = self.models
+        if not bool(called[model].any()):
+            return {}
+        question = replace(question, options=carried_over(self._own, self._reference, question.options))
+        answer = on_elements(called[model], question.x, lambda index: question.of(index).to(self.guider))
+        return {model: answer}
+
+    def sample(self, sampler: Any, callback: Any = None, disable_pbar: Any = True, loaded: bool = False) -> Any:
+        """As CFGGuider.outer_sample of the reference: from its prepared noise, latent, sigmas and mask.
+
+        loaded: the anchor was loaded along with the reference.
+        """
+        call = replace(self._call, sampler=sampler, callback=callback, disable_pbar=disable_pbar)
+
+        def as_prepared(executor: Any, *_: Any, **__: Any) -> Any:
+            return call.on(executor)
+
+        options = self.guider.model_options
+        wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
+        theirs = wrappers.pop(WrappersMP.OUTER_SAMPLE, {})
+        wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [as_prepared], **theirs}  # before any other sees the arguments
+        if loaded:
+            add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _already_loaded, options, is_model_options=True)
+        return self.guider.sample(*replace(call, denoise_mask=None).args)
 
 
 def set_own_cfg(guider: comfy.samplers.CFGGuider, cfg: float | None) -> None:
@@ -58,64 +103,11 @@ def set_own_cfg(guider: comfy.samplers.CFGGuider, cfg: float | None) -> None:
     guider.set_cfg(cfg)
 
 
-class AnchorGuider:
-    """A copy of the reference's guider, whatever its class, for an anchor with weights of its own.
-
-    prepared, more: what the host called the reference's outer_sample with. cfg, own_conds: the anchor's own, if any.
-    """
-
-    def __init__(
-        self,
-        patcher: ModelPatcher,
-        guider: Any,
-        prepared: Prepared,
-        more: dict[str, Any],
-        cfg: float | None,
-        own_conds: tuple[Conditioning | None, Conditioning | None],
-    ):
-        self._prepared, self._more = prepared, more
-        own = copy.copy(guider)
-        own.model_patcher = patcher
-        own.model_options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
-        own.original_conds = {}
-        state, conds = OwnState(), dict(guider.original_conds)
-        for key, given in zip(("positive", "negative"), own_conds):
-            if given is not None:
-                conds[key] = comfy.sampler_helpers.convert_cond(given)
-        own.inner_set_conds({key: state.conditioning([[None, c] for c in cond]) for key, cond in conds.items()})
-        set_own_cfg(own, cfg)
-        self.guider = own
-
-    def models_to_load(self) -> list[ModelPatcher]:
-        """The anchor and what its conditioning needs (ControlNets …)."""
-        patcher = self.guider.model_patcher
-        needed, _ = comfy.sampler_helpers.get_additional_models(self.guider.original_conds, patcher.model_dtype())
-        return [patcher, *needed, *patcher.get_nested_additional_models()]
-
-    def run(self, sampler: Any, callback: Any = None, disable_pbar: Any = True, loaded: bool = False) -> Any:
-        """As CFGGuider.outer_sample of the reference: from its prepared noise, latent, sigmas and mask.
-
-        loaded: the anchor was loaded along with the reference.
-        """
-        prepared = self._prepared._replace(sampler=sampler, callback=callback, disable_pbar=disable_pbar)
-
-        def as_prepared(executor: Any, *_: Any, **__: Any) -> Any:
-            return executor(*prepared, **self._more)
-
-        options = self.guider.model_options
-        wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
-        theirs = wrappers.pop(WrappersMP.OUTER_SAMPLE, {})
-        wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [as_prepared], **theirs}  # before any other sees the arguments
-        if loaded:
-            add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _already_loaded, options, is_model_options=True)
-        return self.guider.sample(*prepared._replace(denoise_mask=None))
-
-
 def _already_loaded(executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
     return model.model, conds, []
 
 
-class HandOver(comfy.samplers.Sampler):
+class _HandOver(comfy.samplers.Sampler):
     """Stands in for a sampler: takes what the host prepared for it, and lets `then` do the sampling."""
 
     def __init__(self, then: Callable[[dict[str, Any]], None]):

@@ -1,4 +1,5 @@
-"""Runs a λ sweep: as one batch, or in chunks where settings differ, memory is short or a sampler's noise is its own."""
+"""What of a batch is sampled at once. A plain run is one part; a λ sweep several, where settings differ, memory is
+short or a sampler's noise is its own."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import comfy.model_management
 import comfy.nested_tensor
@@ -15,14 +16,13 @@ import comfy.samplers
 import comfy.utils
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
+from einops import rearrange
 from torch import Tensor
 
-from ...realign_core import Cell, Sweep, Trace
-from ..live import Callback, Progress
-from .own_weights import Prepared, restore, taken
-
-if TYPE_CHECKING:
-    from .realignment import Lambda, Realignment
+from ...realign_core import Cell, Sweep
+from .call import Call
+from .posterior import is_posterior, with_options
+from .realignment import Realignment
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
 
@@ -35,149 +35,70 @@ ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # their steps depen
 MEMORY_MARGIN = 1.5  # as the host's calc_cond_batch has over its own estimate
 
 
-@dataclass(frozen=True)
-class Unit:
-    """All images of the swept latent at one λ and setting: what is never divided. places: in the sweep's batch."""
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Elements of a batch that are sampled at once."""
 
-    cell: Cell
-    places: list[int]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Units that are sampled as one batch; they share cfg and η."""
-
-    units: list[Unit]
-
-    @property
-    def cfg(self) -> float | None:
-        return self.units[0].cell.cfg
-
-    @property
-    def eta(self) -> float | None:
-        return self.units[0].cell.eta
-
-    @property
-    def places(self) -> list[int]:
-        return [place for unit in self.units for place in unit.places]
-
-    @property
-    def cells(self) -> list[Cell]:
-        return [unit.cell for unit in self.units for _ in unit.places]
+    elements: list[int]  # their places in the batch, in the order in which they are sampled
+    lambdas: Tensor  # (T, K, B), fp64, on the CPU: see `Realignment.lambdas`
+    call: Call  # the host's, for these elements
+    cfg: float | None = None  # None: the guider's
+    eta: float | None = None  # None: the sampler's
 
 
-def units_of(sweep: Sweep) -> list[Unit]:
-    """In the order of the columns, row by row."""
-    cells = sweep.cells()
-    above = [row * sweep.columns for row in range(0, sweep.rows, sweep.images)]
-    units = [[start + image * sweep.columns for image in range(sweep.images)] for start in above]
-    return [
-        Unit(cells[places[0] + column], [place + column for place in places])
-        for places in units
-        for column in range(sweep.columns)
-    ]
+def parts_of(realignment: Realignment, guider: Any, call: Call) -> list[Part]:
+    """All of one run of the host's guider. Raises ValueError for a batch, or a guider, that is not the sweep's."""
+    sigmas = [float(sigma) for sigma in call.sigmas]
+    if realignment.sweep is None:
+        size = call.noise.shape[0]
+        return [Part(list(range(size)), realignment.lambdas(sigmas, [1.0] * size), call)]
+    return _Swept(realignment, realignment.sweep, guider, call, sigmas).parts()
 
 
-def chunks_of(units: Sequence[Unit], at_once: int) -> list[Chunk]:
-    """at_once: units per chunk at the most, ≥ 1."""
-    groups: dict[tuple[float | None, float | None], list[Unit]] = {}
-    for unit in units:
-        groups.setdefault((unit.cell.cfg, unit.cell.eta), []).append(unit)
-    return [Chunk(part) for group in groups.values() for part in _evenly(group, at_once)]
+class _Swept:
+    """A sweep's parts. What is never divided is a unit: all images of the swept latent at one λ and setting."""
 
+    def __init__(self, realignment: Realignment, sweep: Sweep, guider: Any, call: Call, sigmas: list[float]):
+        self.realignment, self.sweep, self.guider, self.call, self.sigmas = realignment, sweep, guider, call, sigmas
+        self.cells = sweep.cells()
+        check_batch(call.noise.shape[0], sweep)
+        if sweep.cfgs and type(guider).set_cfg is not comfy.samplers.CFGGuider.set_cfg:
+            raise ValueError(f"A {type(guider).__name__} has more than one cfg: set the sweep's rows to “seed”.")
 
-def _evenly(units: list[Unit], at_once: int) -> list[list[Unit]]:
-    count = -(-len(units) // max(at_once, 1))
-    return [units[len(units) * i // count : len(units) * (i + 1) // count] for i in range(count)]
-
-
-class SweptRun:
-    """One run of the host's guider over all cells of a sweep.
-
-    executor, prepared, more: of the host's OUTER_SAMPLE wrapper. rows: T rows of one λ per anchor, which each cell's λ
-    multiplies for the anchors in `swept`.
-    """
-
-    def __init__(
-        self,
-        realignment: Realignment,
-        executor: Any,
-        prepared: Prepared,
-        more: dict[str, Any],
-        rows: list[list[Lambda]],
-    ):
-        assert realignment.sweep is not None
-        self.realignment, self.executor, self.prepared, self.more, self.rows = (
-            realignment,
-            executor,
-            prepared,
-            more,
-            rows,
-        )
-        self.sweep, self.guider = realignment.sweep, executor.class_obj
-        self.cells = self.sweep.cells()
-        check_batch(prepared.noise.shape[0], self.sweep)
-        if self.sweep.cfgs and type(self.guider).set_cfg is not comfy.samplers.CFGGuider.set_cfg:
-            raise ValueError(f"A {type(self.guider).__name__} has more than one cfg: set the sweep's rows to “seed”.")
+    def parts(self) -> list[Part]:
         units = units_of(self.sweep)
-        self.chunks = chunks_of(units, self._at_once(units))
-        if len(self.chunks) > 1:
-            logging.info("Realign: the sweep's %d pictures are sampled in %d runs", len(self.cells), len(self.chunks))
+        groups: dict[tuple[float | None, float | None], list[list[int]]] = {}
+        for unit in units:
+            cell = self.cells[unit[0]]
+            groups.setdefault((cell.cfg, cell.eta), []).append(unit)
+        at_once, noise = self._at_once(len(units)), self._noise()
+        divided = [some for group in groups.values() for some in evenly(group, at_once)]
+        if len(divided) > 1:
+            logging.info("Realign: the sweep's %d pictures are sampled in %d runs", len(self.cells), len(divided))
+        return [self._part(some, noise) for some in divided]
 
-    def sample(self) -> Tensor:
-        """Latents of all cells, in the sweep's order."""
-        noise, state, cfg = self._noise(), taken(self.guider), getattr(self.guider, "cfg", None)
-        progress = Progress.of(self.realignment, self.guider, self.prepared, self.more)
-        latents: list[Tensor] = []
-        traces = []
-        try:
-            for chunk in self.chunks:
-                restore(self.guider, state)
-                if chunk.cfg is not None:
-                    self.guider.set_cfg(chunk.cfg)
-                self.realignment.eta = chunk.eta
-                latents.append(
-                    self._sample_chunk(chunk, noise, progress.part(chunk.places, len(latents), len(self.chunks)))
-                )
-                traces.append((chunk.places, self.realignment.record.trace()))
-        finally:
-            self.realignment.eta = None
-            if self.sweep.cfgs:
-                self.guider.set_cfg(cfg)
-        progress.finish()
-        self.realignment.finished = Trace.join(traces)
-        order = torch.tensor([place for chunk in self.chunks for place in chunk.places]).argsort()
-        return torch.cat(latents)[order]
-
-    def _sample_chunk(self, chunk: Chunk, noise: Tensor, callback: Callback | None) -> Tensor:
-        places, prepared = chunk.places, self.prepared
-        mask, seed = prepared.denoise_mask, prepared.seed
-        part = prepared._replace(
-            noise=noise[places],
-            latent_image=prepared.latent_image[places],
-            denoise_mask=mask[places] if mask is not None and mask.shape[0] > 1 else mask,
-            sampler=self._with_equal_noise(chunk),
-            callback=callback,
-            seed=None if seed is None else _later(seed, chunk.units[0].cell.seed),
+    def _part(self, units: list[list[int]], noise: Tensor) -> Part:
+        elements = [element for unit in units for element in unit]
+        cells = [self.cells[element] for element in elements]
+        seed = self.call.seed
+        call = self.call.of(
+            elements,
+            noise=noise[elements],
+            sampler=self._with_equal_noise([self.cells[unit[0]] for unit in units]),
+            seed=None if seed is None else _later(seed, cells[0].seed),
         )
-        shapes = self.more.get("latent_shapes")
-        more = self.more if shapes is None else {**self.more, "latent_shapes": [[len(places), *s[1:]] for s in shapes]}
-        return self.realignment.sample(self.executor, part, more, self._rows(chunk))
+        lambdas = self.realignment.lambdas(self.sigmas, [cell.value for cell in cells])
+        return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta)
 
-    def _rows(self, chunk: Chunk) -> list[list[Lambda]]:
-        values = [cell.value for cell in chunk.cells]
-        factor: Lambda = values[0] if len(set(values)) == 1 else torch.tensor(values)
-        return [[v * factor if swept else v for v, swept in zip(row, self.realignment.swept)] for row in self.rows]
-
-    def _at_once(self, units: Sequence[Unit]) -> int:
+    def _at_once(self, units: int) -> int:
         """How many units may be sampled as one batch."""
-        if not draws_can_be_shared(self.prepared.sampler, self.prepared.denoise_mask):
+        if not draws_can_be_shared(self.call.sampler, self.call.denoise_mask):
             return 1
         if self.sweep.batch_size:
             return max(self.sweep.batch_size // self.sweep.images, 1)
-        patcher, shape = self.guider.model_patcher, self.prepared.noise.shape
+        patcher, shape = self.guider.model_patcher, self.call.noise.shape
         free = free_memory([patcher, *(anchor.patcher for anchor in self.realignment.anchors)])
-        for count in range(len(units), 1, -1):
+        for count in range(units, 1, -1):
             if patcher.memory_required([count * self.sweep.images, *shape[1:]]) * MEMORY_MARGIN < free:
                 return count
         return 1
@@ -187,8 +108,8 @@ class SweptRun:
 
         Raises ValueError where rows have seeds of their own but the noise is not drawn from a seed.
         """
-        images = [image * self.sweep.columns for image in range(self.sweep.images)]  # of the first unit
-        first, base = self.prepared.noise[images], self.prepared.latent_image[images]
+        unit = units_of(self.sweep)[0]
+        first, base = self.call.noise[unit], self.call.latent_image[unit]
         by_seed = {0: first}
         if self.sweep.seeds > 1 and bool(first.any()):
             by_seed = {seed: self._drawn(base, seed) for seed in range(self.sweep.seeds)}
@@ -203,34 +124,46 @@ class SweptRun:
 
     def _drawn(self, latents: Tensor, seed: int) -> Tensor:
         """As the host's RandomNoise. latents: (images, …), several streams packed into one."""
-        shapes = self.more.get("latent_shapes") or [latents.shape]
+        shapes = self.call.latent_shapes
         indices = list(self.sweep.batch_index)
-        seed = _later(self.prepared.seed or 0, seed)
+        seed = _later(self.call.seed or 0, seed)
         if len(shapes) == 1:
             return comfy.sample.prepare_noise(latents, seed, indices)
         streams = comfy.nested_tensor.NestedTensor(comfy.utils.unpack_latents(latents, shapes))
         return comfy.utils.pack_latents(comfy.sample.prepare_noise(streams, seed, indices).unbind())[0]
 
-    def _with_equal_noise(self, chunk: Chunk) -> comfy.samplers.Sampler:
-        """The sampler, with step noise for each unit as it would draw it for that unit alone."""
-        sampler = self.prepared.sampler
-        if len(chunk.units) == 1 or "noise_sampler" not in inspect.signature(sampler.sampler_function).parameters:
+    def _with_equal_noise(self, units: Sequence[Cell]) -> comfy.samplers.Sampler:
+        """The sampler, with step noise for each unit as it would draw it for that unit alone. units: a cell of each."""
+        sampler = self.call.sampler
+        if len(units) == 1 or "noise_sampler" not in inspect.signature(sampler.sampler_function).parameters:
             return sampler
-        shape, device = self.prepared.noise.shape, self.guider.model_patcher.load_device
+        shape, device = self.call.noise.shape, self.guider.model_patcher.load_device
         like = torch.zeros((self.sweep.images, *shape[1:]), device=device)
-        base = self.prepared.seed
-        seeds = {unit.cell.seed for unit in chunk.units}
+        base = self.call.seed
         own = {
-            seed: step_noise(sampler, like, self.prepared.sigmas, None if base is None else _later(base, seed))
-            for seed in seeds
+            seed: step_noise(sampler, like, self.call.sigmas, None if base is None else _later(base, seed))
+            for seed in {cell.seed for cell in units}
         }
 
         def noise_sampler(sigma: Any, sigma_next: Any) -> Tensor:
             drawn = {seed: draw(sigma, sigma_next) for seed, draw in own.items()}
-            return torch.cat([drawn[unit.cell.seed] for unit in chunk.units])
+            return torch.cat([drawn[cell.seed] for cell in units])
 
-        options = {**sampler.extra_options, "noise_sampler": noise_sampler}
-        return comfy.samplers.KSAMPLER(sampler.sampler_function, options, sampler.inpaint_options)
+        return with_options(sampler, noise_sampler=noise_sampler)
+
+
+def units_of(sweep: Sweep) -> list[list[int]]:
+    """Elements of the sweep's batch, by unit: in the order of the columns, row by row."""
+    elements = torch.arange(sweep.rows * sweep.columns)
+    axes = {"image": sweep.images, "column": sweep.columns}
+    units: list[list[int]] = rearrange(elements, "(row image column) -> (row column) image", **axes).tolist()
+    return units
+
+
+def evenly(units: list[list[int]], at_once: int) -> list[list[list[int]]]:
+    """In as few parts of at most `at_once` units as there can be, of nearly equal size."""
+    count = -(-len(units) // max(at_once, 1))
+    return [units[len(units) * i // count : len(units) * (i + 1) // count] for i in range(count)]
 
 
 def check_batch(size: int, sweep: Sweep) -> None:
@@ -248,7 +181,7 @@ def draws_can_be_shared(sampler: Any, denoise_mask: Tensor | None) -> bool:
     if type(sampler) is not comfy.samplers.KSAMPLER:
         return False
     function, options = sampler.sampler_function, sampler.extra_options
-    known = function.__module__.startswith(("comfy.", __package__.rpartition(".")[0]))
+    known = function.__module__.startswith("comfy.") or is_posterior(sampler)
     draws_over_the_mask = sampler.inpaint_options.get("random", False) and denoise_mask is not None
     own_noise = "noise_sampler" in options or bool(options.get("s_churn"))
     return known and function.__name__ not in ADAPTIVE and not draws_over_the_mask and not own_noise

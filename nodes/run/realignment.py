@@ -1,213 +1,151 @@
-"""A reference that brings its anchors along: one wrapper on a MODEL, which every sampler and guider of the host obeys.
-
-Each run is built around the host's own guider (run.py). An anchor with weights of its own gets a whole guider too
-(anchor_guider.py); one that is only a LoRA on the reference runs in the reference's own batch (batching.py).
-"""
+"""What was asked: which anchors, at which λ, where."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.sampler_helpers
+import comfy.utils
 import torch
-from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from einops import rearrange
 from torch import Tensor
 
-from ...realign_core import LambdaSchedule, Sweep, Trace
-from ..live import Progress
-from ..models.anchor import Anchor, check_mask
-from ..models.pair import check_pair
-from .alone import Alone
-from .fewer_calls import OFF, FewerCalls
+from ...realign_core import LambdaSchedule, Sweep
+from ..models.anchor import Anchor, Anchors, check_mask
+from .fewer_calls import FewerCalls
 from .own_state import Conditioning
-from .own_weights import KEY, AnchorGuider, Prepared, restore, taken
-from .parts import SweptRun
-from .record import Record
-from .run import Lambda, NeedsOwnWeights, Run
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Realignment:
-    """What is mixed, and how. lambdas: σ of a run (T + 1) -> T rows of one λ per anchor, without their masks.
+    """The inputs of a node, as one value. `Realignment.of` makes it."""
 
-    sweep: one λ per batch element, which the rows of `swept` anchors are multiplied by. anchor_cfg, anchor_conds: the
-    anchors' own; None: the reference's.
-    """
-
-    anchors: Sequence[Anchor]
-    lambdas: Callable[[list[float]], list[list[Lambda]]]
-    anchor_cfg: float | None = None
-    anchor_conds: tuple[Conditioning | None, Conditioning | None] = (None, None)
-    mask: Tensor | None = None
-    fewer_calls: FewerCalls = field(default_factory=lambda: FewerCalls(OFF, 2.0))
-    sweep: Sweep | None = None
-    # Of the run, or the part of a sweep, that goes on or was the last:
-    running: Run | None = None  # while it has more than one model
-    rows: list[list[Lambda]] = field(default_factory=list)  # λ of its steps, per anchor, without masks
-    eta: float | None = None  # for RealignSampler; None: the plan's
-    record: Record = field(default_factory=Record)
-    finished: Trace = field(default_factory=Trace)  # of the last whole run
+    anchors: Anchors
+    schedule: LambdaSchedule  # of the anchors that have none of their own
+    sweep: Sweep | None = None  # one λ per batch element, which multiplies that schedule
+    mask: Tensor | None = None  # (M, H, W): where λ acts, at a picture's size
+    anchor_cfg: float | None = None  # the anchors' own; None: the reference's
+    anchor_conds: tuple[Conditioning | None, Conditioning | None] = (None, None)  # positive, negative; likewise
+    fewer_calls: FewerCalls = field(default_factory=FewerCalls)
+    # Of a run that is a part of another (start and end step): σ of the whole, and its first step in it.
+    whole: tuple[Sequence[float], int] | None = None
 
     @classmethod
     def of(
         cls,
-        anchor: Anchor,
+        anchors: Anchors,
         lambda_: float,
-        lambda_schedule: LambdaSchedule | Sweep | None,
-        mask: Tensor | None,
-        anchor_cfg: float,
-        fewer_calls: FewerCalls,
+        connected: LambdaSchedule | Sweep | None,
+        *,
+        mask: Tensor | None = None,
+        anchor_cfg: float = -1.0,
+        **others: Any,
     ) -> Realignment:
-        """From the inputs of a node. anchor_cfg: below 0 for the reference's. Raises ValueError for a sweep over η."""
-        anchors = anchor.all()
-        sweep = lambda_schedule if isinstance(lambda_schedule, Sweep) else None
-        if sweep is not None and sweep.etas:
-            raise ValueError(
-                "Only Realign Sampler has an η to sweep: use it, or set the sweep's rows to “seed” or “cfg”."
-            )
-        rows = schedule_rows(schedules(anchors, lambda_, lambda_schedule), [one.share for one in anchors])
+        """connected: to the λ schedule, in place of the slider's lambda_. anchor_cfg: below 0 for the reference's."""
+        sweep = connected if isinstance(connected, Sweep) else None
+        schedule = sweep.schedule or LambdaSchedule(start=1.0) if sweep else connected
         return cls(
             anchors,
-            rows,
-            anchor_cfg=None if anchor_cfg < 0 else anchor_cfg,
-            mask=check_mask(mask),
-            fewer_calls=fewer_calls,
-            sweep=sweep,
+            schedule or LambdaSchedule(start=lambda_),
+            sweep,
+            check_mask(mask),
+            None if anchor_cfg < 0 else anchor_cfg,
+            **others,
         )
 
     @property
-    def swept(self) -> list[bool]:
-        """Whether the sweep's λ applies to each anchor: one with a schedule of its own keeps that."""
-        return [self.sweep is not None and anchor.schedule is None for anchor in self.anchors]
+    def measure_ends(self) -> bool:
+        """Whether all models are asked for all elements, so that every KL is known."""
+        return self.sweep is not None and self.sweep.measure_ends
 
-    def attach(self, reference: ModelPatcher) -> ModelPatcher:
-        """A clone of the reference that is sampled together with the anchors. Raises ValueError for unfit anchors."""
+    @property
+    def is_masked(self) -> bool:
+        return self.mask is not None or any(anchor.mask is not None for anchor in self.anchors)
+
+    def lambdas(self, sigmas: Sequence[float], values: Sequence[float]) -> Tensor:
+        """(T, K, B), fp64, on the CPU: λ[i, k, b] = share_k · schedule_k(i) · value_b, without masks.
+
+        sigmas: T + 1. values: λ of each element's cell, 1 without a sweep; an anchor with a schedule of its own keeps
+        that.
+        """
+        whole, first = self.whole or (sigmas, 0)
+        steps = slice(first, first + len(sigmas) - 1)
+        columns, one = [], torch.ones(len(values), dtype=torch.float64)
         for anchor in self.anchors:
-            check_pair(reference, anchor.patcher, anchor.name)
-        if any(self.masks(anchor) for anchor in self.anchors):
-            self.fewer_calls.check_masked()
-        for patcher in (reference, *(anchor.patcher for anchor in self.anchors)):
-            if KEY in patcher.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
-                raise ValueError(
-                    "This MODEL is realigned already. Connect the model before its Realign node, and use “Add Anchor” "
-                    "to mix several anchors."
-                )
-        clone = reference.clone()
-        clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, self._outer_sample)
-        clone.set_attachments(KEY, self)
-        return clone
+            over = (anchor.schedule or self.schedule).over(list(whole))[steps]
+            along = torch.tensor(over, dtype=torch.float64).reshape(-1)
+            across = one if anchor.schedule or self.sweep is None else torch.tensor(values, dtype=torch.float64)
+            columns.append(anchor.share * torch.outer(along, across))
+        return rearrange(columns, "anchor step element -> step anchor element")
 
-    @staticmethod
-    def behind(patcher: ModelPatcher) -> Realignment | None:
-        """What `attach` put on this MODEL, or on the one it was cloned from."""
-        found: Realignment | None = patcher.get_attachment(KEY)
-        return found
+    def masks(self, latent_shapes: Sequence[Sequence[int]]) -> tuple[Tensor | None, ...]:
+        """Per anchor, what multiplies its λ: at the latent's size, on the CPU."""
+        return tuple(_resized(self._masks(anchor), latent_shapes) for anchor in self.anchors)
 
-    def trace(self, **settings: Any) -> Trace:
-        """Of the last whole run, with what is known of it."""
-        anchors = [
-            {"name": one.name, "beta": one.beta, "share": one.share} | ({"masked": True} if self.masks(one) else {})
-            for one in self.anchors
-        ]
-        sweep = {"sweep": self.sweep.to_dict()} if self.sweep else {}
-        self.finished.info = {"anchors": anchors, **settings, **sweep}
-        return self.finished
-
-    def masks(self, anchor: Anchor) -> list[Tensor]:
+    def _masks(self, anchor: Anchor) -> list[Tensor]:
         return [mask for mask in (self.mask, anchor.mask) if mask is not None]
 
-    def anchor_guider(
-        self, patcher: ModelPatcher, guider: Any, prepared: Prepared, more: dict[str, Any]
-    ) -> AnchorGuider:
-        """For an anchor on weights of its own. guider: the reference's."""
-        return AnchorGuider(patcher, guider, prepared, more, self.anchor_cfg, self.anchor_conds)
+    def describe(self) -> dict[str, Any]:
+        """For a trace."""
+        anchors = [
+            {"name": one.name, "beta": one.beta, "share": one.share} | ({"masked": True} if self._masks(one) else {})
+            for one in self.anchors
+        ]
+        return {"anchors": anchors} | ({"sweep": self.sweep.to_dict()} if self.sweep else {})
 
-    def _outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around CFGGuider.outer_sample."""
-        prepared = Prepared(*args)
-        rows = self.lambdas([float(s) for s in prepared.sigmas])
-        if self.sweep is not None:
-            return SweptRun(self, executor, prepared, kwargs, rows).sample()
-        if prepared.callback is not None:
-            progress = Progress.of(self, executor.class_obj, prepared, kwargs)
-            prepared = prepared._replace(callback=progress.part(range(prepared.noise.shape[0]), 0, 1))
-        out = self.sample(executor, prepared, kwargs, rows)
-        self.finished = self.record.trace()
+
+@dataclass(frozen=True, eq=False)
+class Lambdas:
+    """λ of one run: the table, and the masks that multiply it. Nothing else knows λ of a step."""
+
+    table: Tensor  # (T, K, B), fp64, on the CPU
+    masks: tuple[Tensor | None, ...]  # per anchor, as it broadcasts against x
+
+    def at(self, step: int) -> list[Tensor]:
+        """λ per anchor as it broadcasts against x: one for all elements as a number on the CPU, which no device has to
+        wait for; else one per element, (B, 1, …), or per pixel."""
+        out = []
+        for values, mask in zip(self.table[step].float(), self.masks):
+            value = values[0] if bool((values == values[0]).all()) else values
+            if value.ndim and mask is not None:
+                value = value.to(mask.device).reshape(-1, *[1] * (mask.ndim - 1))
+            out.append(value if mask is None else mask * value)
         return out
 
-    def sample(self, executor: Any, prepared: Prepared, more: dict[str, Any], rows: list[list[Lambda]]) -> Any:
-        """One run of the host's. rows: T rows of one λ per anchor."""
-        self.rows, self.record = rows, self._new_record(rows)
-        every = self.sweep is not None and self.sweep.measure_ends
-        used = [k for k in range(len(self.anchors)) if every or not all(_is(row[k], 0) for row in rows)]
-        if not used:
-            alone = Alone(executor.class_obj, prepared, rows, 0, self.record)
-            out = executor(*prepared._replace(callback=alone.callback), **more)
-            alone.finish()
-            return out
-        anchor = self.anchors[used[0]]
-        if len(used) == 1 and not every and all(_is(row[used[0]], 1) for row in rows) and not self.masks(anchor):
-            own = self.anchor_guider(anchor.patcher, executor.class_obj, prepared, more)
-            alone = Alone(own.guider, prepared, rows, used[0] + 1, self.record)
-            out = own.run(prepared.sampler, alone.callback, prepared.disable_pbar)
-            alone.finish()
-            return out
-        return self._together(executor, rows, used, prepared, more, share=True)
+    def shaped(self, step: int, x: Tensor) -> list[Tensor]:
+        """As `at`, each with as many dimensions as x or none."""
+        return [v if v.ndim != 1 else v.reshape(-1, *[1] * (x.ndim - 1)) for v in self.at(step)]
 
-    def _new_record(self, rows: list[list[Lambda]]) -> Record:
-        return Record(rows if any(self.masks(anchor) for anchor in self.anchors) else None)
+    def to(self, device: torch.device) -> Lambdas:
+        return Lambdas(self.table, tuple(None if mask is None else mask.to(device) for mask in self.masks))
 
-    def _together(
-        self,
-        executor: Any,
-        rows: list[list[Lambda]],
-        used: list[int],
-        prepared: Prepared,
-        more: dict[str, Any],
-        share: bool,
-    ) -> Any:
-        guider = executor.class_obj
-        state = taken(guider)
-        run = Run(self, guider, rows, used, prepared, more, share)
-        try:
-            self.running = run
-            return executor(*prepared, **more)
-        except NeedsOwnWeights as error:
-            logging.info("Realign: the anchor gets a weight copy of its own, because %s", error)
-        finally:
-            self.running = None
-            saved = sum(step.calls_saved for step in self.record.steps.values())
-            if saved:
-                logging.info("Realign: %g model calls, %g saved", self.record.calls, saved)
-        restore(guider, state)
-        self.record = self._new_record(rows)
-        return self._together(executor, rows, used, prepared, more, share=False)
+    @property
+    def is_masked(self) -> bool:
+        return any(mask is not None for mask in self.masks)
+
+    def used(self) -> list[int]:
+        """The anchors whose λ is not 0 throughout."""
+        return [k for k in range(self.table.shape[1]) if bool((self.table[:, k] != 0).any())]
+
+    def means(self) -> Tensor:
+        """(T, K, B): with each mask's mean over the pixels."""
+        size = self.table.shape[-1]
+        means = [torch.ones(size) if mask is None else _mean(mask, size) for mask in self.masks]
+        return self.table * torch.stack(means) if means else self.table
 
 
-def _is(value: Lambda, number: float) -> bool:
-    return bool((torch.as_tensor(value) == number).all())
+def _mean(mask: Tensor, size: int) -> Tensor:
+    return rearrange(mask.cpu().double(), "b ... -> b (...)").mean(1).expand(size)
 
 
-def schedules(
-    anchors: Sequence[Anchor], lambda_: float, connected: LambdaSchedule | Sweep | None
-) -> list[LambdaSchedule]:
-    """One λ schedule per anchor: its own, else the connected one, else the slider's constant.
-
-    Where a sweep is connected: its schedule, to be multiplied by the λ of its cells.
-    """
-    if isinstance(connected, Sweep):
-        lambda_, connected = 1.0, connected.schedule
-    return [anchor.schedule or connected or LambdaSchedule(start=lambda_) for anchor in anchors]
-
-
-def schedule_rows(schedules: Sequence[LambdaSchedule], shares: Sequence[float]) -> Callable[[list[float]], Any]:
-    """`Realignment.lambdas` for one λ schedule per anchor."""
-
-    def rows(sigmas: list[float]) -> list[list[float]]:
-        columns = [[share * v for v in schedule.over(sigmas)] for schedule, share in zip(schedules, shares)]
-        return [list(row) for row in zip(*columns)]
-
-    return rows
+def _resized(masks: list[Tensor], latent_shapes: Sequence[Sequence[int]]) -> Tensor | None:
+    """The product of the masks at the latent's size, as the host resizes noise masks; 1 on further streams."""
+    total = None
+    for mask in masks:
+        parts = [comfy.sampler_helpers.prepare_mask(mask, latent_shapes[0], torch.device("cpu")).float()]
+        parts += [torch.ones(tuple(shape)) for shape in latent_shapes[1:]]
+        packed = comfy.utils.pack_latents(parts)[0] if len(parts) > 1 else parts[0]
+        total = packed if total is None else total * packed
+    return total

@@ -1,202 +1,165 @@
-"""Reference and LoRA anchors in one batched call of the host's `calc_cond_batch`."""
+"""The reference, and the anchors that are only LoRAs on its weights: one weight copy, asked one model after the other.
+
+Each is asked in exactly the call it would have alone. So whatever reads the batch, its rows or its conditionings sees a
+stock call, and no index arithmetic is needed.
+"""
 
 from __future__ import annotations
 
 import copy
 import logging
-import math
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import comfy.controlnet
 import comfy.sampler_helpers
-import comfy.samplers
-from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .adapters import RowAdapters, RowsError, Strength
+from ...realign_core import MERGED, on_elements
+from ..models.anchor import Anchor
+from .adapters import AdapterCache, Adapters
+from .call import KEY, Question
 from .own_state import Conditioning
-from .own_weights import KEY, set_own_cfg
-from .sharing import CannotShareError
-
-MERGED = -1  # the place of the model at strengths λ, beside the reference (0) and the anchors (1 … K)
-Conds = list[dict[str, Any]]
+from .own_weights import set_own_cfg
+from .realignment import Realignment
+from .sharing import CannotShareError, own_patches
 
 
-class Batch:
-    """The models that run on the reference's weights: each has a guider of its own over the one prepared model.
+class NeedsOwnWeights(Exception):
+    """An anchor turned out, in the first step, not to run on the reference's weights."""
 
-    The first guider to ask the host for its conditionings has those of all the others answered in the same call; the
-    others find their answers waiting.
+
+class SharedWeights:
+    """The reference (model 0) and its LoRA anchors, each with a guider of its own over the one prepared model.
+
+    guider: the reference's. adapters: a column for each of the models' anchors; None where there are none.
     """
 
-    @staticmethod
-    def check(guider: Any, own_conds: tuple[Conditioning | None, Conditioning | None]) -> None:
-        """Raise CannotShareError where the host's state cannot serve two models in one batch."""
-        every = [c for conds in guider.conds.values() for c in conds]
-        if any(isinstance(net, comfy.controlnet.ControlLora) for c in every for net in _controls(c)):
-            raise CannotShareError("a ControlLora is built from each model's own weights")
-        if any(conds is not None for conds in own_conds):
-            every += [c for conds in own_conds if conds for c in comfy.sampler_helpers.convert_cond(conds)]
-            kinds = ("control", "hooks", "gligen", "area", "mask")
-            if any(c.get(kind) is not None for c in every for kind in kinds):
-                raise CannotShareError("its own conditioning comes with ControlNets, hooks, areas or masks")
-
-    def __init__(
-        self,
-        guider: Any,
-        adapters: RowAdapters,
-        places: Sequence[int],
-        cfg: float | None,
-        own_conds: tuple[Conditioning | None, Conditioning | None],
-    ):
-        self.adapters, self.places, self._cfg = adapters, places, cfg
-        self._given = [key for key, conds in zip(("positive", "negative"), own_conds) if conds is not None]
-        self.together = self._may_join(guider)
-        self._merged: list[Strength] = []
+    def __init__(self, guider: Any, realignment: Realignment, models: Sequence[int], adapters: Adapters | None):
+        self.models, self.adapters, self._realignment = (0, *models), adapters, realignment
         self._guiders: dict[int, Any] = {}
-        self._layout: list[int] = []  # the place of each conditioning in the call that is being computed
-        for key, conds in zip(("positive", "negative"), own_conds):
+        self._own_conds = dict(zip(("positive", "negative"), realignment.anchor_conds)) if adapters else {}
+        for key, conds in self._own_conds.items():
             if conds is not None:  # encoded by the host with the rest, as what they are
-                guider.conds[_own(key)] = [{**c, "prompt_type": key} for c in comfy.sampler_helpers.convert_cond(conds)]
+                converted = comfy.sampler_helpers.convert_cond(conds)
+                guider.conds[_own(key)] = [{**cond, "prompt_type": key} for cond in converted]
 
-    @staticmethod
-    def _may_join(guider: Any) -> bool:
-        """Whether nothing in the run reads or keeps the batch in a way that more conditionings would upset."""
-        options = guider.model_options
-        if "model_function_wrapper" in options or "context_handler" in options:
-            return False
-        nets = {net for conds in guider.conds.values() for c in conds for net in _controls(c)}
-        return all(type(net).__module__.startswith("comfy.") for net in nets)
+    @classmethod
+    def of(cls, guider: Any, realignment: Realignment, anchors: dict[int, Anchor], share: bool = True) -> SharedWeights:
+        """With those of the anchors, by model, that can run on the reference's weights. Logs why another cannot."""
+        reference, patches, reasons = guider.model_patcher, {}, {}
+        for model, anchor in anchors.items() if share else ():
+            if anchor.patcher.is_clone(reference):
+                try:
+                    _check(guider, realignment.anchor_conds)
+                    patches[model] = own_patches(reference, anchor.patcher, KEY)
+                except CannotShareError as reason:
+                    reasons[model] = reason
+        if not patches and not reasons:
+            return cls(guider, realignment, (), None)
+        cache = next(iter(anchors.values())).kept.setdefault("adapters", AdapterCache())
+        adapters, unfit = cache.of(reference, patches)
+        for model, reason in {**reasons, **unfit}.items():
+            logging.info(
+                "Realign: the anchor “%s” gets a weight copy of its own (more memory), because %s.",
+                anchors[model].name,
+                reason,
+            )
+        models = [model for model in patches if model not in unfit]
+        return cls(guider, realignment, models, adapters if models else None)
 
-    def add_wrappers(self, model_options: dict[str, Any]) -> None:
-        for kind, wrapper in (
-            (WrappersMP.CALC_COND_BATCH, self._calc_cond_batch),
-            (WrappersMP.APPLY_MODEL, self._apply_model),
-        ):
-            add_wrapper_with_key(kind, KEY, wrapper, model_options, is_model_options=True)
+    def to_load(self) -> list[ModelPatcher]:
+        """Beside the reference."""
+        return [self.adapters.patcher] if self.adapters else []
 
-    @contextmanager
-    def prepared(self, guider: Any) -> Iterator[None]:
-        """While the context is open, `predict` works. guider: the reference's, with its conditionings processed."""
-        options = {**guider.model_options, "transformer_options": {**guider.model_options["transformer_options"]}}
-        wrappers = options["transformer_options"]["wrappers"]
-        options["transformer_options"]["wrappers"] = {
-            kind: by_key for kind, by_key in wrappers.items() if kind != WrappersMP.PREDICT_NOISE
-        }
-        own = {_own(key): guider.conds.pop(_own(key)) for key in self._given}
-        for place in (MERGED, 0, *self.places):
-            twin = copy.copy(guider)
-            twin.model_options = options  # without the wrapper that would ask for the mixture again
-            if place > 0:
-                set_own_cfg(twin, self._cfg)
-                conds = {**guider.conds, **{key: own[_own(key)] for key in self._given}}
-            else:
-                conds = guider.conds
-            if place != 0:  # patches that keep something per conditioning know it by its uuid
-                twin.conds = {key: [{**c, "uuid": uuid.uuid4()} for c in value] for key, value in conds.items()}
-            self._guiders[place] = twin
+    def prepared(self, reference: Any, options: dict[str, Any], then: Callable[[], None]) -> None:
+        """Calls `then` while the models can be asked. reference: its guider, with its conditionings processed."""
+        if self.adapters is None:
+            then()
+            return
+        conds = {key: reference.conds.pop(_own(key)) for key, own in self._own_conds.items() if own is not None}
+        stages = dict(reference.model_options["transformer_options"]["wrappers"])
+        stages.pop(WrappersMP.PREDICT_NOISE)  # a twin must not ask for the mixture again
+        own_options = {**reference.model_options}
+        own_options["transformer_options"] = {**own_options["transformer_options"], "wrappers": stages}
+        for model in (*self.models[1:], MERGED):
+            twin = copy.copy(reference)
+            twin.model_options = own_options
+            twin.conds = dict(reference.conds)
+            if model != MERGED:
+                set_own_cfg(twin, self._realignment.anchor_cfg)
+                twin.conds |= conds
+            # Patches that keep something per conditioning know it by its uuid.
+            twin.conds = {key: [{**c, "uuid": uuid.uuid4()} for c in value] for key, value in twin.conds.items()}
+            self._guiders[model] = twin
         with self.adapters.injected():
             try:
-                yield
+                then()
             finally:
                 self._guiders = {}
 
-    def merge(self, lambdas: Sequence[Strength]) -> None:
-        """Set the weights of the model at MERGED, θ_ref + Σ λ_k Δθ_k. lambdas: one per anchor of the realignment."""
-        self._merged = [lambdas[place - 1] for place in self.places]
-
-    def predict(
-        self, places: Sequence[int], x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: Any
-    ) -> dict[int, Tensor]:
-        """D of each of the models, in their order, with the guidance of its own guider."""
-        out = {}
-        self._waiting: dict[int, list[tuple[Tensor, Sequence[Conds | None], list[Tensor]]]] = {}
-        self._options = model_options
-        for i, place in enumerate(places):
-            self._turn, self._later, self._number = place, places[i + 1 :], 0
-            out[place] = self._guiders[place](x, timestep, model_options=model_options, seed=seed)
+    def ask(self, question: Question, called: Tensor, merged: Sequence[Tensor] | None) -> dict[int, Tensor]:
+        """D by model, for the elements that need it, in the order of asking. called: (K + 1, B) bool. merged: λ per
+        anchor, if the model of mixed weights is asked too."""
+        out: dict[int, Tensor] = {}
+        if merged is not None:
+            out[MERGED] = self._mixed_weights(question, merged)
+        for model in self.models:
+            if bool(called[model].any()):
+                guider = self._guiders.get(model, question.reference)
+                strengths = [float(model == own) for own in self.models[1:]]
+                out[model] = on_elements(
+                    called[model], question.x, lambda i, g=guider, s=strengths: self._at(s, question.of(i), g)
+                )
         return out
 
-    def _calc_cond_batch(
-        self, executor: Any, model: Any, conds: list[Conds | None], x: Tensor, timestep: Tensor, options: dict[str, Any]
-    ) -> list[Tensor]:
-        number, self._number = self._number, self._number + 1
-        waiting = self._waiting.get(self._turn, [])
-        if number < len(waiting):
-            asked_x, asked, answers = waiting[number]
-            if asked_x is x and len(asked) == len(conds) and all(a is c for a, c in zip(asked, conds)):
-                return answers
-            self.together = False  # this run asks each model differently: join no more
-        asked_by = {self._turn: conds}
-        if self.together and number == 0:
-            for place in self._later:
-                translated = self._translated(conds, place)
-                if translated is not None:
-                    asked_by[place] = translated
-        try:
-            answers = self._compute(executor, model, asked_by, x, timestep, options)
-        except RowsError:
-            logging.info("Realign: a layer mixes the batch, so that reference and anchor are computed one by one.")
-            self.together = False
-            asked_by = {self._turn: conds}
-            answers = self._compute(executor, model, asked_by, x, timestep, options)
-        for place, answer in answers.items():
-            if place != self._turn:
-                self._waiting.setdefault(place, []).append((x, asked_by[place], answer))
-        return answers[self._turn]
+    def _at(self, strengths: Sequence[float], question: Question, guider: Any) -> Tensor:
+        if self.adapters is None:
+            return question.to(guider)
+        with self.adapters.at(strengths):
+            answer = question.to(guider)
+        unreached = self.adapters.unreached()
+        if unreached:
+            raise NeedsOwnWeights(f"the model uses the weight of {unreached} outside of its layer")
+        return answer
 
-    def _compute(
-        self,
-        executor: Any,
-        model: Any,
-        asked_by: dict[int, Sequence[Conds | None]],
-        x: Tensor,
-        timestep: Tensor,
-        options: dict[str, Any],
-    ) -> dict[int, list[Tensor]]:
-        self._layout = [place for place, conds in asked_by.items() for _ in conds]
-        self._period = len(next(iter(asked_by.values())))
-        try:
-            outs = executor(model, [c for conds in asked_by.values() for c in conds], x, timestep, options)
-        finally:
-            self._layout = []
-        answers = {}
-        for place, conds in asked_by.items():
-            answers[place], outs = outs[: len(conds)], outs[len(conds) :]
-        return answers
-
-    def _translated(self, conds: Sequence[Conds | None], place: int) -> list[Conds | None] | None:
-        """What the guider of `place` will ask for where the one whose turn it is asks for `conds`; None: unknown."""
-        ours, theirs = self._guiders[self._turn], self._guiders[place]
-        keys = {id(value): key for key, value in ours.conds.items()}
-        out: list[Conds | None] = []
-        for cond in conds:
-            if cond is not None and id(cond) not in keys:
-                return None
-            out.append(None if cond is None else theirs.conds[keys[id(cond)]])
-        if ours.cfg != theirs.cfg and type(ours) is comfy.samplers.CFGGuider:
-            skipped = math.isclose(theirs.cfg, 1.0) and not self._options.get("disable_cfg1_optimization", False)
-            out[1] = None if skipped else theirs.conds.get("negative")
+    def _mixed_weights(self, question: Question, lambdas: Sequence[Tensor]) -> Tensor:
+        """D at θ_ref + Σ λ_k Δθ_k. Elements of equal λ are asked together: a call has one strength per adapter."""
+        guider = self._guiders[MERGED]
+        own = [lambdas[model - 1] for model in self.models[1:]]
+        if all(value.ndim == 0 for value in own):
+            return self._at([float(value) for value in own], question, guider)
+        size = len(question.x)
+        table = torch.stack([value.expand(size, *value.shape[1:]).reshape(size) for value in own], 1).tolist()
+        out = torch.zeros_like(question.x)
+        for strengths, elements in _alike(table):
+            index = torch.tensor(elements, device=out.device)
+            out[index] = self._at(strengths, question.of(index), guider).to(out.dtype)
         return out
 
-    def _apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """Around BaseModel.apply_model(x, t, c_concat, c_crossattn, control, transformer_options, …)."""
-        options = args[5]
-        places = [self._layout[i] for i in options["cond_or_uncond"]] if self._layout else []
-        if not places:
-            return executor(*args, **kwargs)
-        # Patches know 0 and 1, the conditionings of one model.
-        options["cond_or_uncond"] = [i % self._period for i in options["cond_or_uncond"]]
-        with self.adapters.rows([self._strengths(place) for place in places]):
-            return executor(*args, **kwargs)
 
-    def _strengths(self, place: int) -> list[Strength]:
-        if place == MERGED:
-            return self._merged
-        return [float(place == own) for own in self.places]
+def _alike(table: Sequence[Sequence[float]]) -> Iterator[tuple[list[float], list[int]]]:
+    """Elements that have equal strengths: (the strengths, the elements)."""
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for element, strengths in enumerate(table):
+        groups.setdefault(tuple(strengths), []).append(element)
+    return ((list(strengths), elements) for strengths, elements in groups.items())
+
+
+def _check(guider: Any, own_conds: tuple[Conditioning | None, Conditioning | None]) -> None:
+    """Raise CannotShareError where the host's state cannot serve two models on one weight copy."""
+    every = [c for conds in guider.conds.values() for c in conds]
+    if any(isinstance(net, comfy.controlnet.ControlLora) for c in every for net in _controls(c)):
+        raise CannotShareError("a ControlLora is built from each model's own weights")
+    if any(conds is not None for conds in own_conds):
+        every += [c for conds in own_conds if conds for c in comfy.sampler_helpers.convert_cond(conds)]
+        kinds = ("control", "hooks", "gligen", "area", "mask")
+        if any(c.get(kind) is not None for c in every for kind in kinds):
+            raise CannotShareError("its own conditioning comes with ControlNets, hooks, areas or masks")
 
 
 def _own(key: str) -> str:

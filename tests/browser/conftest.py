@@ -11,9 +11,9 @@ from playwright.sync_api import sync_playwright
 
 PACK = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
-sys.path.insert(0, str(PACK / "tools"))
-from host_process import Host  # noqa: E402
-from stand_in_files import stand_in_files  # noqa: E402
+sys.path.insert(0, str(PACK))
+from tools.host.host_process import Host  # noqa: E402
+from tools.host.stand_in_files import stand_in_files  # noqa: E402
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from conftest import PATIENCE
 from playwright.sync_api import TimeoutError
-from workflow_names import TITLES
+
+from tools.workflows.workflow_names import TITLES
 
 CARDS = "[data-testid^='template-workflow-']"
 

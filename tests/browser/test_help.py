@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from conftest import PACK
 from graphs import until
 
-LOCALES = {
-    language: json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
-    for language in ("en", "zh", "ja")
-}
+from tools.docs.make_locales import locale, nodes_of, read
+
 ADD = """(kind) => {
   const graph = window.app.graph;
   // One by one, as a user deletes them: cleared at once while its panel opens, the page shows no node any more.
@@ -64,6 +60,13 @@ def language(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def names(host):
+    """The nodes' names and tooltips by language."""
+    nodes = nodes_of(host)
+    return {language: locale(language, nodes) for language in ("en", "zh", "ja")}
+
+
 @pytest.fixture
 def spoken(tab, language, page_in):
     """The tab in that language, in the same renderer."""
@@ -90,12 +93,12 @@ def open_help(tab):
     tab.page.wait_for_selector(HELP)
 
 
-def test_help_opens_with_its_pictures(spoken, language):
+def test_help_opens_with_its_pictures(spoken, language, names):
     """Every page in English; of the other languages, whose texts tests/host/test_help.py reads, some."""
-    for kind in LOCALES["en"] if language == "en" else SHOTS:
+    for kind in names["en"] if language == "en" else SHOTS:
         add(spoken, kind)
         open_help(spoken)
-        spoken.page.wait_for_function(SHOWN, arg=LOCALES[language][kind]["display_name"])
+        spoken.page.wait_for_function(SHOWN, arg=names[language][kind]["display_name"])
         spoken.page.wait_for_function(LOADED)
         assert spoken.page.evaluate(FITS), kind
         text = spoken.page.locator(HELP).first.inner_text()
@@ -111,9 +114,9 @@ def test_help_opens_with_its_pictures(spoken, language):
 
 
 @pytest.mark.parametrize("kind", ["RealignSampler", "LambdaSchedule", "RealignSweep"])
-def test_names_are_in_the_pages_language(spoken, language, kind):
+def test_names_are_in_the_pages_language(spoken, language, names, kind):
     add(spoken, kind)
-    shown, told = spoken.page.evaluate(LABELS), LOCALES[language][kind]
+    shown, told = spoken.page.evaluate(LABELS), names[language][kind]
     assert shown["title"] == told["display_name"]
     assert shown["outputs"] == [one["name"] for one in told["outputs"].values()]
     for name, label in {**shown["inputs"], **shown["widgets"]}.items():
@@ -130,9 +133,9 @@ def test_names_are_in_the_pages_language(spoken, language, kind):
                 assert told["inputs"][name]["name"] in text
 
 
-def test_tooltips_are_in_the_pages_language(spoken, language):
+def test_tooltips_are_in_the_pages_language(spoken, language, names):
     add(spoken, "RealignSampler")
-    told = LOCALES[language]["RealignSampler"]["inputs"]
+    told = names[language]["RealignSampler"]["inputs"]
     if spoken.new_renderer:
         spoken.page.locator(".lg-node").first.get_by_text(told["steps"]["name"], exact=True).first.hover()
     else:
@@ -150,7 +153,6 @@ def test_tooltips_are_in_the_pages_language(spoken, language):
 
 
 def test_the_library_names_the_category(spoken, language):
-    name = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
-    told = name["nodeCategories"]["realign"]
+    told = "realign" if language == "en" else read(language, "main")["nodeCategories"]["realign"]
     categories = """() => window.LiteGraph.registered_node_types.RealignSampler.category"""
     assert spoken.page.evaluate(categories) == told

@@ -8,8 +8,9 @@ import json
 import pytest
 from conftest import Page
 from graphs import open_template, press_run
-from workflow_layout import Box, LayoutError, Stack, lay_out
-from workflow_names import TITLES, workflow_file
+
+from tools.workflows.workflow_layout import Box, LayoutError, Stack, lay_out
+from tools.workflows.workflow_names import TITLES, workflow_file
 
 READABLE = 0.6  # the classic renderer draws no text below 0.57
 SLACK = 1.5  # px: boxes are rounded

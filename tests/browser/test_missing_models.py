@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from conftest import PACK
 from test_page import drop
 from test_search import search_box
 
-sys.path.insert(0, str(PACK / "tools"))
-from model_files import HOSTED
-from workflow_names import TITLES, workflow_file
+from tools.workflows.model_files import HOSTED
+from tools.workflows.workflow_names import TITLES, workflow_file
 
 # The folder in which each loader looks; Load Anchor Model's files have theirs in their name.
 FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "TripleCLIPLoader": "text_encoders"}

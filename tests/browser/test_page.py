@@ -8,7 +8,8 @@ import pytest
 from conftest import PACK
 from graphs import press_run
 from PIL import Image
-from workflow_names import workflow_file
+
+from tools.workflows.workflow_names import workflow_file
 
 DEMO = workflow_file("realign_demo")
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))

@@ -7,7 +7,8 @@ import re
 import pytest
 from conftest import PACK
 from graphs import CARDS, open_templates
-from workflow_names import TITLES
+
+from tools.workflows.workflow_names import TITLES
 
 DEMO = "Realign Demo {} - "
 SORTS = "Comfy.Templates.SortBy"  # the page keeps what was chosen

@@ -9,7 +9,7 @@ import torch
 from ground_truth import GaussianData, Level
 from torch import Tensor
 
-from realign_core import Exact, NoiseLevel, Sample, realigned_sample, separate
+from realign_core import NoiseLevel, Sample, realigned_sample, separate
 
 
 class Model:
@@ -73,7 +73,7 @@ def exact_moments(
             impulses[when, 1 + when * d + pixel, pixel] = 1.0
     draws = iter(impulses[1:])
     sample = realigned_sample(
-        Exact(separate([Model.of(model) for model in data])),
+        separate([Model.of(model) for model in data]),
         impulses[0] * levels[0][1],
         noise_levels(levels),
         lambdas,

@@ -13,7 +13,7 @@ import torch
 from ground_truth import SPACES, GaussianData, propagate, run_levels, stepwise_variance
 from runs import Model, assert_within_monte_carlo, constant, exact_moments, no_noise, noise_levels
 
-from realign_core import Exact, gaussian_noise, realigned_sample, separate
+from realign_core import gaussian_noise, realigned_sample, separate
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0, 1.5)
 BETA = 0.5
@@ -73,7 +73,7 @@ def test_for_a_linear_reward_the_run_is_that_of_the_model_trained_at_beta_over_l
     def run(models: list[GaussianData], lambdas: list[list[float]]) -> torch.Tensor:
         noise = gaussian_noise(x, seed=3)
         denoisers = [Model.of(m) for m in models]
-        return realigned_sample(Exact(separate(denoisers)), x, noise_levels(levels), lambdas, noise=noise, eta=eta).x
+        return realigned_sample(separate(denoisers), x, noise_levels(levels), lambdas, noise=noise, eta=eta).x
 
     realigned = run([REFERENCE, aligned("linear", 1)], constant(12, lam))
     trained = run([aligned("linear", lam)], constant(12))
@@ -92,7 +92,7 @@ def test_realigned_samples_have_the_targets_mean_and_covariance(reward, space, e
     lambdas = torch.tensor(LAMBDAS).repeat_interleave(each)  # all five runs in one batch
     x = torch.randn(len(lambdas), 2) * levels[0][1]
     sample = realigned_sample(
-        Exact(separate([Model.of(REFERENCE), Model.of(aligned(reward, 1))])),
+        separate([Model.of(REFERENCE), Model.of(aligned(reward, 1))]),
         x,
         noise_levels(levels),
         constant(steps, lambdas),

@@ -1,4 +1,4 @@
-"""The trace: what it counts, and its KL (design 7) against noise predictions and closed forms worked out here."""
+"""The trace: what it counts, and its KL (Girsanov) against noise predictions and closed forms worked out here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from ground_truth import GaussianData, run_levels
 from runs import Model, constant, noise_levels
 
-from realign_core import Exact, Trace, TraceStep, gaussian_noise, realigned_sample, separate
+from realign_core import Trace, gaussian_noise, realigned_sample, separate
 
 STEPS = 6
 MEAN = np.array([0.4, -1.0])
@@ -30,7 +30,7 @@ def run(lambdas, space="ve", eta=1.0, data=DATA, steps=STEPS, batch=3, callback=
     models = [Model.of(d) for d in data[: 1 + len(lambdas[0])]]
     noise = gaussian_noise(x, 0)
     return realigned_sample(
-        Exact(separate(models)), x, noise_levels(levels), lambdas, noise=noise, eta=eta, callback=callback
+        separate(models), x, noise_levels(levels), lambdas, noise=noise, eta=eta, callback=callback
     ).trace
 
 
@@ -39,9 +39,9 @@ def run(lambdas, space="ve", eta=1.0, data=DATA, steps=STEPS, batch=3, callback=
 def test_kl_per_step_is_that_of_the_models_own_noise_predictions(space, eta):
     visited: list[np.ndarray] = []
     rows = [[0.2 + 0.1 * i, torch.tensor([0.13, 0.33, 0.57])] for i in range(STEPS)]
-    trace = run(rows, space, eta, callback=lambda i, x, denoised, record: visited.append(x.numpy().copy()))
+    trace = run(rows, space, eta, callback=lambda i, x, denoised: visited.append(x.numpy().copy()))
     levels = run_levels(space, STEPS)
-    for i, (step, x, (a, s), (a_next, s_next)) in enumerate(zip(trace.steps, visited, levels, levels[1:])):
+    for i, (step, x, (a, s), (a_next, s_next)) in enumerate(zip(trace.kl, visited, levels, levels[1:])):
         noises = []
         for data in DATA:
             gain, shift = data.denoiser(a, s)
@@ -52,9 +52,9 @@ def test_kl_per_step_is_that_of_the_models_own_noise_predictions(space, eta):
         last, pure = s_next == 0, a == 0
         rise = 0.0 if last or pure else 2 * math.log(a_next / s_next) - 2 * math.log(a / s)
         expected = [0.5 * rise * ((mixed - n) ** 2).sum(1) for n in noises]
-        assert step.kl_reference.tolist() == pytest.approx(expected[0].tolist(), rel=1e-4, abs=1e-9)
+        assert step[0].tolist() == pytest.approx(expected[0].tolist(), rel=1e-4, abs=1e-9)
         for k in (0, 1):
-            assert step.kl_anchors[k].tolist() == pytest.approx(expected[k + 1].tolist(), rel=1e-4, abs=1e-9)
+            assert step[k + 1].tolist() == pytest.approx(expected[k + 1].tolist(), rel=1e-4, abs=1e-9)
 
 
 @pytest.mark.parametrize("space", ["ve", "vp", "flow"])
@@ -76,26 +76,28 @@ def test_the_run_s_kl_is_that_between_the_two_distributions_for_a_linear_reward(
 
 def test_the_last_step_adds_nothing_but_leftover_noise_does_not_make_it_the_last():
     finished, stopped = run(constant(STEPS, 0.5)), run(constant(STEPS, 0.5), last=0.01)
-    assert finished.steps[-1].kl_reference.tolist() == [0, 0, 0]
-    assert (stopped.steps[-1].kl_reference > 0).all()
+    assert finished.kl[-1, 0].tolist() == [0, 0, 0]
+    assert (stopped.kl[-1, 0] > 0).all()
 
 
 def test_each_step_records_its_levels_lambdas_and_calls():
     rows = [[0.5, 0.0], [0.0, 1.0], [torch.tensor([0.1, 0.2, 0.3]), 0.5], *constant(3, 0.0, 0.0)]
     trace = run(rows)
     sigmas = [s for _, s in run_levels("ve", STEPS)]
-    assert [(s.sigma, s.sigma_next) for s in trace.steps] == list(pairwise(sigmas))
-    assert [s.model_calls for s in trace.steps] == [2, 1, 3, 1, 1, 1]
+    told = trace.to_dict()["steps"]
+    assert [(s["sigma"], s["sigma_next"]) for s in told] == list(pairwise(sigmas))
+    assert [s["model_calls"] for s in told] == trace.calls == [2, 1, 3, 1, 1, 1]
     assert trace.model_calls == 9
     assert trace.batch_size == 3
-    assert [v.tolist() for v in trace.steps[2].lambdas] == [pytest.approx([0.1, 0.2, 0.3]), [0.5] * 3]
-    assert trace.steps[0].lambdas[0].tolist() == [0.5] * 3
+    assert trace.lambdas[2].tolist() == [pytest.approx([0.1, 0.2, 0.3]), [0.5] * 3]
+    assert trace.lambdas[0, 0].tolist() == [0.5] * 3
 
 
 def test_kl_to_a_model_that_was_not_called_is_none_and_so_is_the_runs():
     trace = run([[1.0], *constant(STEPS - 1, 0.5)])
-    assert trace.steps[0].kl_reference is None
-    assert trace.steps[0].kl_anchors[0].tolist() == [0, 0, 0]
+    first = trace.to_dict()["steps"][0]
+    assert first["kl_reference"] is None
+    assert first["kl_anchors"] == [[0, 0, 0]]
     assert trace.kl_reference() == [None] * 3
     assert all(v > 0 for v in trace.kl_anchors()[0])
     off = run(constant(STEPS, 0.0))
@@ -130,8 +132,8 @@ def test_json_is_strict_and_holds_all_of_it():
 
 
 def test_json_writes_what_is_no_number_as_null():
-    kl = torch.tensor([1.0, math.nan, math.inf])
-    trace = Trace([TraceStep(2.0, 1.0, [torch.zeros(3)], kl, [None], 1)])
+    trace = Trace.of([2.0, 1.0], torch.zeros(1, 1, 3))
+    trace.record(0, torch.tensor([[1.0, math.nan, math.inf], [math.nan] * 3]), 1)
     data = json.loads(trace.to_json())
     assert data["steps"][0]["kl_reference"] == [1.0, None, None]
     assert data["kl_reference"] == [1.0, None, None]
@@ -141,4 +143,4 @@ def test_json_writes_what_is_no_number_as_null():
 
 def test_a_trace_without_steps_is_still_json():
     empty = {"model_calls": 0, "model_calls_saved": 0, "kl_reference": [], "kl_anchors": [], "steps": []}
-    assert json.loads(Trace().to_json()) == empty
+    assert json.loads(Trace.of([], torch.zeros(0, 0, 0)).to_json()) == empty

@@ -20,6 +20,7 @@ from realign_core import (
     geometric_mixture,
     per_element,
     realigned_sample,
+    realignment_weights,
     reverse_posterior,
     separate,
 )
@@ -48,9 +49,7 @@ def run(models: list[Model], lambdas: list, eta: float | list[float] = 1.0, spac
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)) * run_levels(space, STEPS)[0][1]
     x = options.pop("x", x)
     levels = noise_levels(run_levels(space, STEPS))
-    return realigned_sample(
-        Exact(separate(models)), x, levels, lambdas, noise=gaussian_noise(x, seed=2), eta=eta, **options
-    )
+    return realigned_sample(separate(models), x, levels, lambdas, noise=gaussian_noise(x, seed=2), eta=eta, **options)
 
 
 @few
@@ -145,7 +144,7 @@ def test_lambda_broadcasts_as_numbers_batch_elements_and_maps(shape):
     full = (values.reshape(-1, 1, 1, 1) if values.ndim == 1 else values).expand(SHAPE)
     sample = run([reference(), anchor()], constant(STEPS, values))
     assert torch.allclose(sample.x, run([reference(), anchor()], constant(STEPS, full)).x, atol=1e-5)
-    assert sample.trace.steps[0].lambdas[0].tolist() == pytest.approx(full.flatten(1).mean(1).tolist(), rel=1e-5)
+    assert sample.trace.lambdas[0, 0].tolist() == pytest.approx(full.flatten(1).mean(1).tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -156,7 +155,7 @@ def test_a_mask_gives_each_half_its_own_lambda_at_every_step(left, right, eta):
 
     def states(lam: float | Tensor) -> list[Tensor]:
         seen: list[Tensor] = []
-        callback = lambda i, x, denoised, record: seen.extend([x, denoised])  # noqa: E731
+        callback = lambda i, x, denoised: seen.extend([x, denoised])  # noqa: E731
         return [*seen, run([reference(), anchor()], constant(STEPS, lam), eta, callback=callback).x, *seen]
 
     halves, on_the_left, on_the_right = states(left + (right - left) * mask), states(left), states(right)
@@ -197,7 +196,7 @@ def test_one_step_is_a_draw_from_the_geometric_mixture_of_the_posteriors():
     x, z = torch.randn(SHAPE), torch.randn(SHAPE)
     posteriors = [reverse_posterior(x, m(x, now), now, then, eta) for m, eta in zip(models, both)]
     mixed = geometric_mixture(posteriors, [0.7, 0.3])
-    sample = realigned_sample(Exact(separate(models)), x, [now, then], [[0.3]], noise=lambda *_: z, eta=both)
+    sample = realigned_sample(separate(models), x, [now, then], [[0.3]], noise=lambda *_: z, eta=both)
     assert torch.allclose(sample.x, mixed.mean + mixed.variance.sqrt() * z, atol=1e-5)
 
 
@@ -209,11 +208,11 @@ def test_noise_is_drawn_once_per_step_for_the_levels_it_leads_between_and_never_
         asked.append((sigma, sigma_next))
         return torch.zeros(SHAPE)
 
-    realigned_sample(Exact(separate([reference(), anchor()])), x, noise_levels(levels), constant(4, 0.5), noise=noise)
+    realigned_sample(separate([reference(), anchor()]), x, noise_levels(levels), constant(4, 0.5), noise=noise)
     sigmas = [sigma for _, sigma in levels]
     assert asked == list(pairwise(sigmas[:-1]))
     realigned_sample(
-        Exact(separate([reference(), anchor()])), x, noise_levels(levels), constant(4, 0.5), noise=no_noise, eta=0.0
+        separate([reference(), anchor()]), x, noise_levels(levels), constant(4, 0.5), noise=no_noise, eta=0.0
     )
 
 
@@ -245,18 +244,18 @@ def test_the_callback_sees_each_step_before_x_moves_on():
     x = torch.randn(SHAPE)
     levels = noise_levels(run_levels("ve", STEPS))
     sample = realigned_sample(
-        Exact(separate(models)),
+        separate(models),
         x,
         levels,
         constant(STEPS, 0.4),
         noise=gaussian_noise(x, 0),
-        callback=lambda i, x, denoised, record: seen.append((i, x, denoised, record, models[0].calls)),
+        callback=lambda i, x, denoised: seen.append((i, x, denoised, models[0].calls)),
     )
     assert [i for i, *_ in seen] == list(range(STEPS))
     assert [calls for *_, calls in seen] == [1, 2, 3, 4, 5]
     assert torch.equal(seen[0][1], x)
-    assert [record for *_, record, _ in seen] == sample.trace.steps
-    for i, x_t, denoised, _, _ in seen:
+    assert sample.trace.steps == list(range(STEPS))
+    for i, x_t, denoised, _ in seen:
         expected = 0.6 * models[0](x_t, levels[i]) + 0.4 * models[1](x_t, levels[i])
         assert torch.allclose(denoised, expected, atol=1e-5)
     assert torch.equal(sample.denoised, seen[-1][2])
@@ -292,10 +291,11 @@ def test_a_number_is_mixed_without_waiting_for_the_device(lam):
     x = torch.empty(2, 3, device="meta")
     calls = []
 
-    def models(x, level, called):
-        calls.append(called)
-        return [x if call else None for call in called]
+    def ask(x, level, called, merged):
+        calls.append(called.tolist())
+        return {model: x for model, elements in enumerate(called) if elements.any()}
 
-    predicted = Exact(models)(x, NoiseLevel(1.0, 2.0), [per_element(lam, x)])
+    weights = realignment_weights([per_element(lam, x)])
+    predicted = Exact()(ask, x, NoiseLevel(1.0, 2.0), weights)
     assert predicted.combined.device.type == "meta"
-    assert calls == [[lam != 1, lam != 0]]
+    assert calls == [[[lam != 1] * 2, [lam != 0] * 2]]

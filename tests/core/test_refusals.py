@@ -10,7 +10,7 @@ import torch
 from ground_truth import run_levels
 from runs import Model, constant, no_noise, noise_levels
 
-from realign_core import Exact, ImproperMixtureError, NoiseLevel, check_run, realigned_sample, separate
+from realign_core import ImproperMixtureError, MixedSteps, NoiseLevel, realigned_sample, separate
 
 VE = noise_levels(run_levels("ve", 4))
 # η = 0.5 against 1: variances stand 1 to 4 at every step but the last, so that λ < 4/3.
@@ -23,7 +23,7 @@ def refuse(message: str, error: type[Exception] = ValueError, *, levels=VE, lamb
     x = torch.zeros(2, 1, 2, 2) if x is None else x
     lambdas = constant(len(levels) - 1, 0.5) if lambdas is None else lambdas
     with pytest.raises(error, match=message) as caught:
-        realigned_sample(Exact(separate(models)), x, levels, lambdas, noise=no_noise, eta=eta)
+        realigned_sample(separate(models), x, levels, lambdas, noise=no_noise, eta=eta)
     assert [m.calls for m in models] == [0] * len(models)
     return str(caught.value)
 
@@ -59,11 +59,9 @@ def test_two_anchors_that_leave_no_gaussian_are_both_named():
 def test_what_the_bound_allows_runs_and_equal_variances_have_none():
     x, model = torch.ones(1, 1, 2, 2), Model(lambda x, level: x)
     noise = lambda *_: torch.zeros(1, 1, 2, 2)  # noqa: E731
-    realigned_sample(Exact(separate([model, model])), x, VE, constant(4, 1.33), noise=noise, eta=UNEQUAL)
-    realigned_sample(Exact(separate([model, model])), x, VE, constant(4, 50.0), noise=noise, eta=0.5)
-    realigned_sample(
-        Exact(separate([model, model])), x, VE, [[0.5], [0.5], [0.5], [9.0]], noise=noise, eta=UNEQUAL
-    )  # σ_s = 0
+    realigned_sample(separate([model, model]), x, VE, constant(4, 1.33), noise=noise, eta=UNEQUAL)
+    realigned_sample(separate([model, model]), x, VE, constant(4, 50.0), noise=noise, eta=0.5)
+    realigned_sample(separate([model, model]), x, VE, [[0.5], [0.5], [0.5], [9.0]], noise=noise, eta=UNEQUAL)  # σ_s = 0
 
 
 def test_a_lambda_that_only_fp64_could_tell_from_the_bound_is_refused_before_and_not_in_the_run():
@@ -71,12 +69,10 @@ def test_a_lambda_that_only_fp64_could_tell_from_the_bound_is_refused_before_and
     for below in (1e-16, 1e-9, 1e-8, 3e-8, 1e-7, 1e-6, 1e-5):
         lam = 4 / 3 * (1 - below)
         try:
-            check_run(VE, constant(4, lam), UNEQUAL)
+            MixedSteps(VE, lambda i, lam=lam: [lam], UNEQUAL).check()
         except ImproperMixtureError:
             continue
-        realigned_sample(
-            Exact(separate([model, model])), zeros, VE, constant(4, lam), noise=lambda *_: zeros, eta=UNEQUAL
-        )
+        realigned_sample(separate([model, model]), zeros, VE, constant(4, lam), noise=lambda *_: zeros, eta=UNEQUAL)
 
 
 def test_an_empty_schedule_is_refused():
@@ -88,7 +84,7 @@ def test_counts_that_do_not_match_are_refused():
     refuse("4 steps need as many λ, but there are 3", lambdas=constant(3, 0.5))
     refuse("2 models need one eta or one each, but there are 3", eta=[1.0, 1.0, 1.0])
     with pytest.raises(ValueError, match=r"step 2 of 4 .*: 1 anchors need as many λ, but there are 2"):
-        check_run(VE, [[0.5], [0.5, 0.5], [0.5], [0.5]], [1.0, 1.0])
+        MixedSteps(VE, lambda i: [0.5, 0.5] if i == 1 else [0.5], [1.0, 1.0]).check()
 
 
 def test_noise_that_rises_is_refused():

@@ -23,7 +23,7 @@ def _enter_host() -> None:
 
     args.cpu = not torch.cuda.is_available()
     args.use_pytorch_cross_attention = True  # the default picks slow kernels for tiny CPU models
-    import nodes  # noqa: F401 (what a host has loaded when it comes to its custom nodes)
+    import server  # noqa: F401 (what a host has loaded when it comes to its custom nodes: pydantic, and `nodes`)
 
     _import_pack()
 
@@ -48,6 +48,7 @@ def _import_pack() -> None:
 
 
 _enter_host()
+sys.path.append(str(PACK))  # for tools; last, as the host's own `nodes` must not be hidden by the pack's
 
 
 @pytest.fixture(autouse=True)

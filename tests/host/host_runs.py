@@ -14,6 +14,11 @@ from rounding import assert_agree, distance
 import nodes as host
 
 
+def anchors_of(anchor):
+    """What a node gets: of a MODEL, or of a value of REALIGN_ANCHOR."""
+    return anchor if isinstance(anchor, tuple) else (Anchor(anchor, "anchor"),)
+
+
 def stock(model, positive, negative, latent, sampler="ddpm", scheduler="normal", cfg=7.0, steps=4, **options):
     """LATENT of the stock KSampler, seed 42."""
     return host.common_ksampler(model, 42, steps, cfg, sampler, scheduler, positive, negative, latent, **options)[0]
@@ -22,11 +27,11 @@ def stock(model, positive, negative, latent, sampler="ddpm", scheduler="normal",
 def realign(
     pair, positive, negative, latent, lam, sampler="ddpm", scheduler="normal", cfg=7.0, steps=4, denoise=1.0, **options
 ):
-    """(LATENT, denoised LATENT, trace) of RealignSampler, seed 42. pair: the reference, and a MODEL or an Anchor."""
+    """(LATENT, denoised LATENT, trace) of RealignSampler, seed 42. pair: the reference, and a MODEL or anchors."""
     reference, anchor = pair
     return RealignSampler.execute(
         model=reference,
-        anchor=anchor if isinstance(anchor, Anchor) else Anchor(anchor, "anchor"),
+        anchor=anchors_of(anchor),
         positive=positive,
         negative=negative,
         latent_image=latent,
@@ -74,7 +79,7 @@ def stock_guider(model, positive, negative, cfg=7.0):
 
 def realign_guider(pair, positive, negative, lam, cfg=7.0, **options):
     reference, anchor = pair
-    anchor = anchor if isinstance(anchor, Anchor) else Anchor(anchor, "anchor")
+    anchor = anchors_of(anchor)
     return RealignGuider.execute(reference, anchor, positive, negative, cfg, lam, **options).args[0]
 
 

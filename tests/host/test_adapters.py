@@ -1,4 +1,4 @@
-"""LoRA anchors in the forward pass: the same as two models, in one batched call on one copy of the weights."""
+"""LoRA anchors in the forward pass: the same as two models, one after the other on one copy of the weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def mixed(pair, conds, latent, lam=0.5, cfg=CFG, sigmas=ONE_STEP, **options):
     return sampled(realign_guider(pair, *conds, lam, cfg, **options), latent, sigmas=sigmas)
 
 
-def assert_as_two_models(bases, weights, kind, strength=1.0, calls=1, latent=None, conds=None, sigmas=ONE_STEP):
+def assert_as_two_models(bases, weights, kind, strength=1.0, calls=2, latent=None, conds=None, sigmas=ONE_STEP):
     """The mixture, and each end of it, in `calls` forward passes a step, as with the anchor on weights of its own."""
     latent, conds = latent or tiny_models.latent(kind), conds or conds_of(kind)
     first, second = bases(kind)
@@ -105,7 +105,7 @@ def replaced(tiny):
 @pytest.mark.parametrize(("make", "why"), [(dora, "DoRA"), (replaced, "replaces the weight")])
 def test_what_cannot_be_added_gets_weights_of_its_own(bases, tiny, caplog, make, why):
     with caplog.at_level("INFO"):
-        assert_as_two_models(bases, make(tiny), "sd15")
+        assert_as_two_models(bases, make(tiny), "sd15", calls=1)  # the reference's alone
     assert "weight copy of its own" in caplog.text
     assert why in caplog.text
 
@@ -122,22 +122,20 @@ def test_an_anchor_that_scales_the_weights_gets_its_own(bases, tiny):
     assert_agree(got, want, (first, anchors[1]), conds, CFG)
 
 
-def test_several_lora_anchors_in_one_call(bases, tiny):
-    """Each anchor's adapters act on its own rows: a strength vector each."""
+def test_several_lora_anchors_on_one_copy(bases, tiny):
+    """Each anchor's adapters act in its own call: a strength vector each."""
     first, second = bases("sd15")
     third = tiny.load(tiny.reference("sd15"))
     weights = lora(matrices(tiny, "sd15")), lora(convolutions(tiny, "sd15"))
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15", 2)
 
     def chain(*models):
-        one, two = (Anchor(patched(m, w), "anchor", share=s) for m, w, s in zip(models, weights, (0.3, 0.5)))
-        one.__dict__["others"] = (two,)
-        return one
+        return tuple(Anchor(patched(m, w), "anchor", share=s) for m, w, s in zip(models, weights, (0.3, 0.5)))
 
     want = mixed((first, chain(second, third)), conds, latent, 1.0)
     with Calls(first) as rows:
         got = mixed((first, chain(first, first)), conds, latent, 1.0)
-    assert rows == [3 * 2 * 2]  # three models, positive and negative, two pictures, nothing twice
+    assert rows == [2 * 2] * 3  # three models, positive and negative, two pictures, nothing twice
     assert_agree(got, want, (first, second, third), conds, CFG)
 
 
@@ -166,21 +164,21 @@ def test_controlnet_areas_masks_and_an_own_cfg(bases, tiny):
     left = [[cond, {**o, "area": (8, 4, 0, 0), "strength": 1.0}] for cond, o in tiny_models.conditioning("sd15", 31)]
     large = tiny_models.latent("sd15", size=8)
     two_sizes = positive + left, negative
-    assert_as_two_models(bases, weights, "sd15", conds=two_sizes, latent=large, calls=2)
+    assert_as_two_models(bases, weights, "sd15", conds=two_sizes, latent=large, calls=4)
 
     first, second = bases("sd15")
-    for cfg, anchor_cfg in ((3.0, 1.0), (1.0, 2.0)):
+    for cfg, anchor_cfg, asked in ((3.0, 1.0, [2, 1]), (1.0, 2.0, [1, 2])):
         two, one = (patched(model, weights) for model in (second, first))
         plain, latent = (positive, negative), tiny_models.latent("sd15")
         want = mixed((first, two), plain, latent, cfg=cfg, anchor_cfg=anchor_cfg)
         with Calls(first) as rows:
             got = mixed((first, one), plain, latent, cfg=cfg, anchor_cfg=anchor_cfg)
-        assert rows == [3]  # one of the two has no use for the negative
+        assert rows == asked  # one of the two has no use for the negative
         assert_agree(got, want, (first, two), plain, max(cfg, anchor_cfg))
 
 
 def test_conditioning_of_the_anchors_own(bases, tiny):
-    """Trigger words for the anchor alone: another cond in the same batch."""
+    """Trigger words for the anchor alone."""
     weights = ADAPTERS["lora"](tiny, "sdxl")
     first, second = bases("sdxl")
     own, conds, latent = tiny_models.conditioning("sdxl", 77), conds_of("sdxl"), tiny_models.latent("sdxl")
@@ -203,7 +201,7 @@ def test_a_patch_on_one_model_only_needs_two(bases, tiny):
 
 
 def test_a_patch_on_both_sees_the_conditionings_it_knows(bases, tiny):
-    """IPAdapter and its like index their own pair by `cond_or_uncond`: 0 and 1, whosever rows they are."""
+    """IPAdapter and its like index their own pair by `cond_or_uncond`: 0 and 1."""
     seen = set()
 
     def patch(out, extra):
@@ -219,7 +217,7 @@ def test_a_patch_on_both_sees_the_conditionings_it_knows(bases, tiny):
             model.set_model_attn1_output_patch(patch)
         with Calls(first) as rows:
             runs.append(mixed(models, conds, latent))
-    assert len(rows) == 1
+    assert rows == [2, 2]
     assert seen == {0, 1}
     assert_agree(runs[1], runs[0], (first, two), conds, CFG)
 
@@ -251,12 +249,12 @@ def test_nothing_is_left_on_the_model(bases, tiny):
     [
         (toy_models.PerPixel, ""),
         (toy_models.Folded, ""),
-        (toy_models.PixelsFirst, "one by one"),
+        (toy_models.PixelsFirst, ""),
         (toy_models.WeightAlone, "outside of its layer"),
     ],
 )
 def test_blocks_that_fold_the_batch(network, log, caplog):
-    """A chunk of rows stays together wherever the batch is the slow index; where it is not, nothing is guessed."""
+    """Wherever the batch is in a layer: all of a call has one strength, so that nothing is guessed."""
     caplog.set_level("INFO")
     first, second = toy_models.toy_model(network), toy_models.toy_model(network)
     want, got = (

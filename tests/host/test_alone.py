@@ -78,8 +78,8 @@ def test_without_a_callback(pair):
 
 
 def test_of_several_anchors_the_one_that_runs(pair):
-    second = Anchor(toy_models.toy_model(seed=3), "second")
-    both = RealignAddAnchor.execute(Anchor(pair[1], "first"), second, 0.0, 1.0).args[0]
+    second = (Anchor(toy_models.toy_model(seed=3), "second"),)
+    both = RealignAddAnchor.execute((Anchor(pair[1], "first"),), second, 0.0, 1.0).args[0]
     guider = realign_guider((pair[0], both), *toy_models.CONDS, 1.0)
     trace = trace_of(sampled(guider, toy_models.latent(), steps=2), guider=guider)
     assert [step["lambdas"] for step in trace["steps"]] == [[[0.0], [1.0]]] * 2
@@ -88,7 +88,7 @@ def test_of_several_anchors_the_one_that_runs(pair):
 
 @pytest.mark.parametrize("end", [0.0, 1.0])
 def test_realign_model_has_one_too(pair, end):
-    model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), end).args[0]
+    model = RealignModel.execute(pair[0], (Anchor(pair[1], "anchor"),), end).args[0]
     latent = host.common_ksampler(model, 1, 3, 2.0, "heun", "normal", *toy_models.CONDS, toy_models.latent())[0]
     assert [step["model_calls"] for step in trace_of(latent, model=model)["steps"]] == [2, 2, 1]
 

@@ -48,7 +48,7 @@ def test_stock_nodes_draw_a_picture(loaded):
 def test_anchor_is_more_vivid(loaded):
     model, anchor, positive, negative, vae = loaded("star")
     plain = chroma(draw(model, positive, negative, vae, batch=8))
-    vivid = chroma(draw(anchor.patcher, positive, negative, vae, batch=8))
+    vivid = chroma(draw(anchor[0].patcher, positive, negative, vae, batch=8))
     assert vivid > plain + 0.1
 
 
@@ -67,15 +67,15 @@ def test_other_picture_sizes_run(loaded):
 
 def test_models_have_weights_of_their_own(loaded):
     model, anchor, *_ = loaded()
-    assert model.model is not anchor.patcher.model
-    assert not model.is_clone(anchor.patcher)
+    assert model.model is not anchor[0].patcher.model
+    assert not model.is_clone(anchor[0].patcher)
     copy = model.deepclone_multigpu()
     assert copy.model is not model.model
 
 
 def test_anchor_names_its_beta(loaded):
     _, anchor, *_ = loaded()
-    assert anchor.beta == float(demo.read("anchor")[1]["realign.beta"]) > 0
+    assert anchor[0].beta == float(demo.read("anchor")[1]["realign.beta"]) > 0
 
 
 def test_stock_loras_find_their_layers(loaded):

@@ -11,19 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from realign.nodes.grid import RealignGrid
+from realign.nodes.pictures.colours import BACKGROUND
+from realign.nodes.pictures.facts import facts, parse_trace, varying
 from realign.nodes.pictures.graph_words import model_files, prompt_text
-from realign.nodes.pictures.labels import (
-    caption,
-    column_label,
-    facts,
-    kl_label,
-    number,
-    parse_trace,
-    row_label,
-    varying,
-)
-from realign.nodes.pictures.plot import BACKGROUND, drawable, font, wrapped
-from realign.realign_core import LambdaSchedule, Sweep, Trace, TraceStep
+from realign.nodes.pictures.labels import caption, column_label, kl_label, number, row_label
+from realign.nodes.pictures.text import drawable, font, wrapped
+from realign.realign_core import LambdaSchedule, Sweep, Trace, lambda_table
 
 ANCHOR = {"name": "dpo.safetensors", "beta": 5000.0, "share": 1.0}
 SETTINGS = {"seed": 7, "steps": 2, "cfg": 5.0, "sampler_name": "ddpm", "scheduler": "normal", "denoise": 1.0}
@@ -50,10 +43,13 @@ GRAPH = {
 
 def trace_of(count, kl=None, sweep=None, beta=5000.0, lambdas=(0.5, 0.5)):
     """The trace of a run of two steps. kl: each picture's KL to the reference in each step; NaN: not measured."""
-    kl = torch.tensor(kl if kl is not None else [1.0] * count)
-    steps = [TraceStep(2.0 - i, 1.0 - i, [torch.full((count,), lam)], kl, [None], 2) for i, lam in enumerate(lambdas)]
+    kl = torch.tensor([kl if kl is not None else [1.0] * count, [float("nan")] * count])
+    trace = Trace.of([2.0 - i for i in range(len(lambdas) + 1)], lambda_table([[lam] for lam in lambdas], count))
+    for step in range(len(lambdas)):
+        trace.record(step, kl, 2)
     info = {"anchors": [{**ANCHOR, "beta": beta}], "etas": [1.0, 1.0], "settings": SETTINGS}
-    return Trace(steps, info | ({"sweep": sweep.to_dict()} if sweep else {})).to_json()
+    trace.info = info | ({"sweep": sweep.to_dict()} if sweep else {})
+    return trace.to_json()
 
 
 def flat(count, size=(200, 160)):
@@ -230,6 +226,8 @@ def test_the_traces_sweep_is_taken_where_none_is_connected():
         (2, {"trace": "not { json"}, "not a trace.*not JSON"),
         (2, {"trace": '{"steps": []}'}, "not a trace"),
         (2, {"trace": json.dumps(json.loads(trace_of(2)) | {"kl_reference": [1]})}, "not a trace"),
+        (2, {"trace": json.dumps(json.loads(trace_of(2)) | {"kl_reference": ["1 nat", 2]})}, "not a trace"),
+        (2, {"trace": trace_of(2, sweep=Sweep((0.0, 1.0))).replace('"columns": 2', '"columns": 3')}, "not a trace"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(count, inputs, match):

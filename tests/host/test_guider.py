@@ -91,7 +91,7 @@ def test_cfgpp_samplers_see_the_mixture_of_what_each_model_sees(models):
 def test_patched_model_in_the_stock_ksampler(models):
     """RealignModel: KSampler, KSampler (Advanced) and any other sampler node get the same as with the guider."""
     pair, conds, latent = models("sd15"), conds_of("sd15"), tiny_models.latent("sd15")
-    anchor = Anchor(pair[1], "anchor")
+    anchor = (Anchor(pair[1], "anchor"),)
     for lam in (0.0, 0.6, 1.0, 1.8):
         model = RealignModel.execute(pair[0], anchor, lam).args[0]
         got = host.common_ksampler(model, 42, 4, 7.0, "dpmpp_2m", "normal", *conds, latent)[0]
@@ -101,10 +101,10 @@ def test_patched_model_in_the_stock_ksampler(models):
 
 def test_a_model_that_is_realigned_already_is_refused(models):
     pair = models("sd15")
-    model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), 0.5).args[0]
+    model = RealignModel.execute(pair[0], (Anchor(pair[1], "anchor"),), 0.5).args[0]
     for reference, anchor in ((model, pair[1]), (pair[0], model)):
         with pytest.raises(ValueError, match=r"realigned already.*Add Anchor"):
-            RealignModel.execute(reference, Anchor(anchor, "anchor"), 0.5)
+            RealignModel.execute(reference, (Anchor(anchor, "anchor"),), 0.5)
 
 
 def test_what_is_loaded(models, monkeypatch):
@@ -136,22 +136,22 @@ def test_a_guider_of_another_class(models):
     run = dict(sampler="euler", sigmas=torch.tensor([3.0, 0.0]))
     ref, anchor = (sampled(dual_cfg(model, conds), latent, **run)["samples"] for model in pair)
     for lam in (0.0, 0.4, 1.0):
-        model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), lam).args[0]
+        model = RealignModel.execute(pair[0], (Anchor(pair[1], "anchor"),), lam).args[0]
         got = sampled(dual_cfg(model, conds), latent, **run)
         assert_agree(got, {"samples": ref + lam * (anchor - ref)}, pair, conds)
-    model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), 0.4, anchor_cfg=2.0).args[0]
+    model = RealignModel.execute(pair[0], (Anchor(pair[1], "anchor"),), 0.4, anchor_cfg=2.0).args[0]
     with pytest.raises(ValueError, match="more than one cfg"):
         sampled(dual_cfg(model, conds), latent, **run)
 
 
 def test_a_guider_of_another_class_with_a_lora_anchor(tiny):
-    """In one batch too, whatever prompts the guider asks for."""
+    """On one copy of the weights too, whatever prompts the guider asks for."""
     first, second = (tiny.load(tiny.reference("sd15")) for _ in range(2))
     conds, latent, weights = conds_of("sd15"), tiny_models.latent("sd15"), ADAPTERS["lora"](tiny, "sd15")
     runs, two = [], patched(second, weights)
     for anchor in (two, patched(first, weights)):
-        model = RealignModel.execute(first, Anchor(anchor, "anchor"), 0.4).args[0]
+        model = RealignModel.execute(first, (Anchor(anchor, "anchor"),), 0.4).args[0]
         with Calls(first) as rows:
             runs.append(sampled(dual_cfg(model, conds), latent, sampler="euler", sigmas=torch.tensor([3.0, 0.0])))
-    assert rows == [6]
+    assert rows == [3, 3]
     assert_agree(runs[1], runs[0], (first, two), conds)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 
 import pytest
 from conftest import PACK
 from PIL import Image
 from realign.nodes import NODES
 
-sys.path.insert(0, str(PACK / "tools"))
-from make_locales import DOCS, LOCALES, TRANSLATED, breakable, english, locale, page_path, with_tables
+from tools.docs.make_locales import (
+    DOCS,
+    LOCALES,
+    MAIN,
+    TRANSLATED,
+    as_text,
+    beyond_schemas,
+    breakable,
+    locale,
+    page_path,
+    read,
+    with_tables,
+)
 
 LANGUAGES = ("en", *TRANSLATED)
 INFO = {node.define_schema().node_id: node.GET_NODE_INFO_V1() for node in NODES}
+NAMES = {language: locale(language, INFO) for language in LANGUAGES}
 SHORTEST, LONGEST = 40, 100  # lines of a page
 LINK = re.compile(r"!\[([^\]]+)\]\(([^)]+)\)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -43,13 +53,13 @@ def tooltips(names):
 def test_page_is_there_and_of_a_useful_length(node_id, language):
     text = text_of(node_id, language)
     assert SHORTEST <= len(text.splitlines()) <= LONGEST
-    assert text.startswith(f"# {locale(language)[node_id]['display_name']}\n")
+    assert text.startswith(f"# {NAMES[language][node_id]['display_name']}\n")
 
 
 @pages
 @of_nodes
 def test_page_names_every_input_and_output(node_id, language):
-    text, names = text_of(node_id, language), locale(language)[node_id]
+    text, names = text_of(node_id, language), NAMES[language][node_id]
     for group in ("inputs", "outputs"):
         for key, told in names[group].items():
             assert f"\n| **{breakable(told['name'])}**" in text, key
@@ -58,11 +68,11 @@ def test_page_names_every_input_and_output(node_id, language):
 @pages
 @of_nodes
 def test_tables_are_those_of_the_schema(node_id, language):
-    """Run tools/make_locales.py after a change of inputs, tooltips or translations."""
+    """Run tools/docs/make_locales.py after a change of inputs, tooltips or translations."""
     text = text_of(node_id, language)
     assert "<!-- inputs -->" in text
     assert "<!-- outputs -->" in text or not INFO[node_id]["output"]
-    assert with_tables(text, INFO[node_id], locale(language)[node_id], language) == text
+    assert with_tables(text, INFO[node_id], NAMES[language][node_id], language) == text
 
 
 @pages
@@ -100,8 +110,8 @@ def test_translated_pages_have_what_the_english_one_has(node_id, language):
 @of_nodes
 def test_translated_pages_name_other_nodes_as_the_page_does(node_id, language):
     """Names of the pack's nodes in *italics* on the English page are on the translated one, in its language."""
-    ours, names = text_of(node_id, language), locale(language)
-    for other, told in locale("en").items():
+    ours, names = text_of(node_id, language), NAMES[language]
+    for other, told in NAMES["en"].items():
         if f"*{told['display_name']}*" in re.sub(r"\s+", " ", text_of(node_id, "en")):
             assert f"*{names[other]['display_name']}*" in ours
 
@@ -112,8 +122,9 @@ def test_no_page_is_left_over():
 
 
 def test_english_is_what_the_schemas_say():
-    """Run tools/make_locales.py after a change of a schema."""
-    assert locale("en") == english(INFO)
+    """Run tools/docs/make_locales.py after a change of a schema."""
+    assert read("en", "nodeDefs") == beyond_schemas(INFO)
+    assert read("en", "main") == MAIN
 
 
 @translations
@@ -126,8 +137,8 @@ def test_translations_are_complete(language):
             for node_id in names
         }
 
-    ours = locale(language)
-    assert keys(ours) == keys(locale("en"))
+    ours = NAMES[language]
+    assert keys(ours) == keys(NAMES["en"])
     for names in ours.values():
         assert names["display_name"]
         assert all(told["name"] for group in ("inputs", "outputs") for told in names[group].values())
@@ -137,30 +148,31 @@ def test_translations_are_complete(language):
 @translations
 @of_nodes
 def test_translations_keep_the_numbers(node_id, language):
-    ours = tooltips(locale(language)[node_id])
-    for place, text in tooltips(locale("en")[node_id]).items():
+    ours = tooltips(NAMES[language][node_id])
+    for place, text in tooltips(NAMES["en"][node_id]).items():
         assert set(NUMBER.findall(text)) <= set(NUMBER.findall(ours[place])), place
 
 
 @pages
 def test_nothing_is_read_as_a_placeholder(language):
     """The page's translator gives { } | @ a meaning of their own."""
-    for path in sorted((LOCALES / language).glob("*.json")):
-        strings = re.findall(r'"((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8"))
-        assert not [text for text in strings if set("{}|@") & set(text)]
+    files = [path.read_text(encoding="utf-8") for path in sorted((LOCALES / language).glob("*.json"))]
+    for text in (*files, as_text(NAMES[language])):
+        strings = re.findall(r'"((?:[^"\\]|\\.)*)"', text)
+        assert not [one for one in strings if set("{}|@") & set(one)]
 
 
 @pages
 def test_names_of_inputs_differ_within_a_node(language):
-    for node_id, names in locale(language).items():
+    for node_id, names in NAMES[language].items():
         told = [one["name"] for one in names["inputs"].values()]
         assert len(set(told)) == len(told), node_id
 
 
-@pages
+@translations
 def test_category_is_named(language):
-    main = json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
-    assert set(main["nodeCategories"]) == {info["category"] for info in INFO.values()}
+    """In English it is the schema's own."""
+    assert set(read(language, "main")["nodeCategories"]) == {info["category"] for info in INFO.values()}
 
 
 def test_what_the_widgets_say_is_translated():

@@ -12,13 +12,11 @@ from typing import NamedTuple
 
 import aiohttp
 import pytest
-from conftest import PACK
 from PIL import Image
 
-sys.path.insert(0, str(PACK / "tools"))
-from host_process import Host, HostError
-from workflow_api import to_api
-from workflow_names import TITLES, workflow_file
+from tools.host.host_process import Host, HostError
+from tools.workflows.workflow_api import to_api
+from tools.workflows.workflow_names import TITLES, workflow_file
 
 STEPS = 4
 OFF, RGB = "default", "latent2rgb"  # the user's setting for previews, as the page sends it
@@ -133,7 +131,7 @@ def test_a_thousand_pictures_in_one_column(server, graph):
     told = outputs["compare"]["realign_compare"][0]
     assert (told["columns"], told["rows"], len(told["cells"])) == (1, 1024, 1024)
     for node in ("grid", "report"):
-        with Image.open(io.BytesIO(picture_of(server, outputs[node]["images"][0]))) as picture:
+        with Image.open(io.BytesIO(server.files(outputs[node])[0])) as picture:
             assert max(picture.size) <= 16384
 
 
@@ -265,13 +263,7 @@ def decoded(decode):
 def picture(server, graph):
     """The bytes of the first picture's pixels."""
     graph = {k: v for k, v in graph.items() if v["class_type"] not in ("RealignSampler", "PreviewAny")}
-    saved = server.run(graph)[id_of(graph, "SaveImage")]["images"][0]
-    return Image.open(io.BytesIO(picture_of(server, saved))).convert("RGB").tobytes()
-
-
-def picture_of(server, saved):
-    """The file of a picture that a node says it saved."""
-    return server.get_bytes(f"/view?filename={saved['filename']}&subfolder={saved['subfolder']}&type={saved['type']}")
+    return server.pictures(server.run(graph)[id_of(graph, "SaveImage")])[0].tobytes()
 
 
 def test_every_sampler_graph_runs(server):

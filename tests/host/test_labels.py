@@ -15,8 +15,11 @@ from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
 from realign.nodes.models.anchor import Anchor
-from realign.nodes.pictures.labels import caption, facts, parse_trace, strength_parts
-from realign.nodes.report import RealignReport, run_panels
+from realign.nodes.pictures.facts import facts, parse_trace
+from realign.nodes.pictures.labels import caption, strength_parts
+from realign.nodes.pictures.panels import run_panels
+from realign.nodes.report import RealignReport
+from realign.nodes.run.attach import Attached
 from realign.nodes.sweep import RealignSweep
 from realign.nodes.trace import RealignTrace
 from realign.realign_core import LambdaSchedule, Sweep
@@ -141,7 +144,7 @@ def masked_traces(pair, lam, **options):
     """Of the same masked run, by Realign Sampler, and by Realign Guider with the mask on the anchor."""
     latent = toy_models.latent(2)
     yield realign(pair, *toy_models.CONDS, latent, lam, lambda_mask=half(), sampler="ddim", **options)[2]
-    anchor = RealignAnchorLambda.execute(Anchor(pair[1], "anchor", beta=500.0), mask=half()).args[0]
+    anchor = RealignAnchorLambda.execute((Anchor(pair[1], "anchor", beta=500.0),), mask=half()).args[0]
     guider = realign_guider((pair[0], anchor), *toy_models.CONDS, lam, **options)
     yield RealignTrace.execute(sampled(guider, latent), guider=guider).args[1]
 
@@ -200,9 +203,7 @@ def test_a_trace_without_a_step_says_why():
     class Never:
         @staticmethod
         def get_attachment(key):
-            from realign.nodes.run.realignment import Realignment
-
-            return Realignment([], lambda sigmas: [])
+            return Attached(None, None)
 
     text = RealignTrace.execute({"samples": torch.zeros(1, 4, 8, 8)}, model=Never).args[1]
     for node, inputs in ((RealignGrid, {"images": torch.rand(1, 8, 8, 3)}), (RealignReport, {})):

@@ -62,7 +62,7 @@ def test_a_mask_per_picture():
 def test_anchors_of_their_own_regions(name):
     """Two anchors, each with its own mask: left the one, right the other."""
     models = [toy_models.toy_model(seed=seed) for seed in (1, 2, 3)]
-    one, two = (Anchor(model, "anchor") for model in models[1:])
+    one, two = ((Anchor(model, "anchor"),) for model in models[1:])
     one = RealignAnchorLambda.execute(one, mask=LEFT).args[0]
     two = RealignAnchorLambda.execute(two, mask=1 - LEFT).args[0]
     both = RealignAddAnchor.execute(one, two, 1.0, 1.0).args[0]
@@ -80,7 +80,7 @@ def test_each_anchor_its_own_schedule(name):
     models = [toy_models.toy_model(seed=seed) for seed in (1, 2, 3)]
     early, late = LambdaSchedule("interval", 1.0, stop=0.5), LambdaSchedule("step", 0.0, 1.0, begin=0.51)
     parts = [
-        RealignAnchorLambda.execute(Anchor(model, "anchor"), schedule).args[0]
+        RealignAnchorLambda.execute((Anchor(model, "anchor"),), schedule).args[0]
         for model, schedule in zip(models[1:], (early, late))
     ]
     both = RealignAddAnchor.execute(*parts, 1.0, 1.0).args[0]
@@ -94,8 +94,8 @@ def test_each_anchor_its_own_schedule(name):
 
 def test_one_anchor_at_1_and_the_others_at_0_is_that_anchor(models, tiny):
     reference, anchor = models("sd15")
-    other = Anchor(tiny.load(tiny.reference("sd15")), "other")
-    both = RealignAddAnchor.execute(other, Anchor(anchor, "anchor"), 0.0, 1.0).args[0]
+    other = (Anchor(tiny.load(tiny.reference("sd15")), "other"),)
+    both = RealignAddAnchor.execute(other, (Anchor(anchor, "anchor"),), 0.0, 1.0).args[0]
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
     got = sampled(realign_guider((reference, both), *conds, 1.0), latent, sampler="dpmpp_2m")
     assert torch.equal(got["samples"], sampled(stock_guider(anchor, *conds), latent, sampler="dpmpp_2m")["samples"])
@@ -118,4 +118,4 @@ def test_a_mask_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="λ mask holds values that are not finite"):
         realign_guider(pair, *toy_models.CONDS, 1.0, lambda_mask=everywhere(float("nan")))
     with pytest.raises(ValueError, match="λ mask holds values that are not finite"):
-        RealignAnchorLambda.execute(Anchor(pair[1], "anchor"), mask=everywhere(float("inf")))
+        RealignAnchorLambda.execute((Anchor(pair[1], "anchor"),), mask=everywhere(float("inf")))

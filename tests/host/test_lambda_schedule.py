@@ -46,7 +46,7 @@ def test_a_missing_curve_is_said(curve):
 
 @pytest.mark.parametrize("beta", [None, 5000.0])
 def test_plot_is_shown_on_the_node(models, beta):
-    shown = schedule(anchor=Anchor(models("sd15")[1], "a", beta)).ui.as_dict()["images"]
+    shown = schedule(anchor=(Anchor(models("sd15")[1], "a", beta),)).ui.as_dict()["images"]
     path = f"{folder_paths.get_temp_directory()}/{shown[0]['filename']}"
     picture = np.asarray(Image.open(path).convert("RGB"), dtype=int)
     assert picture.shape == (520 if beta else 260, 640, 3)

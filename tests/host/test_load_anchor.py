@@ -114,7 +114,7 @@ def test_full_size_sd15_unet_of_diffusers(tiny):
     torch.save(theirs, tiny.dir / "diffusion_models" / "dpo_unet.bin")
 
     anchor, _ = load(reference, "diffusion_models/dpo_unet.bin")
-    loaded = anchor.patcher.model.diffusion_model.state_dict()
+    loaded = anchor[0].patcher.model.diffusion_model.state_dict()
     bits = torch.int16  # compared faster than numbers
     assert all(torch.equal(loaded[ours].half().view(bits), theirs[k].view(bits)) for k, ours in names.items())
 
@@ -153,9 +153,9 @@ def test_beta_choices(tiny, sd15):
     weights = {f"model.diffusion_model.{k}": v for k, v in anchor_weights(tiny, "sd15").items()}
     save_file(weights, path, metadata={"beta_dpo": "5000"})
     choice = f"checkpoints/{path.name}"
-    assert load(sd15, choice)[0].beta == 5000
-    assert load(sd15, choice, "typed", 123.0)[0].beta == 123
-    assert load(sd15, choice, NO_BETA)[0].beta is None
+    assert load(sd15, choice)[0][0].beta == 5000
+    assert load(sd15, choice, "typed", 123.0)[0][0].beta == 123
+    assert load(sd15, choice, NO_BETA)[0][0].beta is None
     with pytest.raises(ValueError, match="above 0") as error:
         load(sd15, choice, "typed", 0.0)
     sentence(error)
@@ -251,7 +251,7 @@ def test_something_else_is_refused(tiny, sd15):
 def test_anchor_from_any_model(models):
     pair, latent = models("sd15"), tiny_models.latent("sd15")
     anchor = RealignAnchorFromModel.execute(pair[1], "typed", 500.0).args[0]
-    assert anchor.beta == 500
+    assert anchor[0].beta == 500
     got = realign((pair[0], anchor), *conds_of("sd15"), latent, 1.0)
     assert_agree(got[0], stock(pair[1], *conds_of("sd15"), latent), pair, conds_of("sd15"))
     assert json.loads(got[2])["anchors"][0]["beta"] == 500
@@ -264,7 +264,7 @@ def test_two_anchors(models, tiny):
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
 
     def add(a, b, share_a, share_b):
-        return RealignAddAnchor.execute(Anchor(a, "a"), Anchor(b, "b"), share_a, share_b).args[0]
+        return RealignAddAnchor.execute((Anchor(a, "a"),), (Anchor(b, "b"),), share_a, share_b).args[0]
 
     want = stock(first, *conds, latent)
     assert_agree(realign((reference, add(first, second, 1.0, 0.0)), *conds, latent, 1.0)[0], want, (first,), conds)

@@ -101,7 +101,7 @@ def test_the_highest_rank_is_the_anchor(tiny, models, kind, caplog):
     path = tiny.checkpoint(f"{kind}_low_rank_full", anchor_weights(tiny, kind))
     reference, stock_anchor = models(kind)[0], tiny.load(path)
     anchor, model = load(reference, path, 1024)
-    assert anchor.patcher is model
+    assert anchor[0].patcher is model
     assert model.is_clone(reference)
     assert keeps(caplog) == 100
     conds, latent = conds_of(kind), tiny_models.latent(kind)

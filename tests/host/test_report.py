@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from realign.nodes.pictures.labels import facts, parse_trace
-from realign.nodes.pictures.plot import AMBER, BLUE, Line, Panel, draw_panel, ramp
-from realign.nodes.report import RealignReport, run_panels, running_total, step_ticks, sweep_panels
-from realign.realign_core import Sweep, Trace, TraceStep
+from realign.nodes.pictures.colours import AMBER, BLUE, ramp
+from realign.nodes.pictures.facts import facts, parse_trace
+from realign.nodes.pictures.panels import run_panels, running_total, step_ticks, sweep_panels
+from realign.nodes.pictures.plot import Line, Panel, draw_panel
+from realign.nodes.report import RealignReport
+from realign.realign_core import Sweep, Trace
 
 NAN = math.nan
 
@@ -22,24 +24,25 @@ NAN = math.nan
 def trace_of(sweep=None, batch=2, beta=500.0, anchors=1, lambdas=(0.5, 0.5, 0.5), measured=True):
     """Every step's and picture's numbers differ. λ = 1 has no KL to the reference, λ = 0 none to the anchors."""
     values = torch.tensor([cell.value for cell in sweep.cells()] if sweep else [1.0] * batch)
-    steps = []
-    for i, lam in enumerate([1.0] * 3 if sweep else lambdas):
-        each = values * lam
+    scale = torch.tensor([1.0] * 3 if sweep else lambdas)
+    table = (scale[:, None, None] * values).expand(-1, anchors, -1)
+    trace = Trace.of([3.0 - i for i in range(len(scale) + 1)], table)
+    for i, (each, *_) in enumerate(table):
         kl = torch.arange(len(values)) * 0.125 + i + 1
-        to_reference = torch.where(each == 1, NAN, kl) if measured else None
-        to_anchor = torch.where(each == 0, NAN, kl * 2) if measured else None
-        steps.append(TraceStep(3.0 - i, 2.0 - i, [each] * anchors, to_reference, [to_anchor] * anchors, 1.5))
+        rows = [torch.where(each == 1, NAN, kl), *[torch.where(each == 0, NAN, kl * 2)] * anchors]
+        trace.record(i, torch.stack(rows) if measured else torch.full((anchors + 1, len(values)), NAN), 1.5)
     info = {
         "anchors": [{"name": f"anchor {k}", "beta": beta, "share": 1.0} for k in range(anchors)],
         "etas": [1.0, 1.0],
         "settings": {"seed": 7, "steps": 3, "cfg": 5.0, "sampler_name": "ddpm", "scheduler": "normal", "denoise": 1.0},
     }
-    return Trace(steps, info | ({"sweep": sweep.to_dict()} if sweep else {})).to_json()
+    trace.info = info | ({"sweep": sweep.to_dict()} if sweep else {})
+    return trace.to_json()
 
 
 def known(trace):
     parsed = parse_trace(trace)
-    return facts(len(parsed["steps"][0]["lambdas"][0]), None, parsed)
+    return facts(parsed.batch, None, parsed)
 
 
 def has_colour(pixels, colour):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from realign.nodes import grid
-from realign.nodes.pictures import sheet
-from realign.nodes.pictures.labels import facts
-from realign.nodes.pictures.strip import Strip
+from realign.nodes.pictures import sheet, tables
+from realign.nodes.pictures.facts import facts
+from realign.nodes.pictures.sheet import Strip
 from realign.realign_core import LambdaSchedule, Sweep
 
 MANY = tuple(i / 200 for i in range(1000))
@@ -110,13 +110,13 @@ def test_a_strip_of_few_pictures_has_them_large_and_all_its_labels(texts):
 
 def grid_table(count, sweep):
     known = facts(count, sweep, None)
-    notes = [sheet.Note("Prompt", "a fox in the snow " * 60, 6), sheet.Note("", "own words\n" * 80, 60)]
-    return grid.swept_table(known, notes) if sweep else grid.plain_table(known, notes)
+    notes = [tables.Note("Prompt", "a fox in the snow " * 60, 6), tables.Note("", "own words\n" * 80, 60)]
+    return tables.swept_table(known, notes) if sweep else tables.plain_table(known, notes)
 
 
 def assert_sheet(table, size, wanted, count):
     """The grid's picture, of white cells."""
-    size_of, _ = grid.sizes_of(torch.empty(1, size[1], size[0], 3), 0)
+    size_of, _ = sheet.sizes_of(torch.empty(1, size[1], size[0], 3), 0)
     placed = sheet.fitted(table, size_of, wanted)
     drawn = placed.draw(torch.ones(count, placed.size[1], placed.size[0], 3))[0]
     assert drawn.shape[:2] == (placed.height, placed.width)
@@ -152,7 +152,7 @@ def test_pictures_without_a_sweep(texts):
 
 
 def test_of_many_labelled_pictures_none_is_larger_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(grid, "PIXELS", 2**16)
+    monkeypatch.setattr(sheet, "BATCH_PIXELS", 2**16)
     monkeypatch.setattr(sheet, "LARGEST", 2048)
     images = torch.rand(300, 64, 32, 3)
     whole, labelled = grid.RealignGrid.execute(images, sweep=Sweep((0.5,), seeds=300), cell_size=64).args

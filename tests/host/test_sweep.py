@@ -209,7 +209,7 @@ def test_a_schedule_is_multiplied(toys):
 
 def test_an_anchor_with_a_schedule_of_its_own_is_not_swept(toys):
     pair, conds, latent = *toys, toy_models.latent()
-    own = Anchor(pair[1], "own", schedule=LambdaSchedule(start=0.7))
+    own = (Anchor(pair[1], "own", schedule=LambdaSchedule(start=0.7)),)
     batch, sweep = sweep_of(latent, (0.1, 1.1))
     swept = realign((pair[0], own), *conds, batch, 0.5, lambda_schedule=sweep)[0]
     want = realign(pair, *conds, latent, 0.7)[0]
@@ -244,7 +244,7 @@ def test_realign_model_in_the_stock_ksampler(toys):
     settings = (5, 4.0, "dpmpp_sde", "karras")
 
     def run(lambda_, latent, seed, **options):
-        model = RealignModel.execute(pair[0], Anchor(pair[1], "anchor"), lambda_, **options).args[0]
+        model = RealignModel.execute(pair[0], (Anchor(pair[1], "anchor"),), lambda_, **options).args[0]
         return host.common_ksampler(model, seed, *settings, *conds, latent)[0]
 
     swept = run(0.5, batch, 42, lambda_schedule=sweep)
@@ -382,7 +382,7 @@ def test_sampler_and_guider_refuse(toys):
     with pytest.raises(ValueError, match="largest λ"):
         realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, eta=0.2, anchor_eta=0.9)
     with pytest.raises(ValueError, match="belongs to the sampler"):
-        RealignAnchorLambda.execute(Anchor(pair[1], "anchor"), sweep)
+        RealignAnchorLambda.execute((Anchor(pair[1], "anchor"),), sweep)
     with pytest.raises(ValueError, match="itself a sweep"):
         sweep_of(latent, lambda_schedule=sweep)
     with pytest.raises(ValueError, match="known β"):
@@ -390,7 +390,7 @@ def test_sampler_and_guider_refuse(toys):
 
 
 def test_target_betas_are_lambdas(models):
-    anchor = Anchor(models("sd15")[1], "anchor", beta=2000.0)
+    anchor = (Anchor(models("sd15")[1], "anchor", beta=2000.0),)
     latent = tiny_models.latent("sd15")
     sweep = RealignSweep.execute(
         latent, "target β", 0.0, 1.0, 3, "4000, 2000, 1000", 1, "seed", "", anchor=anchor

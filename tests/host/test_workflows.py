@@ -16,11 +16,10 @@ import pytest
 from conftest import PACK
 from PIL import Image
 
-sys.path.insert(0, str(PACK / "tools"))
-from host_process import Host, HostError
-from stand_in_files import stand_in_files
-from workflow_api import to_api
-from workflow_names import TITLES, workflow_file
+from tools.host.host_process import Host, HostError
+from tools.host.stand_in_files import stand_in_files
+from tools.workflows.workflow_api import to_api
+from tools.workflows.workflow_names import TITLES, workflow_file
 
 CURRENT = sorted((PACK / "workflows").glob("*.json"))
 FROZEN = sorted((Path(__file__).parent / "frozen").glob("*.json"))
@@ -118,7 +117,7 @@ def test_the_current_file_has_the_released_nodes(path):
 
 @pytest.mark.parametrize("path", CURRENT, ids=name_of)
 def test_the_current_file_fits_the_nodes(known, path):
-    """Slots and widgets are those of the nodes: run tools/make_workflows.py after a change to a node."""
+    """Slots and widgets are those of the nodes: run tools/workflows/make_workflows.py after a change to a node."""
     graph = to_api(read(path), known)
     for node in read(path)["nodes"]:
         if node["type"] in SHOWN:

@@ -1,0 +1,20 @@
+"""The colours of what is drawn."""
+
+from __future__ import annotations
+
+Colour = tuple[int, int, int]
+
+BACKGROUND, AXIS, GRID, INK = (24, 24, 27), (161, 161, 170), (52, 52, 58), (244, 244, 245)
+BLUE, AMBER = (96, 165, 250), (251, 191, 36)
+RAMP = (BLUE, (167, 139, 250), (244, 114, 182), (251, 146, 60))  # from a low λ to a high one
+
+
+def ramp(count: int) -> list[Colour]:
+    """`count` colours along RAMP, evenly spaced."""
+    colours = []
+    for i in range(count):
+        place = i / max(count - 1, 1) * (len(RAMP) - 1)
+        start = min(int(place), len(RAMP) - 2)
+        r, g, b = (round(a + (place - start) * (c - a)) for a, c in zip(RAMP[start], RAMP[start + 1]))
+        colours.append((r, g, b))
+    return colours

@@ -1,0 +1,120 @@
+"""What is known of pictures, as data: for the page, as tidy JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .facts import Facts, Traced, TracedStep, kls
+from .labels import picture_names
+
+
+def page_record(known: Facts, images: Sequence[Mapping[str, Any]], seed: int | None) -> dict[str, Any]:
+    """What the page gets of a batch. images: the files of its pictures. seed: the run's, None where it is not known."""
+    rows, columns = known.table.shape
+    return {
+        "columns": columns,
+        "rows": rows,
+        "seed": seed,
+        "swept": bool(known.cells),
+        "unused_sweep": known.unused_sweep,
+        "cells": [page_picture(known, i) | {"image": dict(image)} for i, image in enumerate(images)],
+    }
+
+
+def page_picture(known: Facts, picture: int) -> dict[str, Any]:
+    """What the page gets of one picture. lambda, cfg, eta: what “Use λ” sets, or None. beta: the β it stands for.
+
+    masked: whether a λ mask took part; λ and β are then those where the mask is 1.
+    """
+    cell = known.cell(picture)
+    name, row_name = picture_names(known, picture)
+    row, column = divmod(picture, known.table.shape[1])
+    return {
+        "lambda": cell.value,
+        "row": row,
+        "column": column,
+        "seed_offset": cell.seed,
+        "cfg": cell.cfg,
+        "eta": cell.eta,
+        "name": name,
+        "row_label": row_name,
+        "label": ", ".join(filter(None, (name, row_name))),
+        "beta": known.beta(picture),
+        "masked": known.masked(picture),
+        "kl": known.kl(picture),
+    }
+
+
+def picture_record(known: Facts, picture: int) -> dict[str, Any]:
+    """A picture's numbers; picture, row, column and image are counted from 1. beta: β/λ. None: not known.
+
+    masked: whether λ and β are those where a λ mask is 1.
+    """
+    cell = known.cell(picture)
+    row, column = divmod(picture, known.table.shape[1])
+    etas = (known.trace.etas if known.trace else None) or [None]
+    return {
+        "picture": picture + 1,
+        "row": row + 1,
+        "column": column + 1,
+        "lambda": known.lambda_(picture),
+        "beta": known.beta(picture),
+        "masked": known.masked(picture),
+        "seed": None if known.seed is None else known.seed + cell.seed,
+        "image": cell.image + 1,
+        "cfg": known.settings.get("cfg") if cell.cfg is None else cell.cfg,
+        "eta": etas[0] if cell.eta is None else cell.eta,
+        **(_kl_record(known.trace, picture) if known.trace else {}),
+    }
+
+
+def step_records(known: Facts, picture: int) -> Iterator[dict[str, Any]]:
+    """One record per step, counted from 1. step_lambda_k: anchor k's λ, its share included. KL: what the step adds.
+
+    mean_lambda_k: of a run with a λ mask, the mean over the picture.
+    """
+    lambdas = known.step_lambdas(picture)
+    for i, step in enumerate(known.steps):
+        means = step.lambdas if step.lambdas_before_mask else []
+        yield {
+            "step": i + 1,
+            "sigma": step.sigma,
+            "sigma_next": step.sigma_next,
+            **{f"step_lambda_{k}": values[i] for k, values in enumerate(lambdas, 1)},
+            **{f"mean_lambda_{k}": values[picture] for k, values in enumerate(means, 1)},
+            **_kl_record(step, picture),
+            "model_calls": step.model_calls,
+        }
+
+
+def as_json(known: Facts) -> str:
+    """settings, anchors, pictures (records of `picture_record`) and steps (of `step_records`, with their picture)."""
+    pictures = range(known.count)
+    report = {
+        "settings": known.settings,
+        "anchors": known.anchors,
+        "pictures": [picture_record(known, i) for i in pictures],
+        "steps": [{"picture": i + 1, **record} for i in pictures for record in step_records(known, i)],
+    }
+    return json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def as_csv(known: Facts) -> str:
+    """A line per picture and step: of the picture's numbers those that are not KL, then the step's."""
+    lines = []
+    for i in range(known.count):
+        own = {key: value for key, value in picture_record(known, i).items() if not key.startswith("kl_")}
+        lines += [{**own, **record} for record in step_records(known, i)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _kl_record(told: Traced | TracedStep, picture: int) -> dict[str, float | None]:
+    return {f"kl_anchor_{model}" if model else "kl_reference": kl for model, kl in enumerate(kls(told, picture))}

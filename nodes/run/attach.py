@@ -1,0 +1,190 @@
+"""A reference that brings its anchors along: one wrapper on a MODEL, which every sampler and guider of the host obeys.
+
+Each run is built around the host's own guider (run.py). An anchor with weights of its own gets a whole guider too
+(own_weights.py); one that is only a LoRA on the reference is asked on the reference's weights (shared_weights.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...realign_core import MixedSteps, Trace
+from ..models.pair import check_pair
+from .alone import Alone
+from .call import KEY, Call, untouched
+from .own_weights import OwnWeights
+from .parts import Part, parts_of
+from .posterior import is_posterior, steps_of, with_options
+from .realignment import Lambdas, Realignment
+from .run import Run
+from .shared_weights import NeedsOwnWeights
+
+REMEMBERED = 16  # runs of one MODEL whose traces are kept
+MARKS = 4096  # numbers of a latent by which it is known again
+
+
+class Listener(Protocol):
+    """Hears of a run while it goes on."""
+
+    def part(self, part: Part, trace: Trace, number: int, count: int) -> Any:
+        """The host's callback of one of `count` parts. trace: filled as the part is sampled."""
+
+    def finish(self) -> None:
+        """After the run."""
+
+
+Listening = Callable[[Realignment, Any, Call], Listener]  # (realignment, guider, call)
+
+
+def attach(reference: ModelPatcher, realignment: Realignment, listening: Listening | None = None) -> ModelPatcher:
+    """A clone of the reference that is sampled together with the anchors. Raises ValueError for unfit anchors."""
+    for anchor in realignment.anchors:
+        check_pair(reference, anchor.patcher, anchor.name)
+    if realignment.is_masked:
+        realignment.fewer_calls.check_masked()
+    for patcher in (reference, *(anchor.patcher for anchor in realignment.anchors)):
+        if KEY in patcher.wrappers.get(WrappersMP.OUTER_SAMPLE, {}):
+            raise ValueError(
+                "This MODEL is realigned already. Connect the model before its Realign node, and use “Add Anchor” "
+                "to mix several anchors."
+            )
+    clone, attached = reference.clone(), Attached(realignment, listening)
+    clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, attached.outer_sample)
+    clone.set_attachments(KEY, attached)
+    return clone
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """A part, with all that can be refused before the first model call."""
+
+    part: Part
+    lambdas: Lambdas
+    steps: MixedSteps | None  # of a sampler that draws from the mixed posteriors
+
+    @property
+    def call(self) -> Call:
+        call = self.part.call
+        return call if self.steps is None else replace(call, sampler=with_options(call.sampler, steps=self.steps))
+
+
+class Attached:
+    """What `attach` puts on a MODEL: the realignment, and the traces of the last runs by the latents they gave."""
+
+    def __init__(self, realignment: Realignment, listening: Listening | None):
+        self.realignment, self._listening = realignment, listening
+        self._traces: deque[tuple[tuple[int, ...], Tensor, Trace]] = deque(maxlen=REMEMBERED)
+
+    @staticmethod
+    def behind(patcher: ModelPatcher) -> Attached | None:
+        """What `attach` put on this MODEL, or on the one it was cloned from."""
+        found: Attached | None = patcher.get_attachment(KEY)
+        return found
+
+    def trace(self, latent: Tensor | None = None) -> Trace:
+        """Of the run that gave this latent, or of the last one where none did."""
+        if latent is not None:
+            packed = comfy.utils.pack_latents(latent.unbind())[0] if latent.is_nested else latent
+            for shape, marks, trace in reversed(self._traces):
+                if shape == tuple(packed.shape) and torch.equal(marks.to(packed.dtype), _marks(packed)):
+                    return trace
+        return self._traces[-1][2] if self._traces else Trace.of([], torch.zeros(0, 0, 0))
+
+    def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """Around CFGGuider.outer_sample."""
+        guider, call = executor.class_obj, Call(*args, kwargs=kwargs)
+        planned = [self._plan(guider, part) for part in parts_of(self.realignment, guider, call)]
+        listener = self._listening(self.realignment, guider, call) if self._listening else None
+        latents, traces = [], []
+        with untouched(guider) as again:
+            for number, plan in enumerate(planned):
+                if number:
+                    again()
+                if plan.part.cfg is not None:
+                    guider.set_cfg(plan.part.cfg)
+                trace = self._new_trace(guider, plan)
+                if listener is not None:
+                    heard = listener.part(plan.part, trace, number, len(planned))
+                    plan = replace(plan, part=replace(plan.part, call=replace(plan.part.call, callback=heard)))
+                latents.append(self._sample(executor, plan, trace, again))
+                traces.append((plan.part.elements, trace))
+        if listener is not None:
+            listener.finish()
+        if self.realignment.sweep is None:  # one part, in the batch's order
+            out, trace = latents[0], traces[0][1]
+        else:
+            order = torch.tensor([element for which, _ in traces for element in which]).argsort()
+            out, trace = torch.cat(latents)[order], Trace.join(traces)
+        self._remember(out, trace)
+        return out
+
+    def _plan(self, guider: Any, part: Part) -> _Planned:
+        """Raises ValueError or ImproperMixtureError for a part that could not be sampled to its end."""
+        call, lambdas = part.call, Lambdas(part.lambdas, self.realignment.masks(part.call.latent_shapes))
+        steps = None
+        if is_posterior(call.sampler):
+            steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise, part.eta)
+        return _Planned(part, lambdas, steps)
+
+    def _new_trace(self, guider: Any, plan: _Planned) -> Trace:
+        sigmas, lambdas = [float(sigma) for sigma in plan.call.sigmas], plan.lambdas
+        before = lambdas.table if lambdas.is_masked else None
+        device = guider.model_patcher.load_device
+        return Trace.of(sigmas, lambdas.means(), before_mask=before, device=device)
+
+    def _sample(
+        self, executor: Any, plan: _Planned, trace: Trace, again: Callable[[], None], share: bool = True
+    ) -> Tensor:
+        """One run of the host's."""
+        guider, call, realignment = executor.class_obj, plan.call, self.realignment
+        every = realignment.measure_ends
+        used = list(range(len(realignment.anchors))) if every else plan.lambdas.used()
+        out: Tensor
+        if not used:
+            alone = Alone(guider, 0, trace, call.callback)
+            out = replace(call, callback=alone.callback).on(executor)
+            alone.finish()
+            return out
+        if len(used) == 1 and not every and self._is_anchor_alone(plan.lambdas, used[0]):
+            own = OwnWeights(used[0] + 1, realignment.anchors[used[0]].patcher, guider, call, realignment)
+            alone = Alone(own.guider, used[0] + 1, trace, call.callback)
+            out = own.sample(call.sampler, alone.callback, call.disable_pbar)
+            alone.finish()
+            return out
+        run = Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, share)
+        try:
+            out = call.on(executor)
+        except NeedsOwnWeights as error:
+            logging.info("Realign: the anchor gets a weight copy of its own, because %s", error)
+        else:
+            if sum(trace.saved):
+                logging.info("Realign: %g model calls, %g saved", trace.model_calls, sum(trace.saved))
+            return out
+        again()
+        del run
+        trace.clear()
+        return self._sample(executor, plan, trace, again, share=False)
+
+    @staticmethod
+    def _is_anchor_alone(lambdas: Lambdas, anchor: int) -> bool:
+        return lambdas.masks[anchor] is None and bool((lambdas.table[:, anchor] == 1).all())
+
+    def _remember(self, latent: Tensor, trace: Trace) -> None:
+        trace.info = self.realignment.describe()
+        self._traces.append((tuple(latent.shape), _marks(latent), trace))
+
+
+def _marks(latent: Tensor) -> Tensor:
+    """Some of its numbers, evenly spread, on the CPU."""
+    flat = latent.detach().flatten()
+    return flat[:: max(1, len(flat) // MARKS)].cpu()

@@ -1,0 +1,131 @@
+"""The help pages' pictures of nodes as the page shows them: taken in a Chromium, of a host that runs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from tools.host.host_process import Host
+
+READY = "() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
+SETTING = "([name, value]) => window.app.ui.settings.setSettingValueAsync(name, value)"
+TITLE, EDGE = 36, 14  # px: above a node's position, and around what is pictured
+
+# Nodes by name with their widgets, and links [from, output, to, input], on an empty page.
+BUILD = """([nodes, links]) => {
+  const graph = window.app.graph, made = {};
+  graph.clear();
+  for (const [name, kind, pos, size, widgets] of nodes) {
+    const node = window.LiteGraph.createNode(kind);
+    node.pos = pos;
+    graph.add(node);
+    for (const w of node.widgets ?? []) if (w.name in widgets) w.value = widgets[w.name];
+    if (size) node.setSize(size);
+    made[name] = node;
+  }
+  for (const [from, output, to, input] of links) {
+    made[from].connect(output, made[to], made[to].inputs.findIndex((i) => i.name === input));
+  }
+  window.made = made;
+  window.app.canvas.ds.scale = 1;
+  window.app.canvas.ds.offset = [140, 190];
+  window.app.canvas.background_image = null;  // the dots of the grid take most of a file
+  window.app.canvas.clear_background_color = '#18181b';
+  graph.setDirtyCanvas(true, true);
+}"""
+PLACE = """(names) => {
+  const of = names.map((name) => window.made[name]);
+  const ds = window.app.canvas.ds, box = window.app.canvas.canvas.getBoundingClientRect();
+  const left = Math.min(...of.map((n) => n.pos[0])), top = Math.min(...of.map((n) => n.pos[1]));
+  const right = Math.max(...of.map((n) => n.pos[0] + n.size[0]));
+  const bottom = Math.max(...of.map((n) => n.pos[1] + n.size[1]));
+  const x = box.left + (left + ds.offset[0]) * ds.scale, y = box.top + (top + ds.offset[1]) * ds.scale;
+  return [x, y, (right - left) * ds.scale, (bottom - top) * ds.scale];
+}"""
+ALIGNED = "diffusion_models/dpo-sdxl-text2image-v1.safetensors"
+RUN = '[data-testid*="queue-button"]'
+
+
+@contextmanager
+def page(host: Host, browser: str) -> Iterator[Page]:
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=flags)
+        tab = chromium.new_page(viewport={"width": 1680, "height": 1050})
+        local = (host.url, "data:", "blob:")
+        tab.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
+        tab.goto(host.url)
+        tab.wait_for_function(READY, timeout=120_000)
+        tab.evaluate(SETTING, ["Comfy.VueNodes.Enabled", False])
+        yield tab
+        chromium.close()
+
+
+def pictured(tab: Page, *names: str) -> Image.Image:
+    """The named nodes, as they stand on the page."""
+    tab.wait_for_timeout(1000)
+    x, y, width, height = tab.evaluate(PLACE, list(names))
+    clip = {"x": x - EDGE, "y": y - TITLE, "width": width + 2 * EDGE, "height": height + TITLE + EDGE}
+    return Image.open(io.BytesIO(tab.screenshot(clip=clip))).convert("RGB")
+
+
+def load_anchor(tab: Page) -> Image.Image:
+    """Load Checkpoint and Load Anchor Model, with links that leave the picture for the sampler."""
+    base = {"ckpt_name": "sd_xl_base_1.0.safetensors"}
+    aligned = {"anchor_name": ALIGNED, "beta_source": "typed", "beta": 5000.0}
+    nodes: list[list[Any]] = [
+        ["checkpoint", "CheckpointLoaderSimple", [0, 0], [300, 100], base],
+        ["anchor", "LoadAnchorModel", [90, 170], [320, 180], aligned],
+        ["sampler", "RealignSampler", [560, 0], None, {}],
+    ]
+    links = [
+        ["checkpoint", 0, "anchor", "model"],
+        ["checkpoint", 0, "sampler", "model"],
+        ["anchor", 0, "sampler", "anchor"],
+    ]
+    tab.evaluate(BUILD, [nodes, links])
+    return pictured(tab, "checkpoint", "anchor")
+
+
+def compare(tab: Page) -> Image.Image:
+    """λ Compare after a sweep over the demo models, at λ 0.5 of the second row."""
+    swept = {"values": "list", "listed": "0, 0.25, 0.5, 0.75, 1, 1.25", "seeds": 2}
+    settings = {"steps": 30, "seed": 7, "cfg": 1.5, "sampler_name": "ddpm", "scheduler": "normal"}
+    nodes: list[list[Any]] = [
+        ["demo", "RealignDemoModels", [0, 0], None, {"shape": "heart"}],
+        ["empty", "EmptyLatentImage", [0, 330], None, {"width": 64, "height": 64}],
+        ["sweep", "RealignSweep", [300, 330], None, swept],
+        ["sampler", "RealignSampler", [620, 0], None, settings],
+        ["decode", "VAEDecode", [300, 200], None, {}],
+        ["compare", "RealignCompare", [1040, 0], None, {}],
+    ]
+    links = [
+        *(["demo", i, "sampler", name] for i, name in enumerate(("model", "anchor", "positive", "negative"))),
+        ["empty", 0, "sweep", "latent"],
+        ["sweep", 0, "sampler", "latent_image"],
+        ["sweep", 1, "sampler", "lambda_schedule"],
+        ["sampler", 0, "decode", "samples"],
+        ["demo", 4, "decode", "vae"],
+        ["decode", 0, "compare", "images"],
+        ["sweep", 1, "compare", "sweep"],
+        ["sampler", 2, "compare", "trace"],
+    ]
+    tab.evaluate(BUILD, [nodes, links])
+    button = tab.locator(RUN).first
+    inner = button.locator("button")
+    (inner.first if inner.count() else button).click()
+    shown = "() => document.querySelector('.realign-compare img')?.naturalWidth > 0"
+    tab.wait_for_function(shown, timeout=240_000)
+    tab.evaluate("() => document.querySelector('.realign-compare .realign-stage').focus()")
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        tab.keyboard.press(key)
+    tab.mouse.move(20, 1000)
+    return pictured(tab, "compare")
+
+
+OF_THE_PAGE: dict[str, Callable[[Page], Image.Image]] = {"load_anchor": load_anchor, "compare": compare}

@@ -1,0 +1,1 @@
+"""A ComfyUI and its Python environment, brought and run."""

@@ -1,0 +1,1 @@
+"""The demo models: what they learn from, and how."""

@@ -1,0 +1,1 @@
+"""The shared workflow files, the blueprint and their thumbnails."""

@@ -1,0 +1,31 @@
+"""Writes workflows/*.json and subgraphs/*.json, in the page's UI format, from short descriptions.
+
+    python -m tools.workflows.make_workflows --host FOLDER
+
+The host is asked for its nodes' inputs (/object_info), so that slots and widgets fit them. Released files are a
+contract: see tests/host/test_workflows.py. The descriptions are in demo_workflows.py, model_workflows.py and
+blueprint.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tools.cache import PACK
+from tools.host.host_process import Host
+from tools.workflows import blueprint, demo_workflows, model_sweeps, model_workflows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--host", required=True, help="the ComfyUI folder")
+    with Host(sys.executable, parser.parse_args().host) as host:
+        known = host.get("/object_info")
+    for describe in (*demo_workflows.ALL, *model_workflows.ALL, *model_sweeps.ALL):
+        describe(known, PACK / "workflows")
+    blueprint.realign(known, PACK / "subgraphs")
+
+
+if __name__ == "__main__":
+    main()
