@@ -6,13 +6,14 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test bench format python host clean-cache
+.PHONY: help demo serve test bench toy format python host clean-cache
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
 	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md"
+	@echo "make toy     the whole method on a plane where the answer is known; prints a table, draws docs/toy.png"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
 	@echo "make clean-cache   remove what was set up"
@@ -37,6 +38,9 @@ test:
 bench:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  "$$python" benchmarks/speed.py --host "$$host" $(ARGS)
+
+toy:
+	@python="$$($(BOOT) python)" && "$$python" benchmarks/toy.py
 
 format:
 	@python="$$($(BOOT) python)" && "$$python" -m ruff format . && "$$python" -m ruff check --fix .
