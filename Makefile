@@ -39,8 +39,9 @@ bench:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  "$$python" benchmarks/speed.py --host "$$host" $(ARGS)
 
+# One thread: its matrices are small, and threads that wait for each other take longer where the cores are shared.
 toy:
-	@python="$$($(BOOT) python)" && "$$python" benchmarks/toy.py
+	@python="$$($(BOOT) python)" && OMP_NUM_THREADS=1 "$$python" benchmarks/toy.py
 
 format:
 	@python="$$($(BOOT) python)" && "$$python" -m ruff format . && "$$python" -m ruff check --fix .

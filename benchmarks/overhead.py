@@ -181,12 +181,14 @@ def with_sampler(reference: Any, anchor: Any, conds: list[Any], latent: dict[str
 @torch.inference_mode()
 def answer() -> None:
     """As a child: names its cases, then measures each that it is asked for, a line each way."""
-    ways = cases()
-    for sample in ways.values():
-        sample(SHORT)
+    ways, warm = cases(), set()
     say(list(ways))
-    for name in sys.stdin:
-        say([outside(ways[name.strip()], steps) for steps in (SHORT, LONG)])
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in warm:
+            ways[name](SHORT)
+            warm.add(name)
+        say([outside(ways[name], steps) for steps in (SHORT, LONG)])
 
 
 def say(what: Any) -> None:
@@ -238,7 +240,7 @@ def measured(clones: dict[str, Path], options: argparse.Namespace) -> Measured:
     for i in range(options.rounds):
         children = {name: Child(clone, options.host) for name, clone in clones.items()}
         for repeat in range(options.repeats):
-            for case in next(iter(children.values())).cases:
+            for case in (one for one in next(iter(children.values())).cases if options.only in one):
                 for name in list(children)[:: 1 if repeat % 2 else -1]:  # each comes first in turn
                     out.setdefault(case, {}).setdefault(name, []).append(children[name].measure(case))
         for child in children.values():
@@ -267,6 +269,7 @@ def main() -> None:
     parser.add_argument("--after", type=Path, default=PACK, help="the clone to measure (default: this one)")
     parser.add_argument("--rounds", type=int, default=3, help="processes per clone (default 3)")
     parser.add_argument("--repeats", type=int, default=5, help="runs per process and case (default 5)")
+    parser.add_argument("--only", default="", help="cases whose name holds this, e.g. “swept”")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.host or not (Path(options.host) / "comfy").is_dir():
