@@ -148,8 +148,7 @@ def kl_increments(predicted: Prediction, now: NoiseLevel, then: NoiseLevel, wher
         if denoised is None:
             rows.append(torch.full((len(combined),), math.nan, device=combined.device))
             continue
-        kl = kl_increment(
-            *(d if where is None else d * where.to(combined) for d in (combined, denoised)), now, then
-        ).float()
+        ours, theirs = (d if where is None else d * where.to(d) for d in (combined, denoised))
+        kl = kl_increment(ours, theirs, now, then).float()
         rows.append(kl if bool(known.all()) else torch.where(known.to(kl.device), kl, math.nan))
     return torch.stack(rows)
