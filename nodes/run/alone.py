@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...realign_core import Trace
 from .call import KEY
-from .run import nearest_step
+from .steps import nearest_step
 
 
 class Alone:

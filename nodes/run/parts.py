@@ -23,6 +23,7 @@ from ...realign_core import Cell, Sweep
 from .call import Call
 from .posterior import is_posterior, with_options
 from .realignment import Realignment
+from .steps import ADAPTIVE
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
 
@@ -31,7 +32,6 @@ NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise
 BROWNIAN = {
     f"sample_dpmpp_{name}{on}": on == "" for name in ("sde", "2m_sde", "2m_sde_heun", "3m_sde") for on in ("", "_gpu")
 }
-ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # their steps depend on the whole batch
 MEMORY_MARGIN = 1.5  # as the host's calc_cond_batch has over its own estimate
 
 

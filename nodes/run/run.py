@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +28,7 @@ from .guidance import behind_guidance, with_functions
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
 from .shared_weights import SharedWeights
+from .steps import rehearsed
 
 
 class Run:
@@ -88,6 +88,7 @@ class Run:
         self._options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         extra_args["model_options"][KEY] = self  # for samplers that know of it
         self._use(self.lambdas.to(guider.model_patcher.load_device))
+        self._steps = rehearsed(self.call.sampler, guider, sigmas, extra_args, self.call.noise.ndim)
         outcome: list[Any] = []
 
         def sample() -> None:
@@ -108,7 +109,7 @@ class Run:
 
     def predict(self, question: Question) -> Tensor:
         """D of the mixture, like x."""
-        x, step = question.x, self.step(question)
+        x, step = question.x, self._steps.of(question.sigma)
         weights = self.weights(step, x)
         functions = behind_guidance(self._options, question.options)
         if not functions:
@@ -121,10 +122,6 @@ class Run:
         known = in_order(answers, len(weights))
         self._record(step, question, Prediction(known, called, combined, calls_of(called.any(1, keepdim=True))))
         return out
-
-    def step(self, question: Question) -> int:
-        """The step that a question belongs to: that whose σ is the nearest in log σ."""
-        return nearest_step(self.trace.sigmas[:-1], question.sigma)
 
     def weights(self, step: int, x: Tensor) -> Tensor:
         """(K + 1, ...), sum 1: of the reference, then of the anchors; what follows broadcasts against x."""
@@ -173,13 +170,3 @@ class Run:
         extra = {"model": self.guider, "sigmas": self.call.sigmas}
         changed: Tensor = function(question.timestep, mask, extra_options=extra)
         return changed
-
-
-def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
-    """The step whose σ is the nearest in log σ: samplers ask between the schedule's levels too, and adaptive ones at
-    levels of their own."""
-    return min(range(len(sigmas)), key=lambda i: abs(_log(sigmas[i]) - _log(sigma)))
-
-
-def _log(sigma: float) -> float:
-    return math.log(max(sigma, 1e-8))

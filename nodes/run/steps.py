@@ -1,0 +1,123 @@
+"""Which step of a sampler a question belongs to.
+
+Samplers ask more than once in a step, at levels of their own, some at the very level of the next step: σ alone does not
+tell. So the host's samplers are rehearsed on a single number, which costs next to nothing, and the questions of the run
+are those of the rehearsal, one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+import torch
+from torch import Tensor
+
+ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # their steps depend on the whole batch
+NOT_REHEARSED = (*ADAPTIVE, "sample_ar_video")  # that one asks the network itself
+NEAR = 1e-3  # in log σ: a question at another level than in the rehearsal is not the one that was rehearsed
+
+
+class Steps:
+    """Tells the step of each question of one run. sigmas: T + 1 levels of its schedule."""
+
+    def __init__(self, sigmas: Sequence[float], rehearsal: Sequence[tuple[float, int]] = ()):
+        self._sigmas, self._rehearsal, self._asked = sigmas, rehearsal, 0
+
+    def of(self, sigma: float) -> int:
+        """Of the next question, which is at this level."""
+        asked, self._asked = self._asked, self._asked + 1
+        if asked < len(self._rehearsal):
+            expected, step = self._rehearsal[asked]
+            if abs(_log(expected) - _log(sigma)) <= NEAR:
+                return step
+            self._rehearsal = ()  # somebody else asks too: from here on σ has to tell
+        return nearest_step(self._sigmas[:-1], sigma)
+
+
+def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
+    """The step whose σ is the nearest in log σ: adaptive samplers ask at levels of their own."""
+    return min(range(len(sigmas)), key=lambda i: abs(_log(sigmas[i]) - _log(sigma)))
+
+
+def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], dims: int) -> Steps:
+    """For a run of this sampler. dims: of its latents. Where it is no sampler of the host's, whose every question has a
+    step of its schedule, σ tells."""
+    levels = [float(sigma) for sigma in sigmas]
+    function = getattr(sampler, "sampler_function", None)
+    known = type(sampler) is comfy.samplers.KSAMPLER and function.__module__.startswith("comfy.")
+    if not known or function.__name__ in NOT_REHEARSED:
+        return Steps(levels)
+    stage = _Stage(guider)
+    args = {
+        "model_options": comfy.model_patcher.create_model_options_clone(extra_args["model_options"]),
+        "seed": extra_args.get("seed"),
+    }
+    options = {name: value for name, value in sampler.extra_options.items() if name != "noise_sampler"}
+    x = torch.full([1] * dims, 0.5)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the run's own draws are not to come after these
+            function(stage, x, sigmas.cpu(), extra_args=args, callback=stage.told, disable=True, **options)
+    except Exception as error:
+        logging.info("Realign: %s cannot be rehearsed, so that σ tells its steps (%s)", function.__name__, error)
+        return Steps(levels)
+    return Steps(levels, stage.steps(len(levels) - 1))
+
+
+class _Stage:
+    """Stands in for the model while a sampler is rehearsed, and hears what it asks and tells."""
+
+    def __init__(self, guider: Any):
+        self.inner_model = guider  # samplers look at the model's parametrisation there
+        self._events: list[float | None] = []  # σ of a question; None: a step was told
+        self._told: list[int] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
+        self._events.append(float(sigma.flatten()[0]))
+        denoised, options = 0.3 * x, extra_args.get("model_options", {})
+        for function in options.get("sampler_post_cfg_function", []):
+            denoised = function(
+                {
+                    "denoised": denoised,
+                    "cond_denoised": denoised,
+                    "uncond_denoised": denoised,
+                    "input": x,
+                    "sigma": sigma,
+                    "model": self.inner_model,
+                    "model_options": options,
+                }
+            )
+        return denoised
+
+    def told(self, info: dict[str, Any]) -> None:
+        self._events.append(None)
+        self._told.append(int(info["i"]))
+
+    def steps(self, count: int) -> list[tuple[float, int]]:
+        """(σ, step) of each question; empty for a sampler whose steps are not those of the schedule.
+
+        A step is told once its first question is answered. What else was asked since the one before was told belongs
+        to that one.
+        """
+        if self._told != list(range(count)):
+            return []
+        out: list[tuple[float, int]] = []
+        waiting: list[float] = []
+        step = -1
+        for event in self._events:
+            if event is not None:
+                waiting.append(event)
+                continue
+            out += [(sigma, max(step, 0)) for sigma in waiting[:-1]]
+            step += 1
+            out += [(sigma, step) for sigma in waiting[-1:]]
+            waiting = []
+        return out + [(sigma, step) for sigma in waiting]
+
+
+def _log(sigma: float) -> float:
+    return math.log(max(sigma, 1e-8))
