@@ -95,7 +95,7 @@ class Progress:
         size = self.latent_shapes[0][0]
         if len(places) == size:
             return list(parts)
-        if not self.whole:
+        if [one.shape[1:] for one in self.whole] != [part.shape[1:] for part in parts]:  # some samplers let them grow
             self.whole = [part.new_zeros((size, *part.shape[1:])) for part in parts]
         for whole, part in zip(self.whole, parts):
             whole[list(places)] = part

@@ -112,6 +112,7 @@ class Attached:
                     again()
                 if plan.part.cfg is not None:
                     guider.set_cfg(plan.part.cfg)
+                plan.part.seeded()
                 trace = self._new_trace(guider, plan)
                 if listener is not None:
                     heard = listener.part(plan.part, trace, number, len(planned))

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -32,6 +33,10 @@ NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise
 BROWNIAN = {
     f"sample_dpmpp_{name}{on}": on == "" for name in ("sde", "2m_sde", "2m_sde_heun", "3m_sde") for on in ("", "_gpu")
 }
+# Options of the host's samplers that act on each element by itself; others may draw from the global random state
+# (s_churn) or look at the whole batch (noise_clip_std).
+BY_ELEMENT = {"eta", "s_noise", "s_noise_end", "solver_type", "r", "r_1", "r_2", "order", "max_order", "deis_mode"}
+BY_ELEMENT |= {"ge_gamma", "max_stage", "tau_func", "predictor_order", "corrector_order", "use_pece", "simple_order_2"}
 MEMORY_MARGIN = 1.5  # as the host's calc_cond_batch has over its own estimate
 
 
@@ -44,6 +49,8 @@ class Part:
     call: Call  # the host's, for these elements
     cfg: float | None = None  # None: the guider's
     eta: float | None = None  # None: the sampler's
+    # Leaves torch's global random state as a run of these elements alone finds it, for samplers that draw from it.
+    seeded: Callable[[], Any] = lambda: None
 
 
 def parts_of(realignment: Realignment, guider: Any, call: Call) -> list[Part]:
@@ -88,7 +95,8 @@ class _Swept:
             seed=None if seed is None else _later(seed, cells[0].seed),
         )
         lambdas = self.realignment.lambdas(self.sigmas, [cell.value for cell in cells])
-        return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta)
+        seeded = partial(self._drawn, self.call.latent_image[units_of(self.sweep)[0]], cells[0].seed)
+        return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta, seeded)
 
     def _at_once(self, units: int) -> int:
         """How many units may be sampled as one batch."""
@@ -183,8 +191,8 @@ def draws_can_be_shared(sampler: Any, denoise_mask: Tensor | None) -> bool:
     function, options = sampler.sampler_function, sampler.extra_options
     known = function.__module__.startswith("comfy.") or is_posterior(sampler)
     draws_over_the_mask = sampler.inpaint_options.get("random", False) and denoise_mask is not None
-    own_noise = "noise_sampler" in options or bool(options.get("s_churn"))
-    return known and function.__name__ not in ADAPTIVE and not draws_over_the_mask and not own_noise
+    by_element = options.keys() <= BY_ELEMENT or is_posterior(sampler)
+    return known and by_element and function.__name__ not in ADAPTIVE and not draws_over_the_mask
 
 
 def step_noise(sampler: comfy.samplers.KSAMPLER, like: Tensor, sigmas: Tensor, seed: int | None) -> NoiseSampler:
