@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+from einops import rearrange
 from torch import Tensor
 
-from ...realign_core import combine
+from ...realign_core import Prediction
 from .call import Question
 
 
@@ -36,39 +37,52 @@ def additions(before: list[Any], after: list[Any]) -> list[Any]:
     return [value for value in after if not any(value is old for old in before)]
 
 
-def behind_guidance(before: dict[str, Any], after: dict[str, Any]) -> list[Any]:
-    """What a sampler has added behind the guidance (CFG++ looks there)."""
-    key = "sampler_post_cfg_function"
-    return additions(before.get(key, []), after.get(key, []))
+POST_CFG = "sampler_post_cfg_function"
+SEEN = ("denoised", "cond_denoised", "uncond_denoised")  # what such a function is told, each like x
 
 
-def with_functions(
-    ask: Callable[[Question], Mapping[int, Tensor]], question: Question, weights: Tensor, functions: list[Any]
-) -> tuple[Mapping[int, Tensor], Tensor, Tensor]:
-    """(D by model, their mixture, and that with the sampler's functions behind it), for functions of CFG++.
+class Behind:
+    """A question of a sampler that looks behind the guidance (CFG++), by functions that it has put there.
 
-    They get the mixture of what each model's guidance sees. With one model alone they are its own, as in the stock run.
-    weights: (K + 1, ...). ask: those models whose weight is not 0 anywhere.
+    The models are asked without these functions, and answer with what they would have seen side by side along the
+    channels. So whatever mixes the answers mixes all of it, and the functions get the mixture of what each model's
+    guidance sees. With one model alone that is its own, as in the stock run.
     """
-    models = [model for model, weight in enumerate(weights) if bool((weight != 0).any())]
-    if len(models) == 1 and bool((weights[models[0]] == 1).all()):
-        alone = ask(question)
-        return alone, alone[models[0]], alone[models[0]]
-    seen: list[dict[str, Any]] = []
 
-    def watch(args: dict[str, Any]) -> Tensor:
-        seen.append(args)
-        denoised: Tensor = args["denoised"]
-        return denoised
+    def __init__(self, question: Question, functions: list[Any]):
+        self._question, self._functions = question, functions
+        theirs = question.options[POST_CFG]
+        own = [function for function in theirs if not any(function is one for one in functions)]
+        self.question = replace(question, options={**question.options, POST_CFG: [*own, self._watch]})
 
-    theirs = question.options["sampler_post_cfg_function"]
-    own = [function for function in theirs if not any(function is one for one in functions)]
-    answers = ask(replace(question, options={**question.options, "sampler_post_cfg_function": [*own, watch]}))
-    shares = weights[list(answers)]  # in the order of asking, which is that of `seen`
-    mixed = {name: combine([args[name] for args in seen], shares) for name in ("cond_denoised", "uncond_denoised")}
-    args = {**seen[0], **mixed, "model_options": question.options}
-    combined = combine(list(answers.values()), shares)
-    out = combined
-    for function in functions:
-        out = function({**args, "denoised": out})
-    return answers, combined, out
+    @staticmethod
+    def functions(before: dict[str, Any], after: dict[str, Any]) -> list[Any]:
+        """What a sampler has added to the model options."""
+        return additions(before.get(POST_CFG, []), after.get(POST_CFG, []))
+
+    def _watch(self, args: dict[str, Any]) -> Tensor:
+        if args["denoised"].shape != args["input"].shape:
+            raise ValueError(
+                "A CFG++ sampler looks behind one guidance, but this guider has two: choose another sampler, or "
+                "Realign Guider."
+            )
+        self._args = args
+        return torch.cat([args[name] for name in SEEN], 1)
+
+    def seen(self, predicted: Prediction) -> Prediction:
+        """The prediction of D itself."""
+        denoised = [None if one is None else self._parts(one)[0] for one in predicted.denoised]
+        return replace(predicted, denoised=denoised, combined=self._parts(predicted.combined)[0])
+
+    def answer(self, combined: Tensor) -> Tensor:
+        """The mixture with the sampler's functions behind it. combined: of all that was seen."""
+        asked = self._question
+        args = {**self._args, **dict(zip(SEEN, self._parts(combined)))}
+        args |= {"input": asked.x, "sigma": asked.timestep, "model_options": asked.options}
+        for function in self._functions:
+            args["denoised"] = function(args)
+        out: Tensor = args["denoised"]
+        return out
+
+    def _parts(self, seen: Tensor) -> tuple[Tensor, ...]:
+        return tuple(rearrange(seen, "b (part c) ... -> part b c ...", part=len(SEEN)).to(self._question.x.dtype))

@@ -81,7 +81,15 @@ class Realignment:
         return rearrange(columns, "anchor step element -> step anchor element")
 
     def masks(self, latent_shapes: Sequence[Sequence[int]]) -> tuple[Tensor | None, ...]:
-        """Per anchor, what multiplies its λ: at the latent's size, on the CPU."""
+        """Per anchor, what multiplies its λ: at the latent's size, on the CPU. latent_shapes: of each stream.
+
+        Raises ValueError where there is none: a latent of several streams has grown.
+        """
+        if self.is_masked and not latent_shapes:
+            raise ValueError(
+                "The λ mask cannot follow this sampler, which changes the size of a latent of several streams: take "
+                "the mask away, or choose another sampler."
+            )
         return tuple(_resized(self._masks(anchor), latent_shapes) for anchor in self.anchors)
 
     def _masks(self, anchor: Anchor) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,19 +17,16 @@ from ...realign_core import (
     NoiseLevel,
     Prediction,
     Trace,
-    calls_of,
-    in_order,
     kl_increments,
-    needed,
     realignment_weights,
 )
 from ..models.pair import noise_level
 from .call import KEY, Call, Question
-from .guidance import behind_guidance, with_functions
+from .guidance import Behind
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
 from .shared_weights import SharedWeights
-from .steps import rehearsed
+from .steps import check_sampler, rehearsed
 
 
 class Run:
@@ -50,8 +48,9 @@ class Run:
         trace: Trace,
         share: bool,
     ):
-        self.guider, self.call, self.steps, self.trace = guider, call, steps, trace
-        self.lambdas = lambdas
+        self.realignment, self.guider, self.call, self.steps, self.trace = realignment, guider, call, steps, trace
+        self.lambdas, self._shape = lambdas, call.noise.shape[1:]
+        check_sampler(call.sampler)
         anchors = {k + 1: realignment.anchors[k] for k in used}
         shared = SharedWeights.of(guider, realignment, anchors, share)
         self.copies: list[SharedWeights | OwnWeights] = [shared]
@@ -110,23 +109,22 @@ class Run:
     def predict(self, question: Question) -> Tensor:
         """D of the mixture, like x."""
         x, step = question.x, self._steps.of(question.sigma)
-        weights = self.weights(step, x)
-        functions = behind_guidance(self._options, question.options)
-        if not functions:
-            predicted = self.evaluate(partial(self._answers, question), x, self.level(question.sigma), weights)
-            self._record(step, question, predicted)
-            return predicted.combined.to(x.dtype)
-        called = needed(weights, len(x))
-        ask = partial(self.ask, called=called.any(1, keepdim=True).expand(called.shape))
-        answers, combined, out = with_functions(ask, question, weights, functions)
-        known = in_order(answers, len(weights))
-        self._record(step, question, Prediction(known, called, combined, calls_of(called.any(1, keepdim=True))))
+        weights, functions = self.weights(step, x), Behind.functions(self._options, question.options)
+        behind = Behind(question, functions) if functions else None
+        asked = behind.question if behind else question
+        predicted = self.evaluate(partial(self._answers, asked), x, self.level(question.sigma), weights)
+        out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)
+        self._record(step, question, behind.seen(predicted) if behind else predicted)
         return out
 
     def weights(self, step: int, x: Tensor) -> Tensor:
         """(K + 1, ...), sum 1: of the reference, then of the anchors; what follows broadcasts against x."""
         if self.steps is not None:
             return self.steps[step].weights
+        if self.lambdas.is_masked and x.shape[1:] != self._shape:  # some samplers let the latent grow
+            self._shape = x.shape[1:]
+            masks = self.realignment.masks([x.shape] if len(self.call.latent_shapes) == 1 else [])
+            self._use(replace(self.lambdas, masks=masks).to(x.device))
         return realignment_weights(self.lambdas.shaped(step, x.ndim))
 
     def _use(self, lambdas: Lambdas) -> None:

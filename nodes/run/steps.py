@@ -22,6 +22,15 @@ NOT_REHEARSED = (*ADAPTIVE, "sample_ar_video")  # that one asks the network itse
 NEAR = 1e-3  # in log σ: a question at another level than in the rehearsal is not the one that was rehearsed
 
 
+def check_sampler(sampler: Any) -> None:
+    """Raise ValueError for a sampler that cannot have two models."""
+    if getattr(getattr(sampler, "sampler_function", None), "__name__", "") == "sample_ar_video":
+        raise ValueError(
+            "SamplerARVideo writes what it has seen of earlier frames into the one model that it knows, so that two "
+            "models cannot be mixed in it: choose another sampler, or λ 0 or 1."
+        )
+
+
 class Steps:
     """Tells the step of each question of one run. sigmas: T + 1 levels of its schedule."""
 
