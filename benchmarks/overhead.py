@@ -10,7 +10,6 @@ they take turns run by run, in several rounds of new processes. Medians are prin
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -22,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from speed_cases import import_pack
 
 PACK = Path(__file__).resolve().parents[1]
 SIDE, SWEPT = 128, 21  # of the latent; pictures of the sweep: 7 λ, 3 seeds
@@ -69,17 +69,7 @@ def enter_host(host: str, clone: Path) -> None:
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
-    spec = importlib.util.spec_from_file_location(
-        "realign", clone / "__init__.py", submodule_search_locations=[str(clone)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["realign"] = module
-    spec.loader.exec_module(module)
-    import comfy.utils
-
-    comfy.utils.set_progress_bar_enabled(False)
+    import_pack(clone)
 
 
 def node(node_id: str) -> Any:

@@ -55,8 +55,13 @@ def enter_host(path: str | None, device: str) -> None:
     args.cpu = args.cpu or device == "cpu"
     if (os.cpu_count() or 1) <= 2 and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # two threads on two shared cores wait for each other
+    import_pack(PACK)
+
+
+def import_pack(clone: Path) -> None:
+    """A clone of the pack as `realign`, in a host that is on sys.path."""
     spec = importlib.util.spec_from_file_location(
-        "realign", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+        "realign", clone / "__init__.py", submodule_search_locations=[str(clone)]
     )
     assert spec is not None
     assert spec.loader is not None

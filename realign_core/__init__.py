@@ -20,10 +20,7 @@ from .prediction import (
     Evaluator,
     Exact,
     Prediction,
-    calls_of,
     combine,
-    in_order,
-    needed,
     on_elements,
     separate,
 )
@@ -38,7 +35,7 @@ from .sampling import (
 )
 from .schedule import LambdaSchedule
 from .sweep import MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
-from .trace import Trace, lambda_table
+from .trace import Trace
 
 __all__ = [
     "MERGED",
@@ -60,22 +57,18 @@ __all__ = [
     "Sample",
     "Sweep",
     "Trace",
-    "calls_of",
     "combine",
     "element_mean",
     "even_span",
     "even_values",
     "gaussian_noise",
     "geometric_mixture",
-    "in_order",
     "kl_increment",
     "kl_increments",
-    "lambda_table",
     "lambdas_for_betas",
     "listed_values",
     "max_lambda",
     "mixed_step",
-    "needed",
     "noise_prediction",
     "on_elements",
     "per_element",

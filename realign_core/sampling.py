@@ -128,15 +128,15 @@ def _means(steps: MixedSteps, x: Tensor) -> Tensor:
     table = torch.zeros(len(steps), len(steps.etas) - 1, len(x))
     for i in range(len(steps)):
         for k, value in enumerate(steps.lambdas(i)):
-            table[i, k] = element_mean(torch.as_tensor(value), x)
+            table[i, k] = element_mean(torch.as_tensor(value), len(x))
     return table
 
 
-def element_mean(value: Tensor, x: Tensor) -> Tensor:
-    """(B,), on the CPU: the mean over the pixels of what broadcasts against x."""
+def element_mean(value: Tensor, size: int) -> Tensor:
+    """(size,), on the CPU: the mean over the pixels, per batch element, of what broadcasts against a batch of them."""
     if value.ndim == 0:
-        return value.cpu().expand(len(x))
-    return reduce(value.expand(len(x), *value.shape[1:]), "b ... -> b", "mean").cpu()
+        return value.cpu().expand(size)
+    return reduce(value, "b ... -> b", "mean").cpu().expand(size)
 
 
 def kl_increments(predicted: Prediction, now: NoiseLevel, then: NoiseLevel, where: Tensor | None = None) -> Tensor:

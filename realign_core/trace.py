@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 
 
@@ -150,9 +150,3 @@ def _listed(values: Tensor) -> list[float | None]:
 def _known(values: Tensor) -> list[float | None] | None:
     """None for a model that was not asked in this step, for no element."""
     return None if bool(values.isnan().all()) else _listed(values)
-
-
-def lambda_table(rows: Sequence[Sequence[float]], size: int) -> Tensor:
-    """(T, K, size), fp64: the same λ per anchor for every element. rows: T rows of K numbers."""
-    table = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1)
-    return rearrange(table, "step anchor -> step anchor 1").expand(-1, -1, size)

@@ -112,12 +112,10 @@ class Attached:
                     again()
                 if plan.part.cfg is not None:
                     guider.set_cfg(plan.part.cfg)
-                plan.part.seeded()
-                trace = self._new_trace(guider, plan)
+                trace, call = self._new_trace(guider, plan), plan.call
                 if listener is not None:
-                    heard = listener.part(plan.part, trace, number, len(planned))
-                    plan = replace(plan, part=replace(plan.part, call=replace(plan.part.call, callback=heard)))
-                latents.append(self._sample(executor, plan, trace, again))
+                    call = replace(call, callback=listener.part(plan.part, trace, number, len(planned)))
+                latents.append(self._sample(executor, plan, call, trace, again))
                 traces.append((plan.part.elements, trace))
         if listener is not None:
             listener.finish()
@@ -144,10 +142,11 @@ class Attached:
         return Trace.of(sigmas, lambdas.means(), before_mask=before, device=device)
 
     def _sample(
-        self, executor: Any, plan: _Planned, trace: Trace, again: Callable[[], None], share: bool = True
+        self, executor: Any, plan: _Planned, call: Call, trace: Trace, again: Callable[[], None], share: bool = True
     ) -> Tensor:
         """One run of the host's."""
-        guider, call, realignment = executor.class_obj, plan.call, self.realignment
+        guider, realignment = executor.class_obj, self.realignment
+        plan.part.seeded()
         every = realignment.measure_ends
         used = list(range(len(realignment.anchors))) if every else plan.lambdas.used()
         out: Tensor
@@ -162,7 +161,7 @@ class Attached:
             out = own.sample(call.sampler, alone.callback, call.disable_pbar)
             alone.finish()
             return out
-        run = Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, share)
+        Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, share)
         try:
             out = call.on(executor)
         except NeedsOwnWeights as error:
@@ -172,9 +171,8 @@ class Attached:
                 logging.info("Realign: %g model calls, %g saved", trace.model_calls, sum(trace.saved))
             return out
         again()
-        del run
         trace.clear()
-        return self._sample(executor, plan, trace, again, share=False)
+        return self._sample(executor, plan, call, trace, again, share=False)
 
     @staticmethod
     def _is_anchor_alone(lambdas: Lambdas, anchor: int) -> bool:

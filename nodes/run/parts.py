@@ -67,18 +67,17 @@ class _Swept:
 
     def __init__(self, realignment: Realignment, sweep: Sweep, guider: Any, call: Call, sigmas: list[float]):
         self.realignment, self.sweep, self.guider, self.call, self.sigmas = realignment, sweep, guider, call, sigmas
-        self.cells = sweep.cells()
+        self.cells, self.units = sweep.cells(), units_of(sweep)
         check_batch(call.noise.shape[0], sweep)
         if sweep.cfgs and type(guider).set_cfg is not comfy.samplers.CFGGuider.set_cfg:
             raise ValueError(f"A {type(guider).__name__} has more than one cfg: set the sweep's rows to “seed”.")
 
     def parts(self) -> list[Part]:
-        units = units_of(self.sweep)
         groups: dict[tuple[float | None, float | None], list[list[int]]] = {}
-        for unit in units:
+        for unit in self.units:
             cell = self.cells[unit[0]]
             groups.setdefault((cell.cfg, cell.eta), []).append(unit)
-        at_once, noise = self._at_once(len(units)), self._noise()
+        at_once, noise = self._at_once(len(self.units)), self._noise()
         divided = [some for group in groups.values() for some in evenly(group, at_once)]
         if len(divided) > 1:
             logging.info("Realign: the sweep's %d pictures are sampled in %d runs", len(self.cells), len(divided))
@@ -95,7 +94,7 @@ class _Swept:
             seed=None if seed is None else _later(seed, cells[0].seed),
         )
         lambdas = self.realignment.lambdas(self.sigmas, [cell.value for cell in cells])
-        seeded = partial(self._drawn, self.call.latent_image[units_of(self.sweep)[0]], cells[0].seed)
+        seeded = partial(self._drawn, self.call.latent_image[self.units[0]], cells[0].seed)
         return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta, seeded)
 
     def _at_once(self, units: int) -> int:
@@ -116,8 +115,7 @@ class _Swept:
 
         Raises ValueError where rows have seeds of their own but the noise is not drawn from a seed.
         """
-        unit = units_of(self.sweep)[0]
-        first, base = self.call.noise[unit], self.call.latent_image[unit]
+        first, base = self.call.noise[self.units[0]], self.call.latent_image[self.units[0]]
         by_seed = {0: first}
         if self.sweep.seeds > 1 and bool(first.any()):
             by_seed = {seed: self._drawn(base, seed) for seed in range(self.sweep.seeds)}

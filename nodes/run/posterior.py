@@ -70,7 +70,7 @@ def steps_of(patcher: Any, sampler: Any, sigmas: Tensor, lambdas: Lambdas, dims:
     etas = sampler.extra_options["etas"]
     if eta is not None:
         etas = [eta if own == etas[0] else own for own in etas]
-    steps = MixedSteps(noise_levels(patcher, sigmas), lambda i: lambdas.shaped(i, dims), etas)
+    steps = MixedSteps(noise_levels(patcher, sigmas), lambda i: lambdas.at(i, dims), etas)
     steps.check()
     return steps
 

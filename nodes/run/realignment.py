@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...realign_core import LambdaSchedule, Sweep
+from ...realign_core import LambdaSchedule, Sweep, element_mean
 from ..models.anchor import Anchor, Anchors, check_mask
 from ..types import Conditioning
 from .fewer_calls import FewerCalls
@@ -111,20 +111,15 @@ class Lambdas:
     table: Tensor  # (T, K, B), fp64, on the CPU
     masks: tuple[Tensor | None, ...]  # per anchor, as it broadcasts against x
 
-    def at(self, step: int) -> list[Tensor]:
+    def at(self, step: int, dims: int) -> list[Tensor]:
         """λ per anchor: one for all elements as a number on the CPU, which no device has to wait for; else one per
-        element, (B,), or, where there is a mask, what broadcasts against x."""
+        element or per pixel, with the dims of x."""
         out = []
         for values, mask in zip(self.table[step].float(), self.masks):
-            value = values[0] if bool((values == values[0]).all()) else values
-            if value.ndim and mask is not None:
-                value = value.to(mask.device).reshape(-1, *[1] * (mask.ndim - 1))
-            out.append(value if mask is None else mask * value)
+            alike = bool((values == values[0]).all())
+            value = values[0] if alike else values.reshape(-1, *[1] * (dims - 1))
+            out.append(value if mask is None else mask * (value if alike else value.to(mask.device)))
         return out
-
-    def shaped(self, step: int, dims: int) -> list[Tensor]:
-        """As `at`, each with as many dimensions as x or none."""
-        return [v if v.ndim != 1 else v.reshape(-1, *[1] * (dims - 1)) for v in self.at(step)]
 
     def to(self, device: torch.device) -> Lambdas:
         return Lambdas(self.table, tuple(None if mask is None else mask.to(device) for mask in self.masks))
@@ -145,12 +140,8 @@ class Lambdas:
     def means(self) -> Tensor:
         """(T, K, B): with each mask's mean over the pixels."""
         size = self.table.shape[-1]
-        means = [torch.ones(size) if mask is None else _mean(mask, size) for mask in self.masks]
+        means = [torch.ones(size) if mask is None else element_mean(mask.double(), size) for mask in self.masks]
         return self.table * torch.stack(means) if means else self.table
-
-
-def _mean(mask: Tensor, size: int) -> Tensor:
-    return rearrange(mask.cpu().double(), "b ... -> b (...)").mean(1).expand(size)
 
 
 def _resized(masks: list[Tensor], latent_shapes: Sequence[Sequence[int]]) -> Tensor | None:

@@ -108,11 +108,12 @@ class Run:
 
     def predict(self, question: Question) -> Tensor:
         """D of the mixture, like x."""
-        x, step = question.x, self._steps.of(question.sigma)
+        x, sigma = question.x, question.sigma
+        step = self._steps.of(sigma)
         weights, functions = self.weights(step, x), Behind.functions(self._options, question.options)
         behind = Behind(question, functions) if functions else None
         asked = behind.question if behind else question
-        predicted = self.evaluate(partial(self._answers, asked), x, self.level(question.sigma), weights)
+        predicted = self.evaluate(partial(self._ask, asked), x, self.level(sigma), weights)
         out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)
         self._record(step, question, behind.seen(predicted) if behind else predicted)
         return out
@@ -125,28 +126,24 @@ class Run:
             self._shape = x.shape[1:]
             masks = self.realignment.masks([x.shape] if len(self.call.latent_shapes) == 1 else [])
             self._use(replace(self.lambdas, masks=masks).to(x.device))
-        return realignment_weights(self.lambdas.shaped(step, x.ndim))
+        return realignment_weights(self.lambdas.at(step, x.ndim))
 
     def _use(self, lambdas: Lambdas) -> None:
         self.lambdas, dims = lambdas, self.call.noise.ndim
         if self.steps is not None:
-            self.steps.use(lambda step: lambdas.shaped(step, dims))
+            self.steps.use(lambda step: lambdas.at(step, dims))
 
     def level(self, sigma: float) -> NoiseLevel:
         return noise_level(self.guider.model_patcher, sigma)
 
-    def ask(self, question: Question, called: Tensor, merged: Sequence[Tensor] | None = None) -> dict[int, Tensor]:
-        """D by model, in the order of asking; see `Ask`."""
+    def _ask(
+        self, question: Question, x: Tensor, level: NoiseLevel, called: Tensor, merged: Sequence[Tensor] | None
+    ) -> dict[int, Tensor]:
+        """The evaluators' `Ask`, for the question that the host has just asked, which holds x and level."""
         out: dict[int, Tensor] = {}
         for copy in self.copies:
             out |= copy.ask(question, called, merged)
         return out
-
-    def _answers(
-        self, question: Question, x: Tensor, level: NoiseLevel, called: Tensor, merged: Sequence[Tensor] | None
-    ) -> dict[int, Tensor]:
-        """The evaluators' `Ask`, for the question that the host has just asked."""
-        return self.ask(question, called, merged)
 
     def take(self, index: Tensor) -> None:
         """From now on the batch's element i is what element index[i] was: all that belongs to an element follows."""
@@ -156,8 +153,10 @@ class Run:
 
     def _record(self, step: int, question: Question, predicted: Prediction) -> None:
         """λ, KL and calls of the step, as if it went straight to the next level."""
-        where = self._denoised_where(question)
-        kl = kl_increments(predicted, self.levels[step], self.levels[step + 1], where)
+        kl = self.trace.kl[step]
+        if not self.trace.calls[step]:  # a step's KL is that of its first answer
+            where = self._denoised_where(question)
+            kl = kl_increments(predicted, self.levels[step], self.levels[step + 1], where)
         self.trace.record(step, kl, predicted.calls, predicted.saved, predicted.correction)
 
     def _denoised_where(self, question: Question) -> Tensor | None:

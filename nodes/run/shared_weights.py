@@ -81,7 +81,7 @@ class SharedWeights:
         if self.adapters is None:
             then()
             return
-        conds = {key: reference.conds.pop(_own(key)) for key, own in self._own_conds.items() if own is not None}
+        own_conds = {key: reference.conds.pop(_own(key)) for key, own in self._own_conds.items() if own is not None}
         stages = dict(reference.model_options["transformer_options"]["wrappers"])
         stages.pop(WrappersMP.PREDICT_NOISE)  # a twin must not ask for the mixture again
         own_options = {**reference.model_options}
@@ -92,7 +92,7 @@ class SharedWeights:
             twin.conds = dict(reference.conds)
             if model != MERGED:
                 set_own_cfg(twin, self._realignment.anchor_cfg)
-                twin.conds |= conds
+                twin.conds |= own_conds
             # Patches that keep something per conditioning know it by its uuid.
             twin.conds = {key: [{**c, "uuid": uuid.uuid4()} for c in value] for key, value in twin.conds.items()}
             self._guiders[model] = twin

@@ -1,4 +1,4 @@
-"""Can an anchor run on the reference's own weights, in its batch?"""
+"""Can an anchor run on the reference's own weights?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def own_patches(reference: ModelPatcher, anchor: ModelPatcher, own_key: str) -> 
     """The weight patches that `anchor` has beyond `reference`'s. Raises CannotShareError if it is not just an addition.
 
     reference, anchor: two clones on one weight copy. Everything but the patches must be the same: options, wrappers,
-    callbacks, hooks and replaced objects act on both models in one batch, or on none. own_key: of Realign's wrapper.
+    callbacks, hooks and replaced objects act on both models, or on none. own_key: of Realign's wrapper.
     """
     if reference.get_additional_models_with_key("multigpu"):
         raise CannotShareError("the model is spread over several GPUs")

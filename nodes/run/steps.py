@@ -17,14 +17,16 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from .guidance import POST_CFG
+
 ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # their steps depend on the whole batch
-NOT_REHEARSED = (*ADAPTIVE, "sample_ar_video")  # that one asks the network itself
+AR_VIDEO = "sample_ar_video"  # asks the network itself
 NEAR = 1e-3  # in log σ: a question at another level than in the rehearsal is not the one that was rehearsed
 
 
 def check_sampler(sampler: Any) -> None:
     """Raise ValueError for a sampler that cannot have two models."""
-    if getattr(getattr(sampler, "sampler_function", None), "__name__", "") == "sample_ar_video":
+    if getattr(getattr(sampler, "sampler_function", None), "__name__", "") == AR_VIDEO:
         raise ValueError(
             "SamplerARVideo writes what it has seen of earlier frames into the one model that it knows, so that two "
             "models cannot be mixed in it: choose another sampler, or λ 0 or 1."
@@ -59,13 +61,12 @@ def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, A
     levels = [float(sigma) for sigma in sigmas]
     function = getattr(sampler, "sampler_function", None)
     known = type(sampler) is comfy.samplers.KSAMPLER and function.__module__.startswith("comfy.")
-    if not known or function.__name__ in NOT_REHEARSED:
+    if not known or function.__name__ in (*ADAPTIVE, AR_VIDEO):
         return Steps(levels)
     stage = _Stage(guider)
-    args = {
-        "model_options": comfy.model_patcher.create_model_options_clone(extra_args["model_options"]),
-        "seed": extra_args.get("seed"),
-    }
+    model_options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+    model_options.pop(POST_CFG, None)  # what nodes have put there is not to see a rehearsal: some of it keeps state
+    args = {"model_options": model_options, "seed": extra_args.get("seed")}
     options = {name: value for name, value in sampler.extra_options.items() if name != "noise_sampler"}
     x = torch.full([1] * dims, 0.5)
     try:
@@ -77,55 +78,56 @@ def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, A
     return Steps(levels, stage.steps(len(levels) - 1))
 
 
+class Account:
+    """Whose step each question of a sampler was, as it tells its steps.
+
+    A step is told once its first question is answered. What else was asked since the one before was told belongs to
+    that one.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[int] = []  # the steps, in the order in which they were told
+        self._waiting: list[Any] = []  # questions since then
+
+    def asked(self, question: Any) -> None:
+        self._waiting.append(question)
+
+    def tell(self, step: int) -> list[tuple[Any, int]]:
+        """The questions that are settled by it, each with its step."""
+        *earlier, first = self._waiting or [None]
+        out = [(question, self.told[-1] if self.told else step) for question in earlier]
+        out += [(first, step)] if self._waiting else []
+        self.told.append(step)
+        self._waiting = []
+        return out
+
+    def rest(self) -> list[tuple[Any, int]]:
+        """After the run: what was asked after the last step was told."""
+        return [(question, self.told[-1]) for question in self._waiting]
+
+
 class _Stage:
     """Stands in for the model while a sampler is rehearsed, and hears what it asks and tells."""
 
     def __init__(self, guider: Any):
         self.inner_model = guider  # samplers look at the model's parametrisation there
-        self._events: list[float | None] = []  # σ of a question; None: a step was told
-        self._told: list[int] = []
+        self._account = Account()
+        self._settled: list[tuple[float, int]] = []
 
     def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
-        self._events.append(float(sigma.flatten()[0]))
+        self._account.asked(float(sigma.flatten()[0]))
         denoised, options = 0.3 * x, extra_args.get("model_options", {})
-        for function in options.get("sampler_post_cfg_function", []):
-            denoised = function(
-                {
-                    "denoised": denoised,
-                    "cond_denoised": denoised,
-                    "uncond_denoised": denoised,
-                    "input": x,
-                    "sigma": sigma,
-                    "model": self.inner_model,
-                    "model_options": options,
-                }
-            )
+        seen = {"cond_denoised": denoised, "uncond_denoised": denoised, "input": x, "sigma": sigma}
+        for function in options.get(POST_CFG, []):
+            denoised = function({"denoised": denoised, **seen, "model": self.inner_model, "model_options": options})
         return denoised
 
     def told(self, info: dict[str, Any]) -> None:
-        self._events.append(None)
-        self._told.append(int(info["i"]))
+        self._settled += self._account.tell(int(info["i"]))
 
     def steps(self, count: int) -> list[tuple[float, int]]:
-        """(σ, step) of each question; empty for a sampler whose steps are not those of the schedule.
-
-        A step is told once its first question is answered. What else was asked since the one before was told belongs
-        to that one.
-        """
-        if self._told != list(range(count)):
-            return []
-        out: list[tuple[float, int]] = []
-        waiting: list[float] = []
-        step = -1
-        for event in self._events:
-            if event is not None:
-                waiting.append(event)
-                continue
-            out += [(sigma, max(step, 0)) for sigma in waiting[:-1]]
-            step += 1
-            out += [(sigma, step) for sigma in waiting[-1:]]
-            waiting = []
-        return out + [(sigma, step) for sigma in waiting]
+        """(σ, step) of each question; empty for a sampler whose steps are not those of the schedule."""
+        return [*self._settled, *self._account.rest()] if self._account.told == list(range(count)) else []
 
 
 def _log(sigma: float) -> float:

@@ -16,7 +16,7 @@ from realign.nodes.pictures.facts import facts, parse_trace, varying
 from realign.nodes.pictures.graph_words import model_files, prompt_text
 from realign.nodes.pictures.labels import caption, column_label, kl_label, number, row_label
 from realign.nodes.pictures.text import drawable, font, wrapped
-from realign.realign_core import LambdaSchedule, Sweep, Trace, lambda_table
+from realign.realign_core import LambdaSchedule, Sweep, Trace
 
 ANCHOR = {"name": "dpo.safetensors", "beta": 5000.0, "share": 1.0}
 SETTINGS = {"seed": 7, "steps": 2, "cfg": 5.0, "sampler_name": "ddpm", "scheduler": "normal", "denoise": 1.0}
@@ -44,7 +44,9 @@ GRAPH = {
 def trace_of(count, kl=None, sweep=None, beta=5000.0, lambdas=(0.5, 0.5)):
     """The trace of a run of two steps. kl: each picture's KL to the reference in each step; NaN: not measured."""
     kl = torch.tensor([kl if kl is not None else [1.0] * count, [float("nan")] * count])
-    trace = Trace.of([2.0 - i for i in range(len(lambdas) + 1)], lambda_table([[lam] for lam in lambdas], count))
+    trace = Trace.of(
+        [2.0 - i for i in range(len(lambdas) + 1)], torch.tensor(lambdas).reshape(-1, 1, 1).expand(-1, 1, count)
+    )
     for step in range(len(lambdas)):
         trace.record(step, kl, 2)
     info = {"anchors": [{**ANCHOR, "beta": beta}], "etas": [1.0, 1.0], "settings": SETTINGS}

@@ -93,3 +93,15 @@ def test_a_rehearsal_takes_none_of_the_runs_draws():
     sigmas = sigmas_of(ours[0], 5, "karras", "euler")
     true = mixture(models(), 0.5, toy_models.CONDS, latent, churned, sigmas, CFG)
     assert distance(sampled(realign_guider(*ours, toy_models.CONDS, 0.5, CFG), latent, churned, sigmas), true) <= BOUND
+
+
+def test_a_rehearsal_is_nothing_to_what_nodes_put_behind_the_guidance():
+    """Some of it keeps state from question to question."""
+    seen = []
+    ours, latent = [], toy_models.latent(1)
+    for model in models():
+        clone = model.clone()
+        clone.set_model_sampler_post_cfg_function(lambda args: seen.append(args["input"].shape) or args["denoised"])
+        ours.append(clone)
+    sampled(realign_guider(*ours, toy_models.CONDS, 0.5, CFG), latent, "euler", sigmas_of(ours[0], 4))
+    assert seen == [torch.Size([1, 4, 8, 8])] * 8
