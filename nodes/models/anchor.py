@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import LambdaSchedule
 from .pair import with_own_weights
+from .put_on import fit
 
 NO_BETA = "unknown / no KL term"
 
@@ -29,11 +30,14 @@ class Anchor:
     kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def beside(self, others: Sequence[ModelPatcher]) -> ModelPatcher:
-        """The patcher to load beside `others`: on weights of its own where it would share theirs (the LoRA trap)."""
+        """The patcher to load beside `others`: on weights of its own where it would share theirs (the LoRA trap).
+
+        Raises ValueError for a node that holds on to the weights it was put on.
+        """
         if not any(self.patcher.is_clone(other) for other in others):
             return self.patcher
         if "weights" not in self.kept:
-            self.kept["weights"] = with_own_weights(self.patcher)
+            self.kept["weights"] = fit(with_own_weights(self.patcher), self.patcher.model, self.name)
         patcher: ModelPatcher = self.kept["weights"]
         return patcher
 

@@ -21,13 +21,11 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import Tensor
 from torch.nn import functional as F
 
-from .sharing import CannotShareError, alike
+from .sharing import ADDITIVE, CannotShareError, alike
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 MATRICES = (torch.nn.Linear, *CONVOLUTIONS)
 NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
-# The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
-ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
 
 
 class Difference:

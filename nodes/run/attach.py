@@ -15,19 +15,22 @@ from typing import Any, Protocol
 import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...realign_core import MixedSteps, Trace
 from ..models.pair import check_pair
+from ..models.put_on import PutOn
 from .alone import Alone
 from .call import KEY, Call, untouched
+from .models import Models
 from .own_weights import OwnWeights
 from .parts import Part, parts_of
 from .posterior import is_posterior, steps_of, with_options
 from .realignment import Lambdas, Realignment
 from .run import Run
 from .shared_weights import NeedsOwnWeights
+from .state import State
 
 REMEMBERED = 16  # runs of one MODEL whose traces are kept
 MARKS = 4096  # numbers of a latent by which it is known again
@@ -60,7 +63,9 @@ def attach(reference: ModelPatcher, realignment: Realignment, listening: Listeni
             )
     clone, attached = reference.clone(), Attached(realignment, listening)
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, attached.outer_sample)
+    clone.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, attached.pre_run)
     clone.set_attachments(KEY, attached)
+    attached.models = Models(realignment.anchors, PutOn.of(clone))
     return clone
 
 
@@ -81,8 +86,11 @@ class _Planned:
 class Attached:
     """What `attach` puts on a MODEL: the realignment, and the traces of the last runs by the latents they gave."""
 
+    models: Models  # set once all is attached
+
     def __init__(self, realignment: Realignment, listening: Listening | None):
         self.realignment, self._listening = realignment, listening
+        self._running: list[Any] = []  # guiders
         self._traces: deque[tuple[tuple[int, ...], Tensor, Trace]] = deque(maxlen=REMEMBERED)
 
     @staticmethod
@@ -100,11 +108,30 @@ class Attached:
                     return trace
         return self._traces[-1][2] if self._traces else Trace.of([], torch.zeros(0, 0, 0))
 
+    def pre_run(self, patcher: ModelPatcher) -> None:
+        """Before the host asks the MODEL. Raises ValueError for a guider that asks it beside its own model."""
+        if not self._running:
+            raise ValueError(
+                "Realign: this guider asks a realigned MODEL beside the one that it samples, where λ would have no "
+                "effect: give it the realigned MODEL for its main model, or a model without a Realign node here."
+            )
+
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Around CFGGuider.outer_sample."""
-        guider, call = executor.class_obj, Call(*args, kwargs=kwargs)
+        guider = executor.class_obj
+        if any(guider is one for one in self._running):  # it has taken the wrappers of another of its MODELs as well
+            return executor(*args, **kwargs)
+        self._running.append(guider)
+        try:
+            return self._run(executor, guider, Call(*args, kwargs=kwargs))
+        finally:
+            self._running = [one for one in self._running if one is not guider]
+
+    def _run(self, executor: Any, guider: Any, call: Call) -> Tensor:
+        self.models.check(guider)
         planned = [self._plan(guider, part) for part in parts_of(self.realignment, guider, call)]
         listener = self._listening(self.realignment, guider, call) if self._listening else None
+        state = self.models.state(guider)
         latents, traces = [], []
         with untouched(guider) as again:
             for number, plan in enumerate(planned):
@@ -115,7 +142,8 @@ class Attached:
                 trace, call = self._new_trace(guider, plan), plan.call
                 if listener is not None:
                     call = replace(call, callback=listener.part(plan.part, trace, number, len(planned)))
-                latents.append(self._sample(executor, plan, call, trace, again))
+                with self.models.remembering(state):
+                    latents.append(self._sample(executor, plan, call, trace, state, again))
                 traces.append((plan.part.elements, trace))
         if listener is not None:
             listener.finish()
@@ -142,7 +170,14 @@ class Attached:
         return Trace.of(sigmas, lambdas.means(), before_mask=before, device=device)
 
     def _sample(
-        self, executor: Any, plan: _Planned, call: Call, trace: Trace, again: Callable[[], None], share: bool = True
+        self,
+        executor: Any,
+        plan: _Planned,
+        call: Call,
+        trace: Trace,
+        state: State,
+        again: Callable[[], None],
+        share: bool = True,
     ) -> Tensor:
         """One run of the host's."""
         guider, realignment = executor.class_obj, self.realignment
@@ -156,12 +191,13 @@ class Attached:
             alone.finish()
             return out
         if len(used) == 1 and not every and self._is_anchor_alone(plan.lambdas, used[0]):
-            own = OwnWeights(used[0] + 1, realignment.anchors[used[0]].patcher, guider, call, realignment)
-            alone = Alone(own.guider, used[0] + 1, trace, call.callback)
-            out = own.sample(call.sampler, alone.callback, call.disable_pbar)
+            model, swap = used[0] + 1, self.models.swap(used[0] + 1)
+            own = OwnWeights(model, swap(guider.model_patcher), guider, call, realignment, state, swap)
+            alone = Alone(own.guider, model, trace, call.callback)
+            out = own.alone(alone.callback, outside=executor.wrappers[: executor.idx])
             alone.finish()
             return out
-        Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, share)
+        Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, state, self.models.swap, share)
         try:
             out = call.on(executor)
         except NeedsOwnWeights as error:
@@ -172,7 +208,8 @@ class Attached:
             return out
         again()
         trace.clear()
-        return self._sample(executor, plan, call, trace, again, share=False)
+        state.begin()
+        return self._sample(executor, plan, call, trace, state, again, share=False)
 
     @staticmethod
     def _is_anchor_alone(lambdas: Lambdas, anchor: int) -> bool:

@@ -7,11 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import comfy.model_patcher
 import comfy.samplers
 from torch import Tensor
 
+from ..models.options import copied
+
 KEY = "realign"  # of everything that this pack puts on the host's objects
+
+
+def first_wrapper(kind: str, wrapper: Any, options: dict[str, Any]) -> None:
+    """Put a wrapper of ours around all others of its kind. options: model options."""
+    wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
+    theirs = dict(wrappers.pop(kind, {}))
+    wrappers[kind] = {KEY: [wrapper, *theirs.pop(KEY, [])], **theirs}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +101,17 @@ class Question:
 
 @contextmanager
 def untouched(guider: Any) -> Iterator[Any]:
-    """Yields `again()`, which makes the guider fit for another run of its outer_sample; at the end its cfg is as
-    before. The host changes its conditionings and options while it samples."""
-    conds, options = dict(guider.conds), comfy.model_patcher.create_model_options_clone(guider.model_options)
-    cfg = getattr(guider, "cfg", None)
+    """Yields `again()`, which makes the guider fit for another run of its outer_sample; at the end it is as before. The
+    host changes its conditionings and options while it samples."""
+    conds, options, cfg = guider.conds, guider.model_options, getattr(guider, "cfg", None)
 
     def again() -> None:
-        guider.conds = dict(conds)
-        guider.model_options = comfy.model_patcher.create_model_options_clone(options)
+        guider.conds, guider.model_options = dict(conds), copied(options)
 
+    again()
     try:
         yield again
     finally:
+        guider.conds, guider.model_options = conds, options
         if cfg is not None:
             guider.cfg = cfg

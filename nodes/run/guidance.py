@@ -1,4 +1,4 @@
-"""What a sampler adds to the host's model options while it runs: carried over to every model, and CFG++."""
+"""What a sampler looks at behind the guidance (CFG++)."""
 
 from __future__ import annotations
 
@@ -10,32 +10,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ...realign_core import Prediction
+from ..models.options import additions
 from .call import Question
-
-
-def carried_over(base: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """`base` with what a sampler changed in the model options between `before` and `after`."""
-    if after is before:
-        return base
-    out = base.copy()
-    for key, value in after.items():
-        old = before.get(key)
-        if value is old:
-            continue
-        if isinstance(value, dict):
-            out[key] = carried_over(out.get(key) or {}, old or {}, value)
-        elif isinstance(value, list):
-            further = additions(old or [], value)
-            if further:
-                out[key] = [*(out.get(key) or []), *further]
-        else:
-            out[key] = value
-    return out
-
-
-def additions(before: list[Any], after: list[Any]) -> list[Any]:
-    return [value for value in after if not any(value is old for old in before)]
-
 
 POST_CFG = "sampler_post_cfg_function"
 SEEN = ("denoised", "cond_denoised", "uncond_denoised")  # what such a function is told, each like x

@@ -6,42 +6,48 @@ to the next; by the time the real one runs, all are prepared, and however it end
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import comfy.model_patcher
 import comfy.sampler_helpers
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor
 
 from ...realign_core import on_elements
-from .call import KEY, Call, Question
-from .guidance import carried_over
-from .own_state import OwnState
+from ..models.options import OwnOptions, copied
+from .call import Call, Question, first_wrapper
+from .guiders import Swap, for_model
 from .realignment import Realignment
+from .state import State
 
 
 class OwnWeights:
     """An anchor on weights of its own, asked by a copy of the reference's guider, whatever its class.
 
-    model: its index, 1 … K. patcher: its own, not the reference's. guider: the reference's, of the run `call`.
+    model: its index, 1 … K. patcher: its own, not the reference's. guider: the reference's, of the run `call`. swap: of
+    further models that the guider holds.
     """
 
-    def __init__(self, model: int, patcher: ModelPatcher, guider: Any, call: Call, realignment: Realignment):
-        self.models, self._call = (model,), call
-        own = copy.copy(guider)
-        own.model_patcher = patcher
-        own.model_options = comfy.model_patcher.create_model_options_clone(patcher.model_options)
-        own.original_conds = {}
-        state, conds = OwnState(), dict(guider.original_conds)
+    def __init__(
+        self,
+        model: int,
+        patcher: ModelPatcher,
+        guider: Any,
+        call: Call,
+        realignment: Realignment,
+        state: State,
+        swap: Swap,
+    ):
+        self.models, self._call, self._state = (model,), call, state
+        own = for_model(guider, patcher, swap)
+        own.original_conds, conds = {}, dict(guider.original_conds)
         for key, own_conds in zip(("positive", "negative"), realignment.anchor_conds):
             if own_conds is not None:
                 conds[key] = comfy.sampler_helpers.convert_cond(own_conds)
-        own.inner_set_conds({key: state.conditioning([[None, c] for c in cond]) for key, cond in conds.items()})
+        own.inner_set_conds({key: [[None, c] for c in cond] for key, cond in conds.items()})
         set_own_cfg(own, realignment.anchor_cfg)
         self.guider = own
 
@@ -58,19 +64,29 @@ class OwnWeights:
         """
 
         def handed_over(own: dict[str, Any]) -> None:
-            self._own, self._reference = own, options
-            then()
+            self._options = OwnOptions(own, options)
+            with self._state.of(0):
+                then()
 
-        self.sample(_HandOver(handed_over), loaded=True)
+        self.sample(_Once(_HandOver(handed_over)), loaded=True)
 
     def ask(self, question: Question, called: Tensor, merged: Sequence[Tensor] | None) -> dict[int, Tensor]:
         """D by model, for the elements that need it. called: (K + 1, B) bool."""
         (model,) = self.models
         if not bool(called[model].any()):
             return {}
-        question = replace(question, options=carried_over(self._own, self._reference, question.options))
-        answer = on_elements(called[model], question.x, lambda index: question.of(index).to(self.guider))
+        question = replace(question, options=self._options.following(question.options))
+        with self._state.of(model):
+            answer = on_elements(called[model], question.x, lambda index: question.of(index).to(self.guider))
         return {model: answer}
+
+    def alone(self, callback: Any, outside: Sequence[Any]) -> Any:
+        """Its own run, instead of the reference's. outside: OUTER_SAMPLE wrappers that act on the run already; where
+        the anchor has one of them too, it does not say again how often the run goes."""
+        own = get_all_wrappers(WrappersMP.OUTER_SAMPLE, {"wrappers": self.guider.model_patcher.wrappers})
+        once = any(wrapper is one for wrapper in own for one in outside)
+        sampler = _Once(self._call.sampler) if once else self._call.sampler
+        return self.sample(sampler, callback, self._call.disable_pbar)
 
     def sample(self, sampler: Any, callback: Any = None, disable_pbar: Any = True, loaded: bool = False) -> Any:
         """As CFGGuider.outer_sample of the reference: from its prepared noise, latent, sigmas and mask.
@@ -82,13 +98,23 @@ class OwnWeights:
         def as_prepared(executor: Any, *_: Any, **__: Any) -> Any:
             return call.on(executor)
 
-        options = self.guider.model_options
-        wrappers = options.setdefault("transformer_options", {}).setdefault("wrappers", {})
-        theirs = wrappers.pop(WrappersMP.OUTER_SAMPLE, {})
-        wrappers[WrappersMP.OUTER_SAMPLE] = {KEY: [as_prepared], **theirs}  # before any other sees the arguments
+        given = self.guider.model_options
+        options = self.guider.model_options = copied(given)
+        first_wrapper(WrappersMP.OUTER_SAMPLE, as_prepared, options)
         if loaded:
-            add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _already_loaded, options, is_model_options=True)
-        return self.guider.sample(*replace(call, denoise_mask=None).args)
+            first_wrapper(WrappersMP.PREPARE_SAMPLING, self._already_loaded, options)
+        try:
+            with self._state.of(self.models[0]):
+                return self.guider.sample(*replace(call, denoise_mask=None).args)
+        finally:
+            self.guider.model_options = given
+
+    def _already_loaded(
+        self, executor: Any, model: ModelPatcher, shape: Any, conds: Any, *args: Any, **more: Any
+    ) -> Any:
+        if model is not self.guider.model_patcher:  # a further model of the guider's
+            return executor(model, shape, conds, *args, **more)
+        return model.model, conds, []
 
 
 def set_own_cfg(guider: comfy.samplers.CFGGuider, cfg: float | None) -> None:
@@ -103,8 +129,16 @@ def set_own_cfg(guider: comfy.samplers.CFGGuider, cfg: float | None) -> None:
     guider.set_cfg(cfg)
 
 
-def _already_loaded(executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
-    return model.model, conds, []
+class _Once(comfy.samplers.Sampler):
+    """A sampler that gives its first result again, however often a wrapper has it sample."""
+
+    def __init__(self, sampler: comfy.samplers.Sampler):
+        self._sampler, self._given = sampler, None
+
+    def sample(self, *args: Any, **kwargs: Any) -> Any:
+        if self._given is None:
+            self._given = self._sampler.sample(*args, **kwargs)
+        return self._given
 
 
 class _HandOver(comfy.samplers.Sampler):

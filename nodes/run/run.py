@@ -21,20 +21,22 @@ from ...realign_core import (
     realignment_weights,
 )
 from ..models.pair import noise_level
-from .call import KEY, Call, Question
+from .call import KEY, Call, Question, first_wrapper
 from .guidance import Behind
+from .guiders import Swap
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
 from .shared_weights import SharedWeights
+from .state import State
 from .steps import check_sampler, rehearsed
 
 
 class Run:
     """Prepares reference and anchors, and answers what they predict at x, σ.
 
-    used: the anchors (0 … K - 1) that take part; no other is prepared. steps: of a sampler that draws from the mixed
-    posteriors, whose weights are those of each step; None for the host's. share: whether LoRA anchors may run on the
-    reference's weights.
+    used: the anchors (0 … K - 1) that take part; no other is prepared. swap: by model, of each MODEL that the guider
+    holds. steps: of a sampler that draws from the mixed posteriors, whose weights are those of each step; None for the
+    host's. share: whether LoRA anchors may run on the reference's weights.
     """
 
     def __init__(
@@ -46,34 +48,40 @@ class Run:
         used: Sequence[int],
         steps: MixedSteps | None,
         trace: Trace,
+        state: State,
+        swap: Callable[[int, ModelPatcher | None], Swap],
         share: bool,
     ):
         self.realignment, self.guider, self.call, self.steps, self.trace = realignment, guider, call, steps, trace
-        self.lambdas, self._shape = lambdas, call.noise.shape[1:]
+        self.lambdas, self._shape, self._state = lambdas, call.noise.shape[1:], state
         check_sampler(call.sampler)
+        reference = guider.model_patcher
         anchors = {k + 1: realignment.anchors[k] for k in used}
-        shared = SharedWeights.of(guider, realignment, anchors, share)
-        self.copies: list[SharedWeights | OwnWeights] = [shared]
-        patchers = [guider.model_patcher]
+        on_reference = {model: swap(model, None)(reference) for model in anchors}
+        self.shared = SharedWeights.of(guider, realignment, on_reference, state, share)
+        self.copies: list[SharedWeights | OwnWeights] = [self.shared]
+        patchers = [reference]
         for model, anchor in anchors.items():
-            if model not in shared.models:
+            if model not in self.shared.models:
                 patchers.append(anchor.beside(patchers))
-                self.copies.append(OwnWeights(model, patchers[-1], guider, call, realignment))
+                swapped = swap(model, patchers[-1])
+                own = OwnWeights(model, swapped(reference), guider, call, realignment, state, swapped)
+                self.copies.append(own)
         self.levels = [self.level(sigma) for sigma in trace.sigmas]
-        own = realignment.anchor_cfg is not None or any(realignment.anchor_conds)
-        can_merge = len(self.copies) == 1 and not own
+        own_inputs = realignment.anchor_cfg is not None or any(realignment.anchor_conds)
+        can_merge = len(self.copies) == 1 and self.shared.can_merge and not own_inputs
         self.evaluate = realignment.fewer_calls.evaluator(self.levels, len(used), can_merge, realignment.measure_ends)
-        for kind, wrapper in (
-            (WrappersMP.PREPARE_SAMPLING, self._prepare_sampling),
-            (WrappersMP.SAMPLER_SAMPLE, self._sampler_sample),
-            (WrappersMP.PREDICT_NOISE, self._predict_noise),
-        ):
-            add_wrapper_with_key(kind, KEY, wrapper, guider.model_options, is_model_options=True)
+        first_wrapper(WrappersMP.PREPARE_SAMPLING, self._prepare_sampling, guider.model_options)
+        first_wrapper(WrappersMP.PREDICT_NOISE, self._predict_noise, guider.model_options)
+        # Inside of all others, so that the sampler is known as it will run.
+        add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, self._sampler_sample, guider.model_options, True)
 
     # The host's stages of a run, in their order.
 
     def _prepare_sampling(self, executor: Any, model: ModelPatcher, *args: Any, **kwargs: Any) -> Any:
         """One load for all: the anchors are the reference's additional models while the host loads it."""
+        if model is not self.guider.model_patcher:  # a further model of the guider's
+            return executor(model, *args, **kwargs)
         model.set_additional_models(KEY, [patcher for copy in self.copies for patcher in copy.to_load()])
         try:
             return executor(model, *args, **kwargs)
@@ -86,6 +94,8 @@ class Run:
         """Around the sampler itself, inside the preparations of every weight copy."""
         self._options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         extra_args["model_options"][KEY] = self  # for samplers that know of it
+        self.trace.clear()  # a wrapper may have the sampler run again
+        self._state.share_too([self._options], self.shared.networks)
         self._use(self.lambdas.to(guider.model_patcher.load_device))
         self._steps = rehearsed(self.call.sampler, guider, sigmas, extra_args, self.call.noise.ndim)
         outcome: list[Any] = []

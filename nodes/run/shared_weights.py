@@ -10,6 +10,9 @@ import copy
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import comfy.controlnet
@@ -20,13 +23,15 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...realign_core import MERGED, on_elements
-from ..models.anchor import Anchor
+from ..models.options import OwnOptions, copied
 from ..types import Conditioning
 from .adapters import AdapterCache, Adapters
 from .call import KEY, Question
+from .guiders import held_by
 from .own_weights import set_own_cfg
 from .realignment import Realignment
-from .sharing import CannotShareError, own_patches
+from .sharing import Beyond, CannotShareError, beyond
+from .state import State
 
 
 class NeedsOwnWeights(Exception):
@@ -36,12 +41,22 @@ class NeedsOwnWeights(Exception):
 class SharedWeights:
     """The reference (model 0) and its LoRA anchors, each with a guider of its own over the one prepared model.
 
-    guider: the reference's. adapters: a column for each of the models' anchors; None where there are none.
+    guider: the reference's. own: what each of the models' anchors has beyond the reference; adapters: a column for each
+    of them, None where there are none.
     """
 
-    def __init__(self, guider: Any, realignment: Realignment, models: Sequence[int], adapters: Adapters | None):
-        self.models, self.adapters, self._realignment = (0, *models), adapters, realignment
+    def __init__(
+        self,
+        guider: Any,
+        realignment: Realignment,
+        state: State,
+        own: dict[int, Beyond] | None = None,
+        adapters: Adapters | None = None,
+    ):
+        self.own, self.adapters, self._realignment, self._state = own or {}, adapters, realignment, state
+        self.models, self._guider = (0, *self.own), guider
         self._guiders: dict[int, Any] = {}
+        self._options: dict[int, OwnOptions] = {}
         self._own_conds = dict(zip(("positive", "negative"), realignment.anchor_conds)) if adapters else {}
         for key, conds in self._own_conds.items():
             if conds is not None:  # encoded by the host with the rest, as what they are
@@ -49,28 +64,43 @@ class SharedWeights:
                 guider.conds[_own(key)] = [{**cond, "prompt_type": key} for cond in converted]
 
     @classmethod
-    def of(cls, guider: Any, realignment: Realignment, anchors: dict[int, Anchor], share: bool = True) -> SharedWeights:
-        """With those of the anchors, by model, that can run on the reference's weights. Logs why another cannot."""
-        reference, patches, reasons = guider.model_patcher, {}, {}
-        for model, anchor in anchors.items() if share else ():
-            if anchor.patcher.is_clone(reference):
+    def of(
+        cls, guider: Any, realignment: Realignment, patchers: dict[int, ModelPatcher], state: State, share: bool = True
+    ) -> SharedWeights:
+        """With those of the anchors that can run on the reference's weights. Logs why another cannot. patchers: of the
+        anchors, by model."""
+        reference, own, reasons = guider.model_patcher, {}, {}
+        for model, patcher in patchers.items() if share else ():
+            if patcher.is_clone(reference):
                 try:
-                    _check(guider, realignment.anchor_conds)
-                    patches[model] = own_patches(reference, anchor.patcher, KEY)
+                    own[model] = beyond(reference, patcher)
+                    _check(guider, realignment.anchor_conds, own[model])
                 except CannotShareError as reason:
                     reasons[model] = reason
-        if not patches and not reasons:
-            return cls(guider, realignment, (), None)
+        own = {model: one for model, one in own.items() if model not in reasons}
+        if not own and not reasons:
+            return cls(guider, realignment, state)
+        anchors = {model: realignment.anchors[model - 1] for model in patchers}
         cache = next(iter(anchors.values())).kept.setdefault("adapters", AdapterCache())
-        adapters, unfit = cache.of(reference, patches)
+        adapters, unfit = cache.of(reference, {model: one.patches for model, one in own.items()})
         for model, reason in {**reasons, **unfit}.items():
             logging.info(
                 "Realign: the anchor “%s” gets a weight copy of its own (more memory), because %s.",
                 anchors[model].name,
                 reason,
             )
-        models = [model for model in patches if model not in unfit]
-        return cls(guider, realignment, models, adapters if models else None)
+        own = {model: one for model, one in own.items() if model not in unfit}
+        return cls(guider, realignment, state, own, adapters if own else None)
+
+    @property
+    def can_merge(self) -> bool:
+        """Whether there is a model of mixed weights."""
+        return not any(one.injections for one in self.own.values())
+
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        """Those that several models use."""
+        return [self._guider.model_patcher.model.diffusion_model] if self.own else []
 
     def to_load(self) -> list[ModelPatcher]:
         """Beside the reference."""
@@ -78,14 +108,13 @@ class SharedWeights:
 
     def prepared(self, reference: Any, options: dict[str, Any], then: Callable[[], None]) -> None:
         """Calls `then` while the models can be asked. reference: its guider, with its conditionings processed."""
+        self._options = {model: OwnOptions(copied(options), options) for model in (*self.models, MERGED)}
         if self.adapters is None:
             then()
             return
         own_conds = {key: reference.conds.pop(_own(key)) for key, own in self._own_conds.items() if own is not None}
-        stages = dict(reference.model_options["transformer_options"]["wrappers"])
-        stages.pop(WrappersMP.PREDICT_NOISE)  # a twin must not ask for the mixture again
-        own_options = {**reference.model_options}
-        own_options["transformer_options"] = {**own_options["transformer_options"], "wrappers": stages}
+        own_options = copied(reference.model_options)
+        own_options["transformer_options"]["wrappers"][WrappersMP.PREDICT_NOISE].pop(KEY)  # it asks for the mixture
         for model in (*self.models[1:], MERGED):
             twin = copy.copy(reference)
             twin.model_options = own_options
@@ -101,6 +130,7 @@ class SharedWeights:
                 then()
             finally:
                 self._guiders = {}
+                reference.conds |= {_own(key): own for key, own in own_conds.items()}  # for another run of it
 
     def ask(self, question: Question, called: Tensor, merged: Sequence[Tensor] | None) -> dict[int, Tensor]:
         """D by model, for the elements that need it, in the order of asking. called: (K + 1, B) bool. merged: λ per
@@ -110,35 +140,51 @@ class SharedWeights:
             out[MERGED] = self._mixed_weights(question, merged)
         for model in self.models:
             if bool(called[model].any()):
-                guider = self._guiders.get(model, question.reference)
-                strengths = [float(model == own) for own in self.models[1:]]
-                out[model] = on_elements(
-                    called[model], question.x, lambda i, g=guider, s=strengths: self._at(s, question.of(i), g)
-                )
+                out[model] = on_elements(called[model], question.x, partial(self._alone, model, question))
         return out
 
-    def _at(self, strengths: Sequence[float], question: Question, guider: Any) -> Tensor:
-        if self.adapters is None:
-            return question.to(guider)
-        with self.adapters.at(strengths):
-            answer = question.to(guider)
+    def _alone(self, model: int, question: Question, index: Tensor | slice) -> Tensor:
+        """D of one model, for some elements of the batch."""
+        return self._at(model, [float(model == own) for own in self.own], question.of(index))
+
+    def _at(self, model: int, strengths: Sequence[float], question: Question) -> Tensor:
+        """D with these strengths of the adapters. model: whose guider, options and state are used."""
+        guider = self._guiders.get(model, question.reference)
+        question = replace(question, options=self._options[model].following(question.options))
+        with self._state.of(model), self._injected(model):
+            if self.adapters is None:
+                return question.to(guider)
+            with self.adapters.at(strengths):
+                answer = question.to(guider)
         unreached = self.adapters.unreached()
         if unreached:
             raise NeedsOwnWeights(f"the model uses the weight of {unreached} outside of its layer")
         return answer
 
+    @contextmanager
+    def _injected(self, model: int) -> Iterator[None]:
+        """With the model's own bypass LoRAs in the network."""
+        done, injections = [], self.own[model].injections if model in self.own else []
+        try:
+            for injection in injections:
+                done.append(injection)
+                injection.inject(self._guider.model_patcher)
+            yield
+        finally:
+            for injection in reversed(done):
+                injection.eject(self._guider.model_patcher)
+
     def _mixed_weights(self, question: Question, lambdas: Sequence[Tensor]) -> Tensor:
         """D at θ_ref + Σ λ_k Δθ_k. Elements of equal λ are asked together: a call has one strength per adapter."""
-        guider = self._guiders[MERGED]
-        own = [lambdas[model - 1] for model in self.models[1:]]
+        own = [lambdas[model - 1] for model in self.own]
         if all(value.ndim == 0 for value in own):
-            return self._at([float(value) for value in own], question, guider)
+            return self._at(MERGED, [float(value) for value in own], question)
         size = len(question.x)
         table = torch.stack([value.expand(size, *value.shape[1:]).reshape(size) for value in own], 1).tolist()
         out = torch.zeros_like(question.x)
         for strengths, elements in _alike(table):
             index = torch.tensor(elements, device=out.device)
-            out[index] = self._at(strengths, question.of(index), guider).to(out.dtype)
+            out[index] = self._at(MERGED, strengths, question.of(index)).to(out.dtype)
         return out
 
 
@@ -150,11 +196,16 @@ def _alike(table: Sequence[Sequence[float]]) -> Iterator[tuple[list[float], list
     return ((list(strengths), elements) for strengths, elements in groups.items())
 
 
-def _check(guider: Any, own_conds: tuple[Conditioning | None, Conditioning | None]) -> None:
+def _check(guider: Any, own_conds: tuple[Conditioning | None, Conditioning | None], own: Beyond) -> None:
     """Raise CannotShareError where the host's state cannot serve two models on one weight copy."""
+    reference = guider.model_patcher
+    if any(held.is_clone(reference) and held.get_attachment(KEY) is None for held in held_by(guider)):
+        raise CannotShareError("the guider has the reference itself for another of its models")
     every = [c for conds in guider.conds.values() for c in conds]
     if any(isinstance(net, comfy.controlnet.ControlLora) for c in every for net in _controls(c)):
         raise CannotShareError("a ControlLora is built from each model's own weights")
+    if own.injections and any(c.get("hooks") is not None for c in every):
+        raise CannotShareError("the host takes bypass LoRAs out of the network while it applies hooks")
     if any(conds is not None for conds in own_conds):
         every += [c for conds in own_conds if conds for c in comfy.sampler_helpers.convert_cond(conds)]
         kinds = ("control", "hooks", "gligen", "area", "mask")

@@ -2,41 +2,92 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import comfy.weight_adapter
 import torch
 from comfy.model_patcher import ModelPatcher
+
+from ..models.options import additions
+from ..models.put_on import compiling
+from .call import KEY
+
+# The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
+ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
 
 
 class CannotShareError(Exception):
     """Why an anchor cannot run on the reference's weights. The message ends the sentence “… because”."""
 
 
-def own_patches(reference: ModelPatcher, anchor: ModelPatcher, own_key: str) -> dict[str, list[Any]]:
-    """The weight patches that `anchor` has beyond `reference`'s. Raises CannotShareError if it is not just an addition.
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """What an anchor has beyond the reference, on whose weights it runs."""
 
-    reference, anchor: two clones on one weight copy. Everything but the patches must be the same: options, wrappers,
-    callbacks, hooks and replaced objects act on both models, or on none. own_key: of Realign's wrapper.
+    patches: dict[str, list[Any]]  # of weights, as the host's `ModelPatcher.patches`
+    injections: list[Any]  # of modules (bypass LoRAs): the host's PatcherInjection
+
+
+def beyond(reference: ModelPatcher, anchor: ModelPatcher) -> Beyond:
+    """reference, anchor: two clones on one weight copy. Raises CannotShareError if the anchor is not just an addition.
+
+    Options, wrappers, callbacks, hooks and replaced objects must act on both models, or on none.
     """
     if reference.get_additional_models_with_key("multigpu"):
         raise CannotShareError("the model is spread over several GPUs")
-    for patcher in (reference, anchor):
-        wrappers = [key for by_key in patcher.wrappers.values() for key, found in by_key.items() if found]
-        others = [*wrappers, *patcher.model_options.get("transformer_options", {}).get("wrappers", {}).values()]
-        if any(key != own_key for key in others) or any(patcher.callbacks.values()) or patcher.injections:
-            raise CannotShareError("a node has put wrappers on the model, which must see one model at a time")
+    if compiling(reference) or compiling(anchor):
+        raise CannotShareError("the model is compiled, and compiled modules run no hooks")
+    for field in ("wrappers", "callbacks"):
+        if not alike(*(_without_ours(getattr(patcher, field)) for patcher in (reference, anchor))):
+            raise CannotShareError("a node has put wrappers on one of the two models only")
     if not alike(reference.model_options, anchor.model_options):
         raise CannotShareError("a patch is applied to one of the two models only")
     if not _same_objects(reference, anchor):
         raise CannotShareError("a part is replaced in one of the two models only")
-    extra = {}
-    for key in {**reference.patches, **anchor.patches}:
-        ours, theirs = reference.patches.get(key, []), anchor.patches.get(key, [])
-        if not alike(ours, theirs[: len(ours)]):
+    ours, theirs = (
+        [injection for every in patcher.injections.values() for injection in every] for patcher in (reference, anchor)
+    )
+    if additions(theirs, ours):
+        raise CannotShareError("the reference has a bypass LoRA that the anchor does not have")
+    return Beyond(_further(reference.patches, anchor.patches), additions(ours, theirs))
+
+
+def _without_ours(by_kind: dict[str, dict[Any, list[Any]]]) -> dict[str, dict[Any, list[Any]]]:
+    """Wrappers or callbacks, without this pack's and without empty lists."""
+    kept = {kind: {k: v for k, v in by_key.items() if k != KEY and v} for kind, by_key in by_kind.items()}
+    return {kind: by_key for kind, by_key in kept.items() if by_key}
+
+
+def _further(ours: dict[str, list[Any]], theirs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The weight patches of `theirs` that are not in `ours`."""
+    out = {}
+    for key in {**ours, **theirs}:
+        common, own, late = ours.get(key, []), [], False
+        waiting = list(common)
+        for entry in theirs.get(key, []):
+            if waiting and alike(entry, waiting[0]):
+                late = late or (bool(own) and not adds(entry))
+                waiting.pop(0)
+            else:
+                own.append(entry)
+        if waiting:
             raise CannotShareError("the reference carries a LoRA that the anchor does not have")
-        if theirs[len(ours) :]:
-            extra[key] = theirs[len(ours) :]
-    return extra
+        if late:
+            raise CannotShareError(f"a patch of {key} that both have changes what the anchor's own adds")
+        if own:
+            out[key] = own
+    return out
+
+
+def adds(entry: tuple[Any, ...]) -> bool:
+    """Whether a weight patch only adds to the weight, so that its place among others makes no difference."""
+    _, patch, strength_model, _, _ = entry
+    if strength_model != 1.0:
+        return False
+    if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):
+        return patch.name in ADDITIVE and patch.weights[ADDITIVE[patch.name]] is None
+    return isinstance(patch, tuple) and patch[0] == "diff" and len(patch[1]) == 1
 
 
 def alike(a: Any, b: Any) -> bool:

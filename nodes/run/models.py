@@ -1,0 +1,98 @@
+"""The MODELs of one run: a guider's own and those it holds beside it, and what becomes of each for every model."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ..models.anchor import Anchor
+from ..models.put_on import PutOn, fit
+from ..models.reach import reached
+from .call import KEY
+from .guiders import Swap, held_by
+from .sharing import alike
+from .state import State
+
+
+class Models:
+    """anchors: of models 1 … K. attached: what was on the reference when it was realigned."""
+
+    def __init__(self, anchors: Sequence[Anchor], attached: PutOn):
+        self._anchors, self._attached = anchors, attached
+        # What became of an anchor's patcher for one of the reference's, so that the next run finds it loaded.
+        self._made: weakref.WeakKeyDictionary[ModelPatcher, dict[int, tuple[ModelPatcher, ModelPatcher]]]
+        self._made = weakref.WeakKeyDictionary()
+
+    def check(self, guider: Any) -> None:
+        """Raise ValueError for a guider whose further models cannot be served."""
+        reference = guider.model_patcher
+        ours = reference.get_attachment(KEY)
+        for held in held_by(guider):
+            theirs = held.get_attachment(KEY)
+            if theirs is not None and theirs is not ours:
+                raise ValueError(
+                    f"Realign: this {type(guider).__name__} holds two MODELs that are realigned apart, whose λ cannot "
+                    "both act in one run: give it the same realigned MODEL twice, or one without a Realign node."
+                )
+            if theirs is not None and held.is_clone(reference) and not _same_weights(held, reference):
+                raise ValueError(
+                    f"Realign: this {type(guider).__name__} holds the realigned MODEL with and without a LoRA, and the "
+                    "host would use one of them for both, as they share their weights: load one of them by itself."
+                )
+
+    def swap(self, model: int, weights: ModelPatcher | None = None) -> Swap:
+        """Of a guider's MODELs: the realigned one becomes the anchor, with all that nodes have put on it since.
+
+        weights: the anchor's patcher, where it is not the one that was connected.
+        """
+        anchor = self._anchors[model - 1]
+        return partial(self._swapped, anchor.name, weights or anchor.patcher)
+
+    def _swapped(self, name: str, weights: ModelPatcher, patcher: ModelPatcher) -> ModelPatcher:
+        """Raises ValueError for a node that can act on the reference alone."""
+        if patcher.get_attachment(KEY) is None:
+            return patcher
+        now = PutOn.of(patcher)
+        if not self._attached.changed(now):
+            return weights
+        made = self._made.setdefault(patcher, {})
+        if made.get(id(weights), (None,))[0] is not weights:
+            made[id(weights)] = weights, fit(self._attached.change(weights, now), patcher.model, name)
+        return made[id(weights)][1]
+
+    def state(self, guider: Any) -> State:
+        """Before the run, of the reference's guider."""
+        of_conds = [
+            c.get(kind) for conds in guider.original_conds.values() for c in conds for kind in ("control", "hooks")
+        ]
+        patchers = {0: guider.model_patcher}
+        patchers |= {k: self.swap(k)(guider.model_patcher) for k in range(1, len(self._anchors) + 1)}
+        state = State(
+            {
+                model: reached([one.model_options, one.wrappers, one.callbacks], of_conds)
+                for model, one in patchers.items()
+            }
+        )
+        kept = ("model_patcher", "model_options", "inner_model", "loaded_models", "conds", "original_conds")
+        objects = [value for name, value in vars(guider).items() if name not in kept]
+        state.share_too([guider.model_options], objects=objects)
+        return state
+
+    @contextmanager
+    def remembering(self, state: State) -> Iterator[None]:
+        """Around one run: each model begins with what it had at the end of its last, and keeps what it has then."""
+        state.begin({k: anchor.kept.get("state", {}) for k, anchor in enumerate(self._anchors, 1)})
+        try:
+            yield
+        finally:
+            for k, anchor in enumerate(self._anchors, 1):
+                anchor.kept["state"] = state.lasting(k)
+
+
+def _same_weights(one: ModelPatcher, other: ModelPatcher) -> bool:
+    return alike(one.patches, other.patches) and alike(one.injections, other.injections)
