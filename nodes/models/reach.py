@@ -136,10 +136,24 @@ def reached(options: Iterable[Any], objects: Iterable[Any] = ()) -> Reached:
 
 def node_name(function: Any) -> str:
     """The name of what a node has put somewhere: its class where the function is made in a class."""
+    return made_by(function).rpartition(".")[2]
+
+
+def made_by(function: Any) -> str:
+    """The module, and in it the class or function, that a function or an object comes from."""
     while isinstance(function, functools.partial):
         function = function.func
-    named = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return str(named).split(".")[0]
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{_module_name(named.__module__)}.{named.__qualname__.split('.')[0]}"
+
+
+@lru_cache(maxsize=4096)
+def _module_name(module: str | None) -> str:
+    """The host loads its extra nodes by their files' paths."""
+    file = _file(module)
+    if file is None or not file.is_relative_to(HOST):
+        return str(module)
+    return ".".join(file.relative_to(HOST).with_suffix("").parts)
 
 
 class _Walk:
@@ -302,10 +316,12 @@ def is_of_nodes(module: str | None) -> bool:
     """Whether a module is one of a node pack or of the host's extra nodes: no library, not the host, not this pack."""
     if not module or _is_ours(module) or module.partition(".")[0] in sys.stdlib_module_names:
         return False
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
+    file = _file(module)
+    if file is None or LIBRARIES & set(file.parts):
         return False
-    path = Path(file)
-    if LIBRARIES & set(path.parts):
-        return False
-    return not path.is_relative_to(HOST) or any(path.is_relative_to(folder) for folder in EXTRAS)
+    return not file.is_relative_to(HOST) or any(file.is_relative_to(folder) for folder in EXTRAS)
+
+
+def _file(module: str | None) -> Path | None:
+    file = getattr(sys.modules.get(str(module)), "__file__", None)
+    return Path(file) if file else None

@@ -72,12 +72,11 @@ class Models:
         ]
         patchers = {0: guider.model_patcher}
         patchers |= {k: self.swap(k)(guider.model_patcher) for k in range(1, len(self._anchors) + 1)}
-        state = State(
-            {
-                model: reached([one.model_options, one.wrappers, one.callbacks], of_conds)
-                for model, one in patchers.items()
-            }
-        )
+        lasting = {
+            model: reached([one.model_options, one.wrappers, one.callbacks], of_conds)
+            for model, one in patchers.items()
+        }
+        state = State(lasting, guider.model_patcher.load_device)
         kept = ("model_patcher", "model_options", "inner_model", "loaded_models", "conds", "original_conds")
         objects = [value for name, value in vars(guider).items() if name not in kept]
         state.share_too([guider.model_options], objects=objects)

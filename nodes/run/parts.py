@@ -21,10 +21,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ...realign_core import Cell, Sweep
+from .by_element import draws_can_be_shared, may_couple
 from .call import Call
-from .posterior import is_posterior, with_options
+from .posterior import with_options
 from .realignment import Realignment
-from .steps import ADAPTIVE
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
 
@@ -33,10 +33,6 @@ NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise
 BROWNIAN = {
     f"sample_dpmpp_{name}{on}": on == "" for name in ("sde", "2m_sde", "2m_sde_heun", "3m_sde") for on in ("", "_gpu")
 }
-# Options of the host's samplers that act on each element by itself; others may draw from the global random state
-# (s_churn) or look at the whole batch (noise_clip_std).
-BY_ELEMENT = {"eta", "s_noise", "s_noise_end", "solver_type", "r", "r_1", "r_2", "order", "max_order", "deis_mode"}
-BY_ELEMENT |= {"ge_gamma", "max_stage", "tau_func", "predictor_order", "corrector_order", "use_pece", "simple_order_2"}
 MEMORY_MARGIN = 1.5  # as the host's calc_cond_batch has over its own estimate
 
 
@@ -99,12 +95,16 @@ class _Swept:
 
     def _at_once(self, units: int) -> int:
         """How many units may be sampled as one batch."""
+        anchors = [anchor.patcher for anchor in self.realignment.anchors]
         if not draws_can_be_shared(self.call.sampler, self.call.denoise_mask):
+            return 1
+        if names := may_couple(self.guider, anchors):
+            logging.info("Realign: one picture at a time, as %s may look at the others", ", ".join(sorted(names)))
             return 1
         if self.sweep.batch_size:
             return max(self.sweep.batch_size // self.sweep.images, 1)
         patcher, shape = self.guider.model_patcher, self.call.noise.shape
-        free = free_memory([patcher, *(anchor.patcher for anchor in self.realignment.anchors)])
+        free = free_memory([patcher, *anchors])
         for count in range(units, 1, -1):
             if patcher.memory_required([count * self.sweep.images, *shape[1:]]) * MEMORY_MARGIN < free:
                 return count
@@ -180,17 +180,6 @@ def check_batch(size: int, sweep: Sweep) -> None:
             f"The λ sweep has {cells} pictures, but the latent image holds {size}: connect the latent output of the "
             "same λ Sweep to the sampler."
         )
-
-
-def draws_can_be_shared(sampler: Any, denoise_mask: Tensor | None) -> bool:
-    """Whether each element of a batch can be given the noise that it would have alone, and depends on no other."""
-    if type(sampler) is not comfy.samplers.KSAMPLER:
-        return False
-    function, options = sampler.sampler_function, sampler.extra_options
-    known = function.__module__.startswith("comfy.") or is_posterior(sampler)
-    draws_over_the_mask = sampler.inpaint_options.get("random", False) and denoise_mask is not None
-    by_element = options.keys() <= BY_ELEMENT or is_posterior(sampler)
-    return known and by_element and function.__name__ not in ADAPTIVE and not draws_over_the_mask
 
 
 def step_noise(sampler: comfy.samplers.KSAMPLER, like: Tensor, sigmas: Tensor, seed: int | None) -> NoiseSampler:

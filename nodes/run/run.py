@@ -22,6 +22,7 @@ from ...realign_core import (
 )
 from ..models.pair import noise_level
 from .call import KEY, Call, Question, first_wrapper
+from .guard import Guard
 from .guidance import Behind
 from .guiders import Swap
 from .own_weights import OwnWeights
@@ -70,7 +71,12 @@ class Run:
         self.levels = [self.level(sigma) for sigma in trace.sigmas]
         own_inputs = realignment.anchor_cfg is not None or any(realignment.anchor_conds)
         can_merge = len(self.copies) == 1 and self.shared.can_merge and not own_inputs
-        self.evaluate = realignment.fewer_calls.evaluator(self.levels, len(used), can_merge, realignment.measure_ends)
+        self._evaluator = partial(
+            realignment.fewer_calls.evaluator, self.levels, len(used), can_merge, realignment.measure_ends
+        )
+        self.evaluate = self._evaluator()
+        names = {model: anchor.name for model, anchor in anchors.items()}
+        self._guard = Guard(reference, on_reference, names, self.shared.models)
         first_wrapper(WrappersMP.PREPARE_SAMPLING, self._prepare_sampling, guider.model_options)
         first_wrapper(WrappersMP.PREDICT_NOISE, self._predict_noise, guider.model_options)
         # Inside of all others, so that the sampler is known as it will run.
@@ -95,6 +101,7 @@ class Run:
         self._options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
         extra_args["model_options"][KEY] = self  # for samplers that know of it
         self.trace.clear()  # a wrapper may have the sampler run again
+        self.evaluate = self._evaluator()
         self._state.share_too([self._options], self.shared.networks)
         self._use(self.lambdas.to(guider.model_patcher.load_device))
         self._steps = rehearsed(self.call.sampler, guider, sigmas, extra_args, self.call.noise.ndim)
@@ -123,7 +130,9 @@ class Run:
         weights, functions = self.weights(step, x), Behind.functions(self._options, question.options)
         behind = Behind(question, functions) if functions else None
         asked = behind.question if behind else question
+        self._state.asked()
         predicted = self.evaluate(partial(self._ask, asked), x, self.level(sigma), weights)
+        self._guard.look(predicted.denoised)
         out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)
         self._record(step, question, behind.seen(predicted) if behind else predicted)
         return out

@@ -125,6 +125,7 @@ class SharedWeights:
             # Patches that keep something per conditioning know it by its uuid.
             twin.conds = {key: [{**c, "uuid": uuid.uuid4()} for c in value] for key, value in twin.conds.items()}
             self._guiders[model] = twin
+        self._state.prepared((*self.own, MERGED))
         with self.adapters.injected():
             try:
                 then()

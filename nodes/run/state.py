@@ -7,12 +7,16 @@ all these places are exchanged whenever another model is asked.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..models.reach import Items, Place, Reached, reached
 
@@ -26,14 +30,16 @@ class State:
     run. lasting: by model, what its nodes have put on it.
     """
 
-    def __init__(self, lasting: Mapping[int, Reached]):
+    def __init__(self, lasting: Mapping[int, Reached], device: torch.device):
         self._lasting = lasting
         self._every = {key: place for found in self._lasting.values() for key, place in found.places.items()}
         self._first = {key: (place, place.get()) for key, place in self._every.items()}
         self._shared: dict[int, Place] = {}
         self._banks: dict[int, Bank] = {}
         self._kept: Mapping[int, Bank] = {}
-        self._now = 0
+        self._now, self._device = 0, device
+        self._drawn: Randomness | None = None
+        self.of_nodes = any(found.of_nodes for found in lasting.values())
         self._share(self._lasting.values())
 
     def begin(self, kept: Mapping[int, Bank] | None = None) -> None:
@@ -44,12 +50,14 @@ class State:
         for place, contents in self._first.values():
             place.put(contents)
         self._banks = {model: dict(bank) for model, bank in self._kept.items()}
+        self._drawn = None
 
     def share_too(self, options: Iterable[Any], networks: Sequence[torch.nn.Module] = (), objects: Any = ()) -> None:
         """What all models reach in this run: from model options that the host has prepared and objects that it keeps,
         and the networks that several of them use."""
         found = [reached(options, objects)]
-        if networks and any(one.of_nodes for one in [*found, *self._lasting.values()]):
+        self.of_nodes = self.of_nodes or found[0].of_nodes
+        if networks and self.of_nodes:
             of_networks = Reached()
             for module in (m for network in networks for m in network.modules() if next(m.children(), None)):
                 of_networks.places[id(vars(module))] = Items(vars(module))
@@ -65,15 +73,33 @@ class State:
                 self._shared[key] = places[key]
                 self._first.setdefault(key, (places[key], places[key].get()))
 
+    def prepared(self, models: Iterable[int]) -> None:
+        """The host has prepared the reference for its run, and with it these models: they begin as it does."""
+        for model in models:
+            bank = self._banks.setdefault(model, {})
+            for key, place in self._shared.items():
+                contents = place.get()
+                if not _same(contents, self._first[key][1]):
+                    bank[key] = place, contents
+
+    def asked(self) -> None:
+        """A question begins: all models find the global random state that the reference finds."""
+        self._drawn = Randomness.now(self._device) if self.of_nodes else None
+
     @contextmanager
     def of(self, model: int) -> Iterator[None]:
         """While the context is open, the model finds what it remembers itself."""
-        before = self._now
+        before, later = self._now, None
         self._switch(model)
+        if self._drawn is not None and model:
+            later = Randomness.now(self._device)
+            self._drawn.restore()
         try:
             yield
         finally:
             self._switch(before)
+            if later is not None:
+                later.restore()
 
     def _switch(self, model: int) -> None:
         if model == self._now or not self._shared:
@@ -89,3 +115,36 @@ class State:
         """What a model remembers beyond this run, for `begin`."""
         own = self._lasting[model].places
         return {key: entry for key, entry in self._banks.get(model, {}).items() if key in own}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two contents hold the very same things."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other))
+    return one is other
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """The global random state: torch's on the CPU and on a device, Python's and numpy's."""
+
+    cpu: Tensor
+    device: Tensor | None
+    python: Any
+    numpy: Any
+    module: Any  # torch.cuda, torch.mps …
+
+    @classmethod
+    def now(cls, device: torch.device) -> Randomness:
+        module = getattr(torch, device.type, None) if device.type != "cpu" else None
+        on_device = module.get_rng_state() if hasattr(module, "get_rng_state") else None
+        return cls(torch.get_rng_state(), on_device, random.getstate(), np.random.get_state(), module)
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        if self.device is not None:
+            self.module.set_rng_state(self.device)

@@ -97,11 +97,13 @@ def test_a_rehearsal_takes_none_of_the_runs_draws():
 
 def test_a_rehearsal_is_nothing_to_what_nodes_put_behind_the_guidance():
     """Some of it keeps state from question to question."""
-    seen = []
-    ours, latent = [], toy_models.latent(1)
-    for model in models():
+    seen, latent = ([], []), toy_models.latent(1)
+
+    def watched(model, log):
         clone = model.clone()
-        clone.set_model_sampler_post_cfg_function(lambda args: seen.append(args["input"].shape) or args["denoised"])
-        ours.append(clone)
+        clone.set_model_sampler_post_cfg_function(lambda args: log.append(args["input"].shape) or args["denoised"])
+        return clone
+
+    ours = [watched(model, log) for model, log in zip(models(), seen)]
     sampled(realign_guider(*ours, toy_models.CONDS, 0.5, CFG), latent, "euler", sigmas_of(ours[0], 4))
-    assert seen == [torch.Size([1, 4, 8, 8])] * 8
+    assert seen == ([torch.Size([1, 4, 8, 8])] * 4,) * 2

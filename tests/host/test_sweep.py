@@ -16,7 +16,7 @@ from host_runs import conds_of, distance, realign, realign_guider, sampled
 from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.guider import RealignModel
 from realign.nodes.models.anchor import Anchor
-from realign.nodes.run import parts
+from realign.nodes.run import by_element, parts
 from realign.nodes.sweep import RealignSweep
 from realign.nodes.trace import RealignTrace
 from realign.realign_core import LambdaSchedule, Sweep
@@ -119,14 +119,14 @@ def test_guider_with_every_sampler(toys, sampler):
 def test_samplers_whose_elements_would_not_be_alone_run_one_by_one():
     euler = comfy.samplers.sampler_object("euler")
     mask = torch.ones(1, 1, 8, 8)
-    assert parts.draws_can_be_shared(euler, mask)
-    assert parts.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), None)
+    assert by_element.draws_can_be_shared(euler, mask)
+    assert by_element.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), None)
     churned = comfy.samplers.ksampler("euler", {"s_churn": 1.0})
     others = comfy.samplers.KSAMPLER(lambda *_, **__: None)  # of another pack
     own = comfy.samplers.ksampler("euler_ancestral", {"noise_sampler": lambda *_: None})
     adaptive = comfy.samplers.sampler_object("dpm_adaptive")
-    assert not any(parts.draws_can_be_shared(one, None) for one in (churned, others, own, adaptive, object()))
-    assert not parts.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), mask)
+    assert not any(by_element.draws_can_be_shared(one, None) for one in (churned, others, own, adaptive, object()))
+    assert not by_element.draws_can_be_shared(comfy.samplers.sampler_object("ddim"), mask)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])

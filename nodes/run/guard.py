@@ -1,0 +1,60 @@
+"""Has an anchor's LoRA been reached? A model that answers bit for bit as the reference although it has one, has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import comfy.lora
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..models.options import additions
+from .shared_weights import NeedsOwnWeights
+
+
+class Guard:
+    """Looks at the first answers of the anchors that are the reference with more patches.
+
+    anchors: their patchers by model. names: theirs. shared: which of them run on the reference's weights.
+    """
+
+    def __init__(
+        self,
+        reference: ModelPatcher,
+        anchors: Mapping[int, ModelPatcher],
+        names: Mapping[int, str],
+        shared: Sequence[int],
+    ):
+        self._reference, self._names, self._shared = reference, names, shared
+        self._waiting = {model: one for model, one in anchors.items() if one.is_clone(reference)}
+
+    def look(self, denoised: Sequence[Tensor | None]) -> None:
+        """denoised: the models' answers to one question. Raises NeedsOwnWeights, or ValueError where it has its own."""
+        if not self._waiting or denoised[0] is None:
+            return
+        for model in [model for model in self._waiting if denoised[model] is not None]:
+            answer, anchor = denoised[model], self._waiting.pop(model)
+            if answer is None or not torch.equal(answer, denoised[0]) or not _changes(self._reference, anchor):
+                continue
+            if model in self._shared:
+                raise NeedsOwnWeights("it answered exactly as the reference does")
+            raise ValueError(
+                f"The anchor “{self._names[model]}” answers exactly as the reference does, although it has a LoRA: a "
+                "node (compile …) or too few bits a weight keep it from the model. Load the reference in a higher "
+                "precision, or put that node behind the Realign node."
+            )
+
+
+def _changes(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
+    """Whether the anchor's own weight patches are other than zero."""
+    if anchor.injections.keys() != reference.injections.keys():
+        return True
+    for key, entries in anchor.patches.items():
+        own = additions(reference.patches.get(key, []), entries)
+        if own:
+            zero = torch.zeros(comfy.utils.get_attr(reference.model, key).shape)
+            if bool(comfy.lora.calculate_weight(own, zero, key).any()):
+                return True
+    return False
