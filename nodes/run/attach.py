@@ -23,6 +23,7 @@ from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
 from .call import KEY, Call, untouched
+from .guiders import held_by
 from .models import Models
 from .own_weights import OwnWeights
 from .parts import Part, parts_of
@@ -34,6 +35,10 @@ from .state import State
 
 REMEMBERED = 16  # runs of one MODEL whose traces are kept
 MARKS = 4096  # numbers of a latent by which it is known again
+BESIDE = (
+    "Realign: this guider asks a realigned MODEL beside the one that it samples, where λ would have no effect: give it "
+    "the realigned MODEL for its main model, or a model without a Realign node here."
+)
 
 
 class Listener(Protocol):
@@ -65,7 +70,7 @@ def attach(reference: ModelPatcher, realignment: Realignment, listening: Listeni
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, attached.outer_sample)
     clone.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, attached.pre_run)
     clone.set_attachments(KEY, attached)
-    attached.models = Models(realignment.anchors, PutOn.of(clone))
+    attached.models = Models(realignment, PutOn.of(clone))
     return clone
 
 
@@ -111,10 +116,7 @@ class Attached:
     def pre_run(self, patcher: ModelPatcher) -> None:
         """Before the host asks the MODEL. Raises ValueError for a guider that asks it beside its own model."""
         if not self._running:
-            raise ValueError(
-                "Realign: this guider asks a realigned MODEL beside the one that it samples, where λ would have no "
-                "effect: give it the realigned MODEL for its main model, or a model without a Realign node here."
-            )
+            raise ValueError(BESIDE)
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Around CFGGuider.outer_sample."""
@@ -128,6 +130,8 @@ class Attached:
             self._running = [one for one in self._running if one is not guider]
 
     def _run(self, executor: Any, guider: Any, call: Call) -> Tensor:
+        if self.behind(guider.model_patcher) is not self:
+            raise ValueError(BESIDE)
         self.models.check(guider)
         planned = [self._plan(guider, part) for part in parts_of(self.realignment, guider, call)]
         listener = self._listening(self.realignment, guider, call) if self._listening else None
@@ -191,7 +195,9 @@ class Attached:
             alone.finish()
             return out
         if len(used) == 1 and not every and self._is_anchor_alone(plan.lambdas, used[0]):
-            model, swap = used[0] + 1, self.models.swap(used[0] + 1)
+            others = [held for held in held_by(guider) if held.get_attachment(KEY) is None]
+            model, weights = used[0] + 1, realignment.anchors[used[0]].beside(others)
+            swap = self.models.swap(model, weights)
             own = OwnWeights(model, swap(guider.model_patcher), guider, call, realignment, state, swap)
             alone = Alone(own.guider, model, trace, call.callback)
             out = own.alone(alone.callback, outside=executor.wrappers[: executor.idx])

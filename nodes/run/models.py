@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
-from ..models.anchor import Anchor
 from ..models.put_on import PutOn, fit
 from ..models.reach import reached
 from .call import KEY
 from .guiders import Swap, held_by
+from .realignment import Realignment
 from .sharing import alike
 from .state import State
 
+# Of a guider's attributes, those that are walked elsewhere or made anew for each model.
+NO_OBJECTS = ("model_patcher", "model_options", "inner_model", "loaded_models", "conds", "original_conds")
+
 
 class Models:
-    """anchors: of models 1 … K. attached: what was on the reference when it was realigned."""
+    """Of models 0 … K. attached: what was on the reference when it was realigned."""
 
-    def __init__(self, anchors: Sequence[Anchor], attached: PutOn):
-        self._anchors, self._attached = anchors, attached
+    def __init__(self, realignment: Realignment, attached: PutOn):
+        self._anchors, self._anchor_conds, self._attached = realignment.anchors, realignment.anchor_conds, attached
         # What became of an anchor's patcher for one of the reference's, so that the next run finds it loaded.
         self._made: weakref.WeakKeyDictionary[ModelPatcher, dict[int, tuple[ModelPatcher, ModelPatcher]]]
         self._made = weakref.WeakKeyDictionary()
@@ -67,20 +70,18 @@ class Models:
 
     def state(self, guider: Any) -> State:
         """Before the run, of the reference's guider."""
-        of_conds = [
-            c.get(kind) for conds in guider.original_conds.values() for c in conds for kind in ("control", "hooks")
-        ]
         patchers = {0: guider.model_patcher}
         patchers |= {k: self.swap(k)(guider.model_patcher) for k in range(1, len(self._anchors) + 1)}
-        lasting = {
-            model: reached([one.model_options, one.wrappers, one.callbacks], of_conds)
-            for model, one in patchers.items()
-        }
+        lasting = {k: reached([one.model_options, one.wrappers, one.callbacks]) for k, one in patchers.items()}
         state = State(lasting, guider.model_patcher.load_device)
-        kept = ("model_patcher", "model_options", "inner_model", "loaded_models", "conds", "original_conds")
-        objects = [value for name, value in vars(guider).items() if name not in kept]
+        conds = [c for cond in (*guider.original_conds.values(), *self._own_conds()) for c in cond]
+        objects = [c[kind] for c in conds for kind in ("control", "hooks") if c.get(kind) is not None]
+        objects += [value for name, value in vars(guider).items() if name not in NO_OBJECTS]
         state.share_too([guider.model_options], objects=objects)
         return state
+
+    def _own_conds(self) -> list[list[dict[str, Any]]]:
+        return [[options for _, options, *_ in cond] for cond in self._anchor_conds if cond is not None]
 
     @contextmanager
     def remembering(self, state: State) -> Iterator[None]:

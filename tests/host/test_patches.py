@@ -1,9 +1,11 @@
-"""Nodes of the host that patch a MODEL, before a LoRA anchor is put on it: patches that read the batch.
+"""Nodes of the host that patch a MODEL, before a LoRA anchor is put on it: patches that read the batch, or keep state.
 
 The truth loads reference and merged anchor from two files and puts the node on each.
 """
 
+import pytest
 import tiny_models
+from comfy_extras.nodes_apg import APG
 from comfy_extras.nodes_nag import NAGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from safetensors.torch import save_file
@@ -16,6 +18,10 @@ def nag(model):
 
 def sag(model):
     return SelfAttentionGuidance.execute(model, 0.5, 2.0).args[0]
+
+
+def apg(model):
+    return APG.execute(model, 1.0, 5.0, -0.5).args[0]
 
 
 def lora_pair(tiny, kind, strength=0.7):
@@ -53,3 +59,32 @@ def test_nag(tiny):
 
 def test_sag(tiny):
     run_lora(tiny, "sd15", sag, "SelfAttentionGuidance, sd15")
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd3"])
+def test_apg_with_momentum(tiny, kind):
+    run_lora(tiny, kind, apg, f"APG, {kind}")
+
+
+def caching(model):
+    """As the caching packs do it: a wrapper around the model that answers every other step with its last difference."""
+    kept = {}
+
+    def wrapper(apply_model, args):
+        x, step, key = args["input"], args["timestep"], tuple(args["cond_or_uncond"])
+        old = kept.get(key)
+        if old is not None and old["fresh"] and not old["step"].equal(step):
+            kept[key] = old | {"fresh": False}
+            return x + old["difference"]
+        out = apply_model(x, step, **args["c"])
+        kept[key] = {"difference": out - x, "step": step.clone(), "fresh": True}
+        return out
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd3"])
+def test_a_caching_wrapper(tiny, kind):
+    run_lora(tiny, kind, caching, f"a caching wrapper, {kind}")
