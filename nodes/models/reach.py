@@ -207,7 +207,10 @@ class _Walk:
             return ()
         if isinstance(value, type):
             return self._class(value) if is_of_nodes(value.__module__) else ()
-        if is_of_nodes(type(value).__module__) or type(value).__module__ in STATEFUL:
+        if is_of_nodes(type(value).__module__):
+            self.found.of_nodes = True
+            return self._object(value)
+        if type(value).__module__ in STATEFUL:
             return self._object(value)
         return ()
 
@@ -248,9 +251,9 @@ class _Walk:
 
     def _class(self, cls: type) -> Iterator[Any]:
         """What it keeps itself, for all of its objects, and its methods."""
-        own = {name: value for name, value in vars(cls).items() if not name.startswith("__")}
-        self._add_names(cls, {name for name, value in own.items() if not _is_code(value)})
-        for value in own.values():
+        own = {name for name, value in vars(cls).items() if not name.startswith("__") and not _is_code(value)}
+        self._add_names(cls, own)
+        for value in list(vars(cls).values()):
             yield getattr(value, "__func__", getattr(value, "fget", value))
         yield from (base for base in cls.__bases__ if base is not object)
 

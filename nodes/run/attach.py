@@ -137,7 +137,7 @@ class Attached:
         listener = self._listening(self.realignment, guider, call) if self._listening else None
         state = self.models.state(guider)
         latents, traces = [], []
-        with untouched(guider) as again:
+        with untouched(guider) as again, self.models.remembering(state) as begin:
             for number, plan in enumerate(planned):
                 if number:
                     again()
@@ -146,8 +146,8 @@ class Attached:
                 trace, call = self._new_trace(guider, plan), plan.call
                 if listener is not None:
                     call = replace(call, callback=listener.part(plan.part, trace, number, len(planned)))
-                with self.models.remembering(state):
-                    latents.append(self._sample(executor, plan, call, trace, state, again))
+                begin()
+                latents.append(self._sample(executor, plan, call, trace, state, again))
                 traces.append((plan.part.elements, trace))
         if listener is not None:
             listener.finish()

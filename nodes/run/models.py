@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -84,11 +84,12 @@ class Models:
         return [[options for _, options, *_ in cond] for cond in self._anchor_conds if cond is not None]
 
     @contextmanager
-    def remembering(self, state: State) -> Iterator[None]:
-        """Around one run: each model begins with what it had at the end of its last, and keeps what it has then."""
-        state.begin({k: anchor.kept.get("state", {}) for k, anchor in enumerate(self._anchors, 1)})
+    def remembering(self, state: State) -> Iterator[Callable[[], None]]:
+        """Around one run. Yields what is to be called before each of its parts: each model begins there with what it
+        had at the end of its last run. At the end it keeps what it has then."""
+        kept = {k: anchor.kept.get("state", {}) for k, anchor in enumerate(self._anchors, 1)}
         try:
-            yield
+            yield partial(state.begin, kept)
         finally:
             for k, anchor in enumerate(self._anchors, 1):
                 anchor.kept["state"] = state.lasting(k)
