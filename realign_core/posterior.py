@@ -203,13 +203,13 @@ def noise_prediction(x: Tensor, denoised: Tensor, level: NoiseLevel) -> Tensor:
 
 
 def kl_increment(denoised: Tensor, other: Tensor, now: NoiseLevel, then: NoiseLevel) -> Tensor:
-    """What one step adds to the KL between two runs: ½ ‖ε̂ - ε̂'‖² (ℓ_s - ℓ_t) nats (Girsanov, a left sum in log-SNR).
+    """What one step adds to the KL between two runs: ½ ‖ε̂ - ε̂'‖² |ℓ_s - ℓ_t| nats (Girsanov, a left sum in log-SNR).
 
     denoised, other: (B, C, ...) predictions at the same x. Returns (B,), fp32 or better; all pixels are summed.
     The last step (σ_s = 0), where ℓ is infinite, counts 0; so does pure noise (α_t = 0), where both ε̂ are x itself.
     """
     gap = at_least_float32(denoised) - at_least_float32(other)
-    rise = then.log_snr - now.log_snr
+    rise = abs(then.log_snr - now.log_snr)  # a run against time adds noise: it has the same distance to go
     if not math.isfinite(rise):
         return gap.new_zeros(gap.shape[0])
     snr = (float(now.alpha) / float(now.sigma)) ** 2  # ε̂ - ε̂' = -(α/σ)(D - D')

@@ -21,6 +21,11 @@ class FewerCalls:
         if self.method not in (OFF, REUSE, CONTROL):
             raise ValueError(f"unknown fewer_calls {self.method!r}; it can be {OFF}, {REUSE} or {CONTROL}")
 
+    @property
+    def merges(self) -> bool:
+        """Whether a model of mixed weights is asked."""
+        return self.method == CONTROL
+
     def check_masked(self) -> None:
         """Raise ValueError for a method that cannot have a λ per pixel."""
         if self.method == CONTROL:
@@ -32,8 +37,8 @@ class FewerCalls:
     def evaluator(
         self, levels: Sequence[NoiseLevel], anchors: int, can_merge: bool, measure_ends: bool = False
     ) -> Evaluator:
-        """Of one run. levels: T + 1. anchors: how many take part. can_merge: all are adapters on the reference's
-        weights. measure_ends: see `Exact`. Raises ValueError, before any model is called, where the run cannot have it.
+        """Of one run. levels: T + 1. anchors: how many take part. can_merge: there is a model of mixed weights.
+        measure_ends: see `Exact`. Raises ValueError, before any model is called, where the run cannot have it.
         """
         if self.method == OFF or not any(float(level.sigma) > 0 for level in levels):
             return Exact(measure_ends)
@@ -43,8 +48,8 @@ class FewerCalls:
             return DifferenceReuse(period, span=_span(levels, period))
         if not can_merge:
             raise ValueError(
-                "The control variate needs anchors that are LoRAs on the reference, with its cfg and conditioning: "
-                "load a full anchor with low_rank, or choose “difference reuse”. The log says why an anchor is none."
+                "The control variate asks a model of mixed weights, which has the reference's cfg and conditioning and "
+                "no bypass LoRA: take the anchors' own away, or choose “difference reuse”."
             )
         period = (anchors + 1) / extra  # and the reference
         return ControlVariate(period, span=_span(levels, period))

@@ -10,6 +10,7 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
+from ...realign_core import MERGED
 from ..models.put_on import PutOn, fit
 from ..models.reach import reached
 from .call import KEY
@@ -27,6 +28,7 @@ class Models:
 
     def __init__(self, realignment: Realignment, attached: PutOn):
         self._anchors, self._anchor_conds, self._attached = realignment.anchors, realignment.anchor_conds, attached
+        self._merges = realignment.fewer_calls.merges
         # What became of an anchor's patcher for one of the reference's, so that the next run finds it loaded.
         self._made: weakref.WeakKeyDictionary[ModelPatcher, dict[int, tuple[ModelPatcher, ModelPatcher]]]
         self._made = weakref.WeakKeyDictionary()
@@ -73,6 +75,8 @@ class Models:
         patchers = {0: guider.model_patcher}
         patchers |= {k: self.swap(k)(guider.model_patcher) for k in range(1, len(self._anchors) + 1)}
         lasting = {k: reached([one.model_options, one.wrappers, one.callbacks]) for k, one in patchers.items()}
+        if self._merges:
+            lasting[MERGED] = lasting[0]
         state = State(lasting, guider.model_patcher.load_device)
         conds = [c for cond in (*guider.original_conds.values(), *self._own_conds()) for c in cond]
         objects = [c[kind] for c in conds for kind in ("control", "hooks") if c.get(kind) is not None]

@@ -75,10 +75,13 @@ class OwnWeights:
         (model,) = self.models
         if not bool(called[model].any()):
             return {}
+        return {model: on_elements(called[model], question.x, lambda index: self.answer(question.of(index)))}
+
+    def answer(self, question: Question) -> Tensor:
+        """D of this model."""
         question = replace(question, options=self._options.following(question.options))
-        with self._state.of(model):
-            answer = on_elements(called[model], question.x, lambda index: question.of(index).to(self.guider))
-        return {model: answer}
+        with self._state.of(self.models[0]):
+            return question.to(self.guider)
 
     def alone(self, callback: Any, outside: Sequence[Any]) -> Any:
         """Its own run, instead of the reference's. outside: OUTER_SAMPLE wrappers that act on the run already; where

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import comfy.model_management
 import comfy.nested_tensor
 import comfy.sample
 import comfy.samplers
@@ -21,6 +20,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...realign_core import Cell, Sweep
+from ..models.memory import MEMORY_MARGIN, free_memory
 from .by_element import draws_can_be_shared, may_couple
 from .call import Call
 from .posterior import with_options
@@ -33,7 +33,6 @@ NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise
 BROWNIAN = {
     f"sample_dpmpp_{name}{on}": on == "" for name in ("sde", "2m_sde", "2m_sde_heun", "3m_sde") for on in ("", "_gpu")
 }
-MEMORY_MARGIN = 1.5  # as the host's calc_cond_batch has over its own estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,17 +190,6 @@ def step_noise(sampler: comfy.samplers.KSAMPLER, like: Tensor, sigmas: Tensor, s
     sigmas = sigmas.to(like.device)
     tree: NoiseSampler = BrownianTreeNoiseSampler(like, sigmas[sigmas > 0].min(), sigmas.max(), seed=seed, cpu=cpu)
     return tree
-
-
-def free_memory(patchers: Sequence[Any]) -> float:
-    """Bytes that a batch may take on the device of these models once they are loaded, and nothing else is."""
-    device = patchers[0].load_device
-    free: float = comfy.model_management.get_free_memory(device)
-    if comfy.model_management.is_device_cpu(device):
-        return free
-    distinct = [one for i, one in enumerate(patchers) if not any(one.is_clone(other) for other in patchers[:i])]
-    loaded = [m.model_loaded_memory() for m in comfy.model_management.current_loaded_models if m.device == device]
-    return free + sum(loaded) - sum(one.model_size() for one in distinct)
 
 
 def _later(seed: int, offset: int) -> int:

@@ -25,6 +25,7 @@ from .call import KEY, Call, Question, first_wrapper
 from .guard import Guard
 from .guidance import Behind
 from .guiders import Swap
+from .merged_weights import MergedWeights
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
 from .shared_weights import SharedWeights
@@ -61,16 +62,20 @@ class Run:
         on_reference = {model: swap(model, None)(reference) for model in anchors}
         self.shared = SharedWeights.of(guider, realignment, on_reference, state, share)
         self.copies: list[SharedWeights | OwnWeights] = [self.shared]
-        patchers = [reference]
+        patchers, loaded = [reference], dict(on_reference)
         for model, anchor in anchors.items():
             if model not in self.shared.models:
                 patchers.append(anchor.beside(patchers))
                 swapped = swap(model, patchers[-1])
-                own = OwnWeights(model, swapped(reference), guider, call, realignment, state, swapped)
-                self.copies.append(own)
-        self.levels = [self.level(sigma) for sigma in trace.sigmas]
+                loaded[model] = swapped(reference)
+                self.copies.append(OwnWeights(model, loaded[model], guider, call, realignment, state, swapped))
         own_inputs = realignment.anchor_cfg is not None or any(realignment.anchor_conds)
-        can_merge = len(self.copies) == 1 and self.shared.can_merge and not own_inputs
+        can_merge = not own_inputs and not any(one.injections for one in (reference, *loaded.values()))
+        self._merging: SharedWeights | OwnWeights = self.shared  # who answers for the model of mixed weights
+        if can_merge and realignment.fewer_calls.merges and len(self.copies) > 1:
+            self._merging = MergedWeights(anchors, loaded, guider, call, realignment, lambdas, steps, state)
+            self.copies.append(self._merging)
+        self.levels = [self.level(sigma) for sigma in trace.sigmas]
         self._evaluator = partial(
             realignment.fewer_calls.evaluator, self.levels, len(used), can_merge, realignment.measure_ends
         )
@@ -161,7 +166,7 @@ class Run:
         """The evaluators' `Ask`, for the question that the host has just asked, which holds x and level."""
         out: dict[int, Tensor] = {}
         for copy in self.copies:
-            out |= copy.ask(question, called, merged)
+            out |= copy.ask(question, called, merged if copy is self._merging else None)
         return out
 
     def take(self, index: Tensor) -> None:

@@ -93,11 +93,6 @@ class SharedWeights:
         return cls(guider, realignment, state, own, adapters if own else None)
 
     @property
-    def can_merge(self) -> bool:
-        """Whether there is a model of mixed weights."""
-        return not any(one.injections for one in self.own.values())
-
-    @property
     def networks(self) -> list[torch.nn.Module]:
         """Those that several models use."""
         return [self._guider.model_patcher.model.diffusion_model] if self.own else []

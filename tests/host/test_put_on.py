@@ -119,9 +119,7 @@ def test_a_node_that_holds_on_to_the_references_weights(tiny):
     near("a cache on the network, behind Realign MODEL", got, want)
     (ours, other), _ = pairs(tiny, "sd15", "full", lambda model: model)
     before = k_sampled(ours, conds, latent, STEPS, "euler")
-    with pytest.raises(
-        ValueError, match=r"“on_the_network” holds on to the weights that it was put on.* anchor “anchor"
-    ):
+    with pytest.raises(ValueError, match=r"“on_the_network” holds on to the weights that it was put on"):
         k_sampled(on_the_network(realign_model(ours, other, LAMBDA)), conds, latent, STEPS, "euler")
     assert distance(k_sampled(ours, conds, latent, STEPS, "euler"), before) == 0
 

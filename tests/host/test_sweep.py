@@ -15,6 +15,7 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise
 from host_runs import conds_of, distance, realign, realign_guider, sampled
 from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.guider import RealignModel
+from realign.nodes.models import memory
 from realign.nodes.models.anchor import Anchor
 from realign.nodes.run import by_element, parts
 from realign.nodes.sweep import RealignSweep
@@ -147,7 +148,7 @@ def test_a_batch_that_does_not_fit_is_divided_by_the_hosts_own_estimate(models, 
     pair, conds = models("sd15"), conds_of("sd15")
     batch, sweep = sweep_of(tiny_models.latent("sd15"))
     shape = tuple(batch["samples"].shape)
-    need = pair[0].memory_required([2, *shape[1:]]) * parts.MEMORY_MARGIN
+    need = pair[0].memory_required([2, *shape[1:]]) * memory.MEMORY_MARGIN
     for free, largest in ((need * 1.01, 2), (0.0, 1)):
         monkeypatch.setattr(parts, "free_memory", lambda patchers, free=free: free)
         with Calls(pair[0]) as rows:

@@ -1,0 +1,58 @@
+"""An anchor whose LoRA does not reach the model is found in the first step."""
+
+import pytest
+import tiny_models
+import torch
+from host_runs import conds_of
+from patched_pairs import LAMBDA, STEPS, with_lora
+from realign.nodes.run.guard import Guard
+from realign.nodes.run.shared_weights import NeedsOwnWeights
+from safetensors.torch import save_file
+from truth import distance, k_sampled, realign_model
+
+
+def asks_nothing(model):
+    """A wrapper that answers without the network, whatever its weights."""
+    model = model.clone()
+    model.set_model_unet_function_wrapper(lambda apply_model, args: 0.5 * args["input"])
+    return model
+
+
+def test_it_is_refused(tiny):
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    reference = tiny.load(tiny.reference("sd15"))
+    before, patched = k_sampled(reference, conds, latent, STEPS, "euler"), asks_nothing(reference)
+    with pytest.raises(ValueError, match=r"“anchor from MODEL” answers exactly as the reference does, although it has"):
+        k_sampled(realign_model(patched, with_lora(tiny, patched, "sd15"), LAMBDA), conds, latent, STEPS, "euler")
+    assert distance(k_sampled(reference, conds, latent, STEPS, "euler"), before) == 0
+
+
+def test_a_lora_of_zeros_is_none(tiny):
+    """As trainers begin: nothing is added, and nothing need be reached."""
+    parts = {}
+    for layer, (up, down) in tiny.lora_weights("sd15", 31).items():
+        name = "lora_unet_" + layer.replace(".", "_")
+        parts |= {name + ".lora_up.weight": torch.zeros_like(up), name + ".lora_down.weight": down}
+    save_file(parts, tiny.dir / "loras" / "sd15_third_0.safetensors")
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    reference = tiny.load(tiny.reference("sd15"))
+    got = k_sampled(
+        realign_model(reference, with_lora(tiny, reference, "sd15", 0), LAMBDA), conds, latent, STEPS, "euler"
+    )
+    assert distance(got, k_sampled(reference, conds, latent, STEPS, "euler")) <= 2e-4
+
+
+def test_one_on_the_references_weights_gets_its_own(tiny):
+    reference = tiny.load(tiny.reference("sd15"))
+    anchor, alike, other = with_lora(tiny, reference, "sd15"), torch.ones(2, 3), torch.zeros(2, 3)
+    for answers, shared, error in (
+        ((alike, alike), (0, 1), NeedsOwnWeights),
+        ((alike, alike), (0,), ValueError),
+    ):
+        with pytest.raises(error):
+            Guard(reference, {1: anchor}, {1: "a"}, shared).look(answers)
+    for answers in ((alike, other), (None, alike), (alike, None)):
+        Guard(reference, {1: anchor}, {1: "a"}, (0, 1)).look(answers)
+    first = Guard(reference, {1: anchor}, {1: "a"}, (0, 1))
+    first.look((alike, other))
+    first.look((alike, alike))  # it has been reached

@@ -1,0 +1,96 @@
+"""The control variate for a full anchor: a third, merged weight copy, at one λ for the whole run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_models
+import torch
+from host_runs import anchors_of, conds_of, distance, everywhere, realign, sampled, stock
+from realign.nodes.combine_anchors import RealignAddAnchor
+from realign.nodes.guider import RealignGuider
+from realign.nodes.models import memory
+from realign.nodes.run import merged_weights
+from realign.nodes.run.fewer_calls import CONTROL, OFF
+from realign.realign_core import LambdaSchedule
+from test_fewer_calls import NEAR, STEPS, demo, in_full, lora_pair, spread, with_the_guider, with_the_sampler  # noqa: F401
+
+from realign.nodes.demo import RealignDemoModels  # isort: skip
+
+
+@pytest.fixture(scope="module")
+def full():
+    """The trained pair, the anchor as weights of its own: (pair, conds, latent)."""
+    with torch.inference_mode():
+        reference, anchor, *conds = RealignDemoModels.execute("heart", "any", "any").args[:4]
+    return (reference, anchor), conds, {"samples": torch.zeros(1, 3, 64, 64)}
+
+
+@pytest.mark.parametrize("run", [with_the_sampler, with_the_guider])
+def test_it_is_as_near_as_with_a_lora(full, run):
+    """And the reference is as before."""
+    pair, conds, latent = full
+    before = stock(pair[0], *conds, latent, "euler", cfg=1.5)
+    results = [run(*full, "ddim", lam, how) for lam, how in ((0.5, CONTROL), (0.5, OFF), (0.0, OFF))]
+    if run is with_the_sampler:
+        assert 1.1 * STEPS <= results[0][1]["model_calls"] <= 1.35 * STEPS
+        results = [latent for latent, _ in results]
+    got, exact, reference = results
+    assert 0 < spread(got, exact) < NEAR[CONTROL] * spread(reference, exact)
+    assert distance(stock(pair[0], *conds, latent, "euler", cfg=1.5), before) == 0
+
+
+def test_each_lambda_has_its_own_merge_and_the_copy_is_kept(full, monkeypatch):
+    pair, conds, latent = full
+    made = []
+    copied = merged_weights.with_own_weights
+    monkeypatch.setattr(merged_weights, "with_own_weights", lambda patcher: made.append(1) or copied(patcher))
+    pair = pair[0], anchors_of(pair[1][0].patcher)
+    again = {}
+    for lam in (0.5, 0.75, 0.5):
+        got = with_the_guider(pair, conds, latent, "euler", lam, CONTROL)
+        exact = with_the_guider(pair, conds, latent, "euler", lam)
+        assert spread(got, exact) < NEAR[CONTROL] * spread(with_the_guider(pair, conds, latent, "euler", 0.0), exact)
+        assert distance(again.setdefault(lam, got), got) == 0
+    assert made == [1]
+
+
+def test_it_is_the_merged_model(full):
+    """With one refresh only, at the first step, the rest is the merged model's answer and what it lacked there."""
+    pair, conds, latent = full
+    merged = pair[0].clone()
+    merged.add_patches(pair[1][0].patcher.get_key_patches("diffusion_model."), 0.5, 0.5)
+    want = stock(merged, *conds, latent, "euler", cfg=1.5)
+    _, _, text = realign(pair, *conds, latent, 0.5, sampler="ddim", cfg=1.5, fewer_calls=CONTROL, calls_per_step=1.01)
+    exact = realign(pair, *conds, latent, 0.5, sampler="ddim", cfg=1.5)[0]
+    assert json.loads(text)["model_calls"] == 4 + 2
+    assert spread(want, exact) < 0.2 * spread(stock(pair[0], *conds, latent, "euler", cfg=1.5), exact)
+
+
+def test_a_lora_beside_a_full_anchor(models, lora_pair):  # noqa: F811
+    """All of them are merged."""
+    reference, lora = lora_pair
+    anchors = RealignAddAnchor.execute(anchors_of(models("sd15")[1]), anchors_of(lora), 0.5, 0.5).args[0]
+    run = dict(conds=conds_of("sd15"), latent=tiny_models.latent("sd15"))
+    guiders = [
+        RealignGuider.execute(reference, anchors, *run["conds"], 2.0, 0.25, fewer_calls=how, calls_per_step=3.0).args[0]
+        for how in (CONTROL, OFF)
+    ]
+    got, exact = (sampled(guider, run["latent"], steps=6) for guider in guiders)
+    reference_alone = stock(reference, *run["conds"], run["latent"], "euler", cfg=2.0, steps=6)
+    assert spread(got, exact) < 0.5 * spread(reference_alone, exact)
+
+
+def test_what_it_cannot_have_is_refused(full, monkeypatch):
+    pair, conds, latent = full
+    one_lambda = r"λ must be one number for the whole run.*low_rank.*difference reuse"
+    with pytest.raises(ValueError, match=one_lambda):
+        realign(pair, *conds, latent, 0.5, lambda_schedule=LambdaSchedule("linear", 0.0, 1.0), fewer_calls=CONTROL)
+    with pytest.raises(ValueError, match=one_lambda):
+        realign(pair, *conds, latent, 0.5, sampler="ddpm", anchor_eta=0.6, fewer_calls=CONTROL)
+    with pytest.raises(ValueError, match=r"no pixels"):
+        realign(pair, *conds, latent, 0.5, lambda_mask=everywhere(1), fewer_calls=CONTROL)
+    monkeypatch.setattr(merged_weights, "free_memory", lambda patchers: memory.free_memory(patchers) * 0 + 1000)
+    with pytest.raises(ValueError, match=r"a third, merged copy.*does not fit \(.* GiB are missing\).*low_rank"):
+        realign(pair, *conds, latent, 0.5, fewer_calls=CONTROL)
