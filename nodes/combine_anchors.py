@@ -9,12 +9,13 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
+from .checked import Node
 from .inputs import beta_input, choice, number, schedule_input
 from .models.anchor import NO_BETA, Anchor, Anchors, check_mask, typed_beta
 from .types import ALIASES, CATEGORY, AnchorType
 
 
-class RealignAnchorFromModel(io.ComfyNode):
+class RealignAnchorFromModel(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -38,7 +39,7 @@ class RealignAnchorFromModel(io.ComfyNode):
         return io.NodeOutput((Anchor(model, "anchor from MODEL", typed_beta(beta_source, beta)),))
 
 
-class RealignAddAnchor(io.ComfyNode):
+class RealignAddAnchor(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -71,7 +72,7 @@ class RealignAddAnchor(io.ComfyNode):
         return io.NodeOutput(tuple(replace(one, share=one.share * share) for part, share in shares for one in part))
 
 
-class RealignAnchorLambda(io.ComfyNode):
+class RealignAnchorLambda(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -9,13 +9,14 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
+from .checked import Node
 from .pictures.facts import facts, parse_trace
 from .pictures.graph_words import seed_behind
 from .pictures.records import page_record
 from .types import ALIASES, CATEGORY, LambdaType
 
 
-class RealignCompare(io.ComfyNode):
+class RealignCompare(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .checked import Node
 from .inputs import choice
 from .models.anchor import Anchor
 from .models.beta import beta_from_metadata
@@ -13,7 +14,7 @@ from .page import SHOWS, beta_shown
 from .types import ALIASES, CATEGORY, AnchorType
 
 
-class RealignDemoModels(io.ComfyNode):
+class RealignDemoModels(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
+from .checked import Node
 from .pictures.facts import facts, parse_trace
 from .pictures.labels import caption
 from .pictures.sheet import LARGEST, SMALLEST, sheets
@@ -13,7 +14,7 @@ from .pictures.tables import table_of
 from .types import ALIASES, CATEGORY, LambdaType
 
 
-class RealignGrid(io.ComfyNode):
+class RealignGrid(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

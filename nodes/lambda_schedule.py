@@ -8,6 +8,7 @@ from comfy_api.input import CurveInput
 from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule as Schedule
+from .checked import Node
 from .inputs import Widget, choice, lambda_number, number
 from .models.anchor import Anchors
 from .pictures.plot import schedule_plot
@@ -18,7 +19,7 @@ DOMAINS = {"steps": "progress", "noise level": "sigma"}
 SHAPES = ["constant", "linear", "cosine", "ease in", "ease out", "ease in-out", "step", "interval", "curve"]
 
 
-class LambdaSchedule(io.ComfyNode):
+class LambdaSchedule(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -8,6 +8,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from .checked import Node
 from .inputs import ADVANCED, beta_input, choice, number
 from .models.anchor import NO_BETA, Anchor, typed_beta
 from .models.beta import beta_from_metadata
@@ -22,7 +23,9 @@ FROM_FILE = "from file"
 LOW_SHARE = 0.9  # of the difference's energy; below, an anchor is no longer what its trainer made
 
 
-class LoadAnchorModel(io.ComfyNode):
+class LoadAnchorModel(Node):
+    ready = ("anchor_name",)  # `find_file` says where the file should be
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
+from .checked import Node
 from .pictures.facts import facts, parse_trace
 from .pictures.panels import report_plots
 from .pictures.records import as_csv, as_json
 from .types import ALIASES, CATEGORY
 
 
-class RealignReport(io.ComfyNode):
+class RealignReport(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
+from .checked import Node
 from .inputs import ADVANCED, choice, lambda_number, number, schedule_input, switch, text
 from .models.anchor import Anchors
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
@@ -17,7 +18,7 @@ RANGE, LIST, BETAS = "range", "list", "target β"
 SECOND = ("seed", "cfg", "η")
 
 
-class RealignSweep(io.ComfyNode):
+class RealignSweep(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -7,11 +7,12 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from .checked import Node
 from .run.attach import Attached
 from .types import CATEGORY, RLG_ALIASES
 
 
-class RealignTrace(io.ComfyNode):
+class RealignTrace(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -34,10 +34,11 @@ from .sampling import (
     sample_steps,
 )
 from .schedule import LambdaSchedule
-from .sweep import MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
+from .sweep import LAMBDAS, MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
 from .trace import Trace
 
 __all__ = [
+    "LAMBDAS",
     "MERGED",
     "MOST_CELLS",
     "Answers",

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from .schedule import LambdaSchedule
 
 MOST_CELLS = 4096  # pictures of a sweep
-LAMBDAS, CFGS, ETAS = (-10.0, 10.0), (0.0, 100.0), (0.0, 1.0)  # what a sweep may hold
+LAMBDAS = (-10.0, 10.0)  # what λ may be, wherever it comes from
+CFGS, ETAS = (0.0, 100.0), (0.0, 1.0)  # what a sweep may hold besides
 
 
 class Cell(NamedTuple):

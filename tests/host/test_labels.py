@@ -10,16 +10,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 import toy_models
-from host_runs import realign, realign_guider, sampled
+from host_runs import anchors_of, realign, realign_guider, sampled
 from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
+from realign.nodes.guider import RealignModel
 from realign.nodes.models.anchor import Anchor
 from realign.nodes.pictures.facts import facts, parse_trace
 from realign.nodes.pictures.labels import caption, strength_parts
 from realign.nodes.pictures.panels import run_panels
 from realign.nodes.report import RealignReport
-from realign.nodes.run.attach import Attached
 from realign.nodes.sweep import RealignSweep
 from realign.nodes.trace import RealignTrace
 from realign.realign_core import LambdaSchedule, Sweep
@@ -200,12 +200,9 @@ def test_an_unmasked_run_says_nothing_of_masks(pair):
 
 
 def test_a_trace_without_a_step_says_why():
-    class Never:
-        @staticmethod
-        def get_attachment(key):
-            return Attached(None, None)
-
-    text = RealignTrace.execute({"samples": torch.zeros(1, 4, 8, 8)}, model=Never).args[1]
+    pair = [toy_models.toy_model(seed=seed) for seed in (1, 2)]
+    never = RealignModel.execute(pair[0], anchors_of(pair[1]), 0.5).args[0]
+    text = RealignTrace.execute({"samples": torch.zeros(1, 4, 8, 8)}, model=never).args[1]
     for node, inputs in ((RealignGrid, {"images": torch.rand(1, 8, 8, 3)}), (RealignReport, {})):
         with pytest.raises(ValueError, match=r"holds no step.*Connect Realign Trace"):
             node.execute(**inputs, trace=text)

@@ -339,7 +339,7 @@ def test_progress_counts_the_whole(toys):
         (dict(rows="cfg", row_values="3,5"), "may be 3.5 or 3 and 5"),
         (dict(lambdas=(0.5, 0.5)), "list of λ holds 0.5 more than once"),
         (dict(lambdas=(0.5, 50)), "λ must be from -10 to 10"),
-        (dict(seeds=10**9), "4,000,000,000 pictures.*at most 4,096"),
+        (dict(seeds=10**9), "“seeds” is 1,000,000,000, but must be a whole number from 1 to 64"),
         (dict(lambdas=()), "list of λ is empty"),
     ],
 )
@@ -358,16 +358,15 @@ def test_a_decimal_comma_is_one():
 def test_a_sweep_that_is_too_large_is_refused_before_anything_is_built():
     """At once, whatever is asked for: tensors and lists of that size would not fit into memory."""
     latent = tiny_models.latent("sd15")
-    for count, seeds, message in (
-        (10**9, 1, "count is 1,000,000,000"),
-        (7, 10**12, "pictures"),
-        (4096, 2, "8,192 pic"),
+    for images, count, seeds, message in (
+        (1, 10**9, 1, "“count” is 1,000,000,000"),
+        (1, 7, 10**12, "“seeds” is 1,000,000,000,000"),
+        (2, 64, 64, "8,192 pictures"),
+        (10**6, 2, 1, "2,000,000 pictures"),
     ):
+        wide = {"samples": latent["samples"][:1].expand(images, -1, -1, -1)}
         with pytest.raises(ValueError, match=message):
-            RealignSweep.execute(latent, "range", 0.0, 1.0, count, "", seeds, "seed", "")
-    wide = {"samples": latent["samples"][:1].expand(10**6, -1, -1, -1)}
-    with pytest.raises(ValueError, match="2,000,000 pictures"):
-        RealignSweep.execute(wide, "range", 0.0, 1.0, 2, "", 1, "seed", "")
+            RealignSweep.execute(wide, "range", 0.0, 1.0, count, "", seeds, "seed", "")
 
 
 def test_sampler_and_guider_refuse(toys):
