@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
+from .checked import Node
 from .inputs import (
     anchor_cfg_input,
     cfg_input,
@@ -34,7 +35,7 @@ def lambda_input() -> io.Input:
     )
 
 
-class RealignGuider(io.ComfyNode):
+class RealignGuider(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -93,7 +94,7 @@ class RealignGuider(io.ComfyNode):
         return io.NodeOutput(guider)
 
 
-class RealignModel(io.ComfyNode):
+class RealignModel(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, Noise_RandomNoise, SamplerCustomAdvanced
 
 from ..realign_core import LambdaSchedule, Sweep
+from .checked import Node
 from .inputs import (
     ADVANCED,
     anchor_cfg_input,
@@ -38,7 +39,7 @@ from .types import CATEGORY, FIRST_ALIASES, Conditioning
 ETA = {"ddpm": 1.0, "ddim": 0.0}
 
 
-class RealignSampler(io.ComfyNode):
+class RealignSampler(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
