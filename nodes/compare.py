@@ -10,9 +10,10 @@ from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
 from .checked import Node
-from .pictures.facts import facts, parse_trace
+from .pictures.facts import facts
 from .pictures.graph_words import seed_behind
 from .pictures.records import page_record
+from .pictures.traced import parse_trace
 from .types import ALIASES, CATEGORY, LambdaType
 
 

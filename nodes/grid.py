@@ -7,10 +7,11 @@ from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
 from .checked import Node
-from .pictures.facts import facts, parse_trace
+from .pictures.facts import facts
 from .pictures.labels import caption
 from .pictures.sheet import LARGEST, SMALLEST, sheets
 from .pictures.tables import table_of
+from .pictures.traced import parse_trace
 from .types import ALIASES, CATEGORY, LambdaType
 
 

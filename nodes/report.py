@@ -5,9 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from .checked import Node
-from .pictures.facts import facts, parse_trace
+from .pictures.facts import facts
 from .pictures.panels import report_plots
 from .pictures.records import as_csv, as_json
+from .pictures.traced import parse_trace
 from .types import ALIASES, CATEGORY
 
 

@@ -6,10 +6,9 @@ What ran is told by its trace; without one, by the graph that the host has just 
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,66 +16,7 @@ from einops import rearrange
 
 from ...realign_core import Cell, Sweep
 from .graph_words import Graph, run_behind, sweep_above
-
-NOT_A_TRACE = "This is not a trace: {}. Connect Realign Sampler's “trace” output as it is."
-NO_STEPS = (
-    "The trace holds no step: the guider or MODEL that Realign Trace is connected to was not sampled, or had nothing "
-    "to do (denoise 0). Connect Realign Trace to the one that made these pictures."
-)
-
-Number = int | float
-Values = list[float | None]  # one per picture or step; None: not known
-
-
-@dataclass(frozen=True)
-class Swept:
-    """A sweep that ran, as `Sweep.to_dict` has it."""
-
-    columns: int
-    cells: tuple[Cell, ...]  # one per picture, in the batch's order: row by row
-    schedule: Any = None  # what the columns' λ multiply
-
-    def __post_init__(self) -> None:
-        if self.columns < 1 or len(self.cells) % self.columns:
-            raise ValueError("a row is not whole")
-
-
-@dataclass(frozen=True)
-class TracedStep:
-    """A step of a trace, as its JSON has it."""
-
-    sigma: Number
-    sigma_next: Number
-    model_calls: Number
-    lambdas: list[Values]  # (K, B); of a run with λ masks the mean over the picture
-    kl_reference: Values | None  # (B,), what the step adds, nats; None: the model was not called
-    kl_anchors: list[Values | None]  # (K, B)
-    lambdas_before_mask: list[Values] | None = None  # (K, B), of a run with λ masks
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A run's trace, as its JSON has it. Raises ValueError or IndexError where its parts are not of one batch."""
-
-    steps: list[TracedStep]
-    kl_reference: Values | None  # (B,), of the whole run, nats
-    kl_anchors: list[Values | None]  # (K, B)
-    anchors: list[dict[str, Any]] = field(default_factory=list)  # name, beta, share, masked
-    settings: dict[str, Any] = field(default_factory=dict)  # of the sampler
-    etas: list[Number] = field(default_factory=list)  # of the reference, and of each anchor
-    sweep: Swept | None = None
-
-    def __post_init__(self) -> None:
-        lists: list[Any] = [self.kl_reference, *self.kl_anchors, self.sweep and self.sweep.cells]
-        for step in self.steps:
-            lists += [step.kl_reference, *step.kl_anchors, *step.lambdas, *(step.lambdas_before_mask or [])]
-        if any(values is not None and len(values) != self.batch for values in lists):
-            raise ValueError("parts of different batches")
-
-    @property
-    def batch(self) -> int:
-        """How many pictures the run made."""
-        return len(self.steps[0].lambdas[0])
+from .traced import Swept, Traced, TracedStep, Values
 
 
 @dataclass(frozen=True)
@@ -188,7 +128,7 @@ def facts(
     behind = run_behind(graph, node_id) if trace is None else None
     swept = trace.sweep if trace else None
     if sweep and not trace and (not behind or sweep_above(graph, node_id, "sweep") in (None, behind.sweep)):
-        swept = Swept(sweep.columns, tuple(sweep.cells()), sweep.schedule)
+        swept = Swept.model_construct(columns=sweep.columns, cells=tuple(sweep.cells()), schedule=sweep.schedule)
     if swept and len(swept.cells) != count:
         raise ValueError(
             f"There are {count} images, but the λ sweep has {len(swept.cells)} cells: connect the decoded pictures of "
@@ -211,22 +151,6 @@ def facts(
         set_mask=behind is not None and behind.masked,
         unused_sweep=sweep is not None and not swept,
     )
-
-
-def parse_trace(text: str) -> Traced:
-    """The trace that is a JSON text. Raises ValueError, in one sentence, for a text that is no run's trace."""
-    try:
-        trace = json.loads(text)
-    except ValueError:
-        raise ValueError(NOT_A_TRACE.format("the text is not JSON")) from None
-    if isinstance(trace, dict) and trace.get("steps") == [] and "model_calls" in trace:
-        raise ValueError(NO_STEPS)
-    from pydantic import TypeAdapter  # loaded where a trace is read: the pack is imported without it
-
-    try:
-        return TypeAdapter(Traced).validate_python(trace)
-    except (IndexError, ValueError):
-        raise ValueError(NOT_A_TRACE.format("the JSON is not that of a run")) from None
 
 
 def kls(told: Traced | TracedStep, picture: int) -> Values:

@@ -8,9 +8,10 @@ from itertools import accumulate
 import torch
 
 from .colours import AMBER, BLUE, RAMP, ramp
-from .facts import Facts, Values
+from .facts import Facts
 from .labels import model_name, number, row_label
 from .plot import Line, Panel, drawn, schedule_panels
+from .traced import Values
 
 WIDTH, HEIGHT, MARGIN = 880, 300, (72, 44, 24, 56)  # px; as `drawn` takes them
 COLOURS = (BLUE, AMBER, RAMP[2], (74, 222, 128), RAMP[1], RAMP[3])  # the reference, then the anchors

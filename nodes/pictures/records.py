@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .facts import Facts, Traced, TracedStep, kls
+from .facts import Facts, kls
 from .labels import picture_names
+from .traced import Traced, TracedStep
 
 
 def page_record(known: Facts, images: Sequence[Mapping[str, Any]], seed: int | None) -> dict[str, Any]:

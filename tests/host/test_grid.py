@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from realign.nodes.grid import RealignGrid
 from realign.nodes.pictures.colours import BACKGROUND
-from realign.nodes.pictures.facts import facts, parse_trace, varying
+from realign.nodes.pictures.facts import facts, varying
 from realign.nodes.pictures.graph_words import model_files, prompt_text
 from realign.nodes.pictures.labels import caption, column_label, kl_label, number, row_label
 from realign.nodes.pictures.text import drawable, font, wrapped
+from realign.nodes.pictures.traced import parse_trace
 from realign.realign_core import LambdaSchedule, Sweep, Trace
 
 ANCHOR = {"name": "dpo.safetensors", "beta": 5000.0, "share": 1.0}

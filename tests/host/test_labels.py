@@ -16,9 +16,10 @@ from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
 from realign.nodes.guider import RealignModel
 from realign.nodes.models.anchor import Anchor
-from realign.nodes.pictures.facts import facts, parse_trace
+from realign.nodes.pictures.facts import facts
 from realign.nodes.pictures.labels import caption, strength_parts
 from realign.nodes.pictures.panels import run_panels
+from realign.nodes.pictures.traced import parse_trace
 from realign.nodes.report import RealignReport
 from realign.nodes.sweep import RealignSweep
 from realign.nodes.trace import RealignTrace

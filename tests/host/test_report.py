@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from realign.nodes.pictures.colours import AMBER, BLUE, ramp
-from realign.nodes.pictures.facts import facts, parse_trace
+from realign.nodes.pictures.facts import facts
 from realign.nodes.pictures.panels import run_panels, running_total, step_ticks, sweep_panels
 from realign.nodes.pictures.plot import Line, Panel, draw_panel
+from realign.nodes.pictures.traced import parse_trace
 from realign.nodes.report import RealignReport
 from realign.realign_core import Sweep, Trace
 
