@@ -2,7 +2,7 @@
 
 from .fewer_calls import ControlVariate, DifferenceReuse, even_span, velocity_scale
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
-from .listed import listed_values
+from .listed import listed_values, plain_number
 from .posterior import (
     MixedStep,
     MixedSteps,
@@ -73,6 +73,7 @@ __all__ = [
     "noise_prediction",
     "on_elements",
     "per_element",
+    "plain_number",
     "posterior_variance",
     "realigned_sample",
     "realignment_weights",

@@ -17,6 +17,7 @@ SEPARATOR = re.compile(r"(?<![^\s,;]),|,(?![^\s,;])")  # a comma beside a space,
 GROUPED = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+", re.ASCII)  # 1.000,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)  # 10,000
 WIDE = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # as Chinese and Japanese keyboards write
+MOST_SHOWN = 40  # characters of what is wrong
 ELSEWHERE = str.maketrans({**WIDE, "，": ", ", "、": ", ", "−": "-"})
 
 
@@ -72,16 +73,28 @@ def _is_decimal(part: str, pieces: Sequence[str]) -> bool:
     return bool(one) and not THOUSANDS.fullmatch(part)
 
 
+def plain_number(text: str) -> float | None:
+    """The number that a text is, as people write them; None for all else that Python reads: “1_0”, “inf”, “nan”."""
+    value = float(text) if NUMBER.fullmatch(text.strip()) else math.nan
+    return value if math.isfinite(value) else None
+
+
 def _number(piece: str, what: str) -> float:
-    value = float(piece) if NUMBER.fullmatch(piece) else math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"“{piece}” in the list of {what} is not a number: write them as 0, 0.5, 1.")
+    value = plain_number(piece)
+    if value is None:
+        raise ValueError(f"“{_short(piece)}” in the list of {what} is not a number: write them as 0, 0.5, 1.")
     return value
 
 
+def _short(piece: str) -> str:
+    """For a sentence."""
+    return piece if len(piece) <= MOST_SHOWN else f"{piece[: MOST_SHOWN - 1]}…"
+
+
 def _several_readings(part: str, pieces: Sequence[str], what: str) -> str:
-    readings = f"{part.replace(',', '.')} or {' and '.join(pieces)}" if len(pieces) == 2 else "read in several ways"
+    few = len(pieces) == 2 and len(part) <= MOST_SHOWN
+    readings = f"{part.replace(',', '.')} or {' and '.join(pieces)}" if few else "read in several ways"
     return (
-        f"“{part}” in the list of {what} may be {readings}: write numbers with a decimal point and a semicolon between "
+        f"“{_short(part)}” in the list of {what} may be {readings}: write numbers with a decimal point and a semicolon between "
         "them, as 0; 0.5; 1."
     )

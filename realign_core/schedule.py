@@ -117,20 +117,27 @@ class LambdaSchedule:
         """The schedule that `to_json` wrote. Raises ValueError for anything else, naming what is wrong."""
         try:
             data: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"a λ schedule must be JSON: {error}") from error
+        except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, endless nesting
+            raise ValueError(f"a λ schedule must be JSON: {str(error).splitlines()[0]}") from error
         known = {f.name for f in fields(cls)}
         if not isinstance(data, dict) or not data.keys() <= known:
             extra = sorted(data.keys() - known) if isinstance(data, dict) else type(data).__name__
             raise ValueError(f"a λ schedule has the fields {', '.join(sorted(known))}; found {extra}")
         try:
-            points = tuple((float(x), float(y)) for x, y in data.get("points", ()))
+            points = tuple((_coordinate(x), _coordinate(y)) for x, y in data.get("points", ()))
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"the points of a λ schedule must be pairs of numbers (position, λ): {error}") from error
         try:
             return cls(**{**data, "points": points})
         except (TypeError, OverflowError) as error:
             raise ValueError(f"a λ schedule holds a value of the wrong kind: {error}") from error
+
+
+def _coordinate(value: Any) -> float:
+    """Raises TypeError for a text, which `float` would read: “1_0” is no number."""
+    if isinstance(value, (str, bool)):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _interpolate(points: Points, p: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realign_core import listed_values
+from realign_core import listed_values, plain_number
 
 TAKEN = [
     # commas, semicolons and spaces separate; these forms are documented
@@ -99,6 +99,18 @@ def test_refused_in_one_sentence(text, message):
     with pytest.raises(ValueError, match=message) as error:
         listed_values(text)
     assert "\n" not in str(error.value)
+
+
+def test_a_sentence_shows_the_beginning_of_what_is_endless():
+    for text in ("x" * 5000, "9" * 5000, "0," * 5000 + "5"):
+        with pytest.raises(ValueError, match=r"is not a number|read in several ways|more than once") as error:
+            listed_values(text)
+        assert len(str(error.value)) < 200
+
+
+def test_a_number_is_what_people_write_as_one():
+    assert [plain_number(text) for text in ("0.5", " 5000 ", "-2e3", ".5")] == [0.5, 5000, -2000, 0.5]
+    assert [plain_number(text) for text in ("1_0", "nan", "inf", "1e999", "", "½", "0x10", "9" * 5000)] == [None] * 8
 
 
 def test_the_list_is_named():
