@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
@@ -12,7 +11,9 @@ from .checked import Node
 from .inputs import ADVANCED, beta_input, choice, number
 from .models.anchor import NO_BETA, Anchor, typed_beta
 from .models.beta import beta_from_metadata
+from .models.factors import BrokenLoraError
 from .models.files import find_file, list_files, load_model, read_file
+from .models.finite import not_finite
 from .models.lora import StateDict, is_lora, match_lora, normalise
 from .models.low_rank import low_rank_difference
 from .models.pair import check_pair
@@ -100,11 +101,14 @@ class LoadAnchorModel(Node):
 def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name: str) -> tuple[ModelPatcher, str]:
     """A clone of the reference with the LoRA on it, and how much of the file it uses. Shares the reference's weights.
 
-    Raises ValueError for a LoRA that fits no layer of the reference, or that holds NaN or infinity.
+    Raises ValueError for a LoRA that fits no layer of the reference, that is not whole, or holds NaN or infinity.
     """
-    if not all(bool(torch.isfinite(weight).all()) for weight in state_dict.values() if weight.is_floating_point()):
+    if not_finite(state_dict.items()):
         raise ValueError(f"The LoRA “{name}” holds values that are not finite numbers (NaN or infinity): it is broken.")
-    patches, share, missed = match_lora(model, state_dict)
+    try:
+        patches, share, missed = match_lora(model, state_dict)
+    except BrokenLoraError as error:
+        raise ValueError(f"The LoRA “{name}” is broken: {error}. Download it again, or choose another.") from error
     if not patches:
         raise ValueError(
             f"The LoRA “{name}” fits no layer of the reference ({type(model.model.model_config).__name__}): it was "

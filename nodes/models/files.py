@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
+from torch.nn.modules.module import register_module_module_registration_hook
 
+from .finite import not_finite
 from .lora import StateDict
 
 FOLDERS = ("checkpoints", "diffusion_models", "loras")
@@ -57,55 +60,87 @@ def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
                 "opened. Use a .safetensors version of it."
             ) from error
         raise _unreadable(path, error) from error
+    except (AttributeError, TypeError, KeyError, IndexError):  # the host looks for weights in what is a list or a text
+        loaded, metadata = None, None
     except Exception as error:  # every reader has its own errors for the same broken file
         raise _unreadable(path, error) from error
-    weights = {key: value for key, value in loaded.items() if isinstance(value, torch.Tensor)}
+    items = loaded.items() if isinstance(loaded, Mapping) else ()
+    weights = {key: value for key, value in items if isinstance(key, str) and _is_weight(value)}
     if not weights:
         raise ValueError(f"“{path.name}” holds no weights. Choose a model or LoRA file.")
     return weights, metadata or {}
 
 
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided
+
+
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ValueError(f"“{path.name}” cannot be read: it is truncated or corrupt ({reason}). Download it again.")
+    return ValueError(f"“{path.name}” cannot be read: it is truncated or corrupt ({_said(error)}). Download it again.")
+
+
+def _said(error: Exception) -> str:
+    """An error in one line; of one that is Python's own only its kind."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    is_own = isinstance(error, (AttributeError, TypeError, LookupError, RecursionError))
+    return type(error).__name__ if is_own or not lines else lines[0][:200]
 
 
 def load_model(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> ModelPatcher:
     """A full model in any layout the host detects: checkpoint, diffusion model, diffusers UNet or transformer.
 
-    Raises ValueError for a file that is no diffusion model, or that lacks weights: the host would only warn, and
-    sample with what happened to lie in memory.
+    Raises ValueError for a file that is no diffusion model, that lacks weights (the host would only warn, and sample
+    with what happened to lie in memory), or whose weights are not finite.
     """
-    missing = _MissingWeights()
-    logging.getLogger().addHandler(missing)
-    try:
-        reload: tuple[Any, ...]
-        if any(key.startswith("model.diffusion_model.") for key in state_dict):
-            patcher = comfy.sd.load_state_dict_guess_config(
-                state_dict, output_vae=False, output_clip=False, metadata=metadata
-            )[0]
-            reload = (comfy.sd.load_checkpoint_guess_config, (str(path), False, False), 0)
-        else:
-            patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, metadata=metadata)
-            reload = (comfy.sd.load_diffusion_model, (str(path), {}))
-    except Exception as error:
-        raise ValueError(f"“{path.name}” is no diffusion model that this ComfyUI can load ({error}).") from error
-    finally:
-        logging.getLogger().removeHandler(missing)
+    reload: tuple[Any, ...]
+    with _missing_weights() as missing:
+        try:
+            if any(key.startswith("model.diffusion_model.") for key in state_dict):
+                patcher = comfy.sd.load_state_dict_guess_config(
+                    state_dict, output_vae=False, output_clip=False, metadata=metadata
+                )[0]
+                reload = (comfy.sd.load_checkpoint_guess_config, (str(path), False, False), 0)
+            else:
+                patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, metadata=metadata)
+                reload = (comfy.sd.load_diffusion_model, (str(path), {}))
+        except Exception as error:
+            raise ValueError(
+                f"“{path.name}” is no diffusion model that this ComfyUI can load ({_said(error)})."
+            ) from error
     if patcher is None:
         raise ValueError(f"“{path.name}” is neither a diffusion model that this ComfyUI knows nor a LoRA.")
-    if missing.message:
-        raise ValueError(f"“{path.name}” is incomplete: weights are missing ({missing.message}). Download it again.")
+    if missing:
+        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ValueError(f"“{path.name}” is incomplete: weights are missing ({names}). Download it again.")
+    broken = not_finite(patcher.model.diffusion_model.named_parameters())
+    if broken:
+        raise ValueError(
+            f"“{path.name}” is broken: its weight {broken} holds values that are not finite numbers (NaN or infinity). "
+            "Download it again, or take another version of it."
+        )
     patcher.cached_patcher_init = reload
     return patcher
 
 
-class _MissingWeights(logging.Handler):
-    """Hears the host's warning about weights that a file lacks (comfy/model_base.py, `load_model_weights`)."""
+@contextmanager
+def _missing_weights() -> Iterator[list[str]]:
+    """The weights that diffusion models lack which the host loads while the context is open, as torch reports them.
 
-    message = ""
+    The host makes the model and loads its weights in one call, and only warns of what is missing, in its log.
+    """
+    missing: list[str] = []
+    handles = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if text.startswith("unet missing"):
-            self.message = text[:200]
+    def made(module: torch.nn.Module, name: str, part: torch.nn.Module) -> None:
+        if name == "diffusion_model":
+            handles.append(part.register_load_state_dict_post_hook(loaded))
+
+    def loaded(module: torch.nn.Module, keys: Any) -> None:
+        missing[:] = keys.missing_keys
+
+    handles.append(register_module_module_registration_hook(made))
+    try:
+        yield missing
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,138 @@
+"""Is an adapter whole, and does it make a difference of its layer's size? Asked before any model is called.
+
+The host finds out while it samples, layer by layer: with a bare error, or with a line in the log and without the layer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import comfy.lora
+import torch
+
+# Of a key behind its layer's name. PEFT calls what goes down A.
+# Where the host's adapters have their factors and DoRA's scale among their weights (comfy/weight_adapter).
+_HALF = re.compile(r"[._](up|down|A|B)(\.|$)")
+FACTORS = {"lora": (0, 1, 3), "loha": (0, 1, 3, 4, 5, 6), "lokr": (0, 1, 3, 4, 5, 6, 7), "glora": (0, 1, 2, 3)}
+
+
+class BrokenLoraError(ValueError):
+    """What is wrong with an adapter, whatever model it is for. The message ends the sentence “… is broken: ”."""
+
+
+def check_whole(key: Any, patch: Any) -> None:
+    """Raise BrokenLoraError for an adapter that makes no difference at all. key: of the weight that it is for."""
+    name, weights = getattr(patch, "name", None), getattr(patch, "weights", ())
+    where = f"in {short(key)} "
+    for factor in (weights[i] for i in FACTORS.get(name, ()) if weights[i] is not None):
+        if factor.ndim < 2:
+            raise BrokenLoraError(f"{where}a factor has the shape {tuple(factor.shape)}, and is no matrix")
+        if not factor.numel():
+            raise BrokenLoraError(f"{where}a factor is empty, of the shape {tuple(factor.shape)}")
+        if factor.is_complex():
+            raise BrokenLoraError(f"{where}a factor holds complex numbers")
+    if name == "lora":
+        up, down, mid = weights[0], weights[1], weights[3]
+        ranks = (
+            [math.prod(up.shape[1:]), down.shape[0]] if mid is None else [up.shape[1], *mid.shape[:2], down.shape[0]]
+        )
+        if any(one != other for one, other in pairwise(ranks)):
+            raise BrokenLoraError(f"{where}its factors have the ranks {' and '.join(map(str, ranks))}")
+
+
+def fits(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a patch's layer exists and has its size. Raises BrokenLoraError for factors that cannot be multiplied.
+
+    key: the weight's name, or (name, slice[, function]). patch: the host's adapter, or ("diff", (tensor,)).
+    """
+    name, offset, function = (key, None, None) if isinstance(key, str) else (*key, None)[:3]
+    if name not in shapes or not _may_fit(patch, shapes[name], offset):
+        return False
+    with torch.inference_mode(False):  # tensors of the inference mode do not count their changes
+        weight = torch.empty(shapes[name], device="meta")
+        if offset is not None and offset[1] + offset[2] > weight.shape[offset[0]]:
+            return False
+        try:
+            out = comfy.lora.calculate_weight([(1.0, _without_values(patch), 1.0, offset, function)], weight, name)
+        except Exception as error:
+            if isinstance(patch, tuple):
+                return False
+            raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
+        return out is not weight or weight._version > 0  # changed; padded to another shape it is another tensor
+
+
+def _may_fit(patch: Any, shape: tuple[int, ...], offset: Any) -> bool:
+    """Whether sizes agree, where that is soon said: the host would log each that does not. shape: of the weight."""
+    if offset is not None:
+        shape = tuple(offset[2] if dim == offset[0] else size for dim, size in enumerate(shape))
+    name, parts = getattr(patch, "name", None), getattr(patch, "weights", None)
+    if name == "lora":
+        up, down, reshape = parts[0], parts[1], parts[5] if len(parts) > 5 else None
+        if reshape is not None:  # padded
+            return True
+        if parts[3] is not None:  # Tucker-decomposed
+            return len(shape) > 2
+        return up.shape[0] * down[0].numel() == math.prod(shape) and up.shape[0] == shape[0]
+    if name == "loha" and parts[5] is None:
+        return parts[0].shape[0] * parts[1][0].numel() == math.prod(shape)
+    if name == "lokr" and parts[7] is None:  # the Kronecker product of two
+        one, other = (parts[i] if parts[i] is not None else parts[j] for i, j in ((0, 3), (1, 5)))
+        return one.shape[0] * other.shape[0] == shape[0]
+    if isinstance(patch, tuple) and patch[0] == "diff":
+        return tuple(patch[1][0].shape) == shape
+    return True
+
+
+def as_on_layer(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """The same adapter, its factors in the dimensions of its layer: the host flattens them where it merges weights, and
+    takes them as they are where it applies them in the forward pass. Of one that fits."""
+    kernel = shapes[key if isinstance(key, str) else key[0]][2:]
+    name, weights = getattr(patch, "name", None), list(getattr(patch, "weights", ()))
+    if name == "lora" and weights[3] is None:
+        if all(factor.ndim == 2 for factor in weights[:2]) or (kernel and weights[1].shape[2:] == kernel):
+            return patch
+        weights[:2] = (factor.flatten(1) for factor in weights[:2])
+    elif name == "lokr" and weights[1] is not None and weights[1].shape[2:] != kernel:
+        weights[1] = weights[1].reshape(len(weights[1]), -1, *kernel)
+    else:
+        return patch
+    return type(patch)(patch.loaded_keys, tuple(weights))
+
+
+def _without_values(patch: Any) -> Any:
+    """The same patch with the shapes of its weights alone, so that the host's arithmetic on it costs nothing."""
+    if isinstance(patch, tuple):
+        return patch[0], tuple(_shape_of(value) for value in patch[1])
+    return type(patch)(set(), tuple(_shape_of(value) for value in patch.weights))
+
+
+def _shape_of(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return torch.empty(value.shape, device="meta")
+    return 0.0 if isinstance(value, (int, float)) else value  # α, of which OFT asks whether the weights reach it
+
+
+def check_pairs(layers: Mapping[str, str], state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Raise BrokenLoraError for a layer that has one of its two factors only, or an α that is not one number.
+
+    layers: the layer of each of the state dict's keys that belongs to one.
+    """
+    halves: dict[str, set[str]] = {}
+    for key, layer in layers.items():
+        if key.endswith(".alpha") and state_dict[key].numel() != 1:
+            raise BrokenLoraError(f"in {layer} alpha has the shape {tuple(state_dict[key].shape)}, and is no number")
+        half = _HALF.search(key, len(layer))
+        if half:
+            halves.setdefault(layer, set()).add({"A": "down", "B": "up"}.get(half[1], half[1]))
+    lone = {layer: found for layer, found in halves.items() if len(found) == 1}
+    for layer, found in lone.items():
+        raise BrokenLoraError(f"{layer} has only the factor that goes {found.pop()}, not the other")
+
+
+def short(key: Any) -> str:
+    name = key if isinstance(key, str) else key[0]
+    return name.removeprefix("diffusion_model.").removesuffix(".weight")
