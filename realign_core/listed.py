@@ -95,6 +95,6 @@ def _several_readings(part: str, pieces: Sequence[str], what: str) -> str:
     few = len(pieces) == 2 and len(part) <= MOST_SHOWN
     readings = f"{part.replace(',', '.')} or {' and '.join(pieces)}" if few else "read in several ways"
     return (
-        f"“{_short(part)}” in the list of {what} may be {readings}: write numbers with a decimal point and a semicolon between "
-        "them, as 0; 0.5; 1."
+        f"“{_short(part)}” in the list of {what} may be {readings}: write numbers with a decimal point and a semicolon "
+        "between them, as 0; 0.5; 1."
     )
