@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from comfy_api.input import CurveInput
 from comfy_api.latest import io, ui
+from pydantic import BaseModel, Field, ValidationError
 
+from ..realign_core import LAMBDAS
 from ..realign_core import LambdaSchedule as Schedule
 from .checked import Node
 from .inputs import Widget, choice, lambda_number, number
@@ -15,6 +17,7 @@ from .pictures.plot import schedule_plot
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 CURVE_SAMPLES = 129  # a cubic curve is kept as this many points, joined by lines: closer than the eye can tell
+Coordinate = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=LAMBDAS[0], le=LAMBDAS[1])]
 DOMAINS = {"steps": "progress", "noise level": "sigma"}
 SHAPES = ["constant", "linear", "cosine", "ease in", "ease out", "ease in-out", "step", "interval", "curve"]
 
@@ -93,15 +96,37 @@ class LambdaSchedule(Node):
         return io.NodeOutput(schedule, ui=ui.PreviewImage(plot, cls=cls))
 
 
+class DrawnCurve(BaseModel):
+    """The host's CURVE, as its editor and workflow files have it."""
+
+    points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1)]  # (position, λ)
+    interpolation: str = "monotone_cubic"  # the host knows which there are, and warns of others
+
+
 def curve_points(curve: Any) -> tuple[tuple[float, float], ...]:
-    """The host's CURVE, in its own interpolation, as points joined by lines. Raises ValueError where there is none."""
+    """The host's CURVE, in its own interpolation, as points joined by lines. Raises ValueError where it is none."""
     if curve is None:
         raise ValueError("Shape “curve” needs a curve: draw one on the node, or choose another shape.")
-    drawn = CurveInput.from_raw(curve)
-    if not drawn.points:
-        raise ValueError("The λ curve has no points: draw at least one.")
+    drawn = curve.points if isinstance(curve, CurveInput) else curve
+    try:
+        checked = DrawnCurve.model_validate(drawn if isinstance(drawn, dict) else {"points": drawn})
+    except ValidationError as error:
+        raise ValueError(_no_curve(error)) from None
+    interpolated = curve if isinstance(curve, CurveInput) else CurveInput.from_raw(checked.model_dump())
     xs = [i / (CURVE_SAMPLES - 1) for i in range(CURVE_SAMPLES)]
-    return tuple((x, float(drawn.interp(x))) for x in xs)
+    return tuple((x, float(interpolated.interp(x))) for x in xs)
+
+
+def _no_curve(error: ValidationError) -> str:
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name, *place = wrong["loc"]
+    if name == "points" and not place and wrong["type"] == "too_short":
+        return "The λ curve has no points: draw at least one."
+    where = f"point {place[0] + 1}" if place else name
+    return (
+        f"The λ curve cannot be read ({where}): each of its points must be a position from 0 to 1 and a λ from -10 to "
+        "10. Draw it anew, or choose another shape."
+    )
 
 
 def _point(name: str, default: float) -> Widget:

@@ -1,8 +1,8 @@
 """What came out of a run: finite numbers, or a sentence that says so. The host shows a black picture and no word.
 
 Where no picture of a batch is finite the run fails: there is nothing to keep, and what follows (a detailer, an
-upscaler) would only spend time on it. Where some are, as in a sweep whose largest λ overflows, they took as long to sample and
-are worth keeping: all are handed on, and the log and the node say which are not.
+upscaler) would only spend time on it. Where some are, as in a sweep whose largest λ overflows, they took as long to
+sample and are worth keeping: all are handed on, and the log and the node say which are not.
 """
 
 from __future__ import annotations
