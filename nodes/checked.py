@@ -21,16 +21,17 @@ from ..realign_core import LAMBDAS, LambdaSchedule, Sweep
 from .models.anchor import Anchor
 
 MOST_CHOICES = 12  # that a sentence lists
+Check = Callable[[io.Input, Any], Any]  # the value, as the node is to have it; raises ValueError
 MASK_DIMS = (2, 3, 4)  # as the host takes them
 
 
 class Node(io.ComfyNode):
     """A node of the pack.
 
-    ready: inputs that `execute` checks by itself, in a better sentence than this module has.
+    says_itself: choices of which `execute` says by itself, in a better sentence, that there is none of that name.
     """
 
-    ready: ClassVar[tuple[str, ...]] = ()
+    says_itself: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -47,23 +48,24 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
     def with_checks(cls: type[Node], *args: Any, **kwargs: Any) -> io.NodeOutput:
         given = signature.bind(cls, *args, **kwargs)
         for item in cls.define_schema().inputs:
-            if item.id in given.arguments and item.id not in cls.ready:
-                given.arguments[item.id] = checked(item, given.arguments[item.id])
+            if item.optional and given.arguments.get(item.id) is None:
+                given.arguments.pop(item.id, None)
+            elif item.id in given.arguments:
+                own = _text if item.id in cls.says_itself else None
+                given.arguments[item.id] = checked(item, given.arguments[item.id], own)
         return execute(*given.args, **given.kwargs)
 
     return with_checks
 
 
-def checked(item: io.Input, value: Any) -> Any:
-    """An input's value, as the node is to have it. item: of the schema.
+def checked(item: io.Input, value: Any, check: Check | None = None) -> Any:
+    """An input's value, as the node is to have it. item: of the schema. check: in place of its type's.
 
     Raises ValueError, in a sentence that names the input, what it is and what it must be.
     """
     if value is None:
-        if item.optional:
-            return None
         raise ValueError(f"“{_name(item)}” is empty: the node that is connected to it gave nothing.")
-    check = CHECKS.get(item.get_io_type())
+    check = check or CHECKS.get(item.get_io_type())
     return value if check is None else check(item, value)
 
 
@@ -144,7 +146,7 @@ def _conditioning(item: io.Input, value: Any) -> Any:
     return value
 
 
-def _of(wanted: str, fits: Callable[[Any], bool]) -> Callable[[io.Input, Any], Any]:
+def _of(wanted: str, fits: Callable[[Any], bool]) -> Check:
     def check(item: io.Input, value: Any) -> Any:
         if not fits(value):
             raise _wrong(item, wanted, value)
@@ -157,7 +159,7 @@ def _are_anchors(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(isinstance(one, Anchor) for one in value)
 
 
-CHECKS: dict[str, Callable[[io.Input, Any], Any]] = {
+CHECKS: dict[str, Check] = {
     "INT": _number,
     "FLOAT": _number,
     "COMBO": _choice,
@@ -196,7 +198,7 @@ def told(value: Any) -> str:
         if isinstance(value, numbers.Integral) and abs(value) < 10**20:
             return f"{int(value):,}"
         try:
-            return f"{float(value):.10g}"
+            return f"{float(value):,.10g}"
         except OverflowError:
             return "a number of hundreds of digits"
     if isinstance(value, str):

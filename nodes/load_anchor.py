@@ -25,7 +25,7 @@ LOW_SHARE = 0.9  # of the difference's energy; below, an anchor is no longer wha
 
 
 class LoadAnchorModel(Node):
-    ready = ("anchor_name",)  # `find_file` says where the file should be
+    says_itself = ("anchor_name",)  # `find_file` says where the file should be
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -21,6 +21,7 @@ from .finite import not_finite
 from .lora import StateDict
 
 FOLDERS = ("checkpoints", "diffusion_models", "loras")
+MOST_SAID = 200  # characters of a name or reason that is not ours
 
 
 def list_files() -> list[str]:
@@ -36,12 +37,12 @@ def list_files() -> list[str]:
 def find_file(choice: str) -> Path:
     """The path behind "folder/name". Raises ValueError where there is no such file."""
     folder, _, name = choice.partition("/")
-    names = (name, choice) if folder in FOLDERS else ()
+    names = (name, choice) if folder in FOLDERS and "\0" not in choice else ()
     path = next(filter(None, (folder_paths.get_full_path(folder, name) for name in names)), None)
     if path is None:
         raise ValueError(
-            f"There is no anchor file “{choice}”. Put it into ComfyUI's models/{FOLDERS[0]}, models/{FOLDERS[1]} or "
-            f"models/{FOLDERS[2]} folder, press R to refresh, and choose it again."
+            f"There is no anchor file “{_one_line(choice)}”. Put it into ComfyUI's models/{FOLDERS[0]}, "
+            f"models/{FOLDERS[1]} or models/{FOLDERS[2]} folder, press R to refresh, and choose it again."
         )
     return Path(path)
 
@@ -83,7 +84,12 @@ def _said(error: Exception) -> str:
     """An error in one line; of one that is Python's own only its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     is_own = isinstance(error, (AttributeError, TypeError, LookupError, RecursionError))
-    return type(error).__name__ if is_own or not lines else lines[0][:200]
+    return type(error).__name__ if is_own or not lines else _one_line(lines[0])
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.replace("\0", " ").split())
+    return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 1]}…"
 
 
 def load_model(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> ModelPatcher:
