@@ -1,0 +1,362 @@
+"""Incomplete, broken and odd files: refused in a sentence before any model is loaded, or right all the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import signal
+
+import comfy.model_management
+import pytest
+import tiny_models
+import torch
+from host_runs import conds_of, everywhere, realign, stock
+from realign.nodes.load_anchor import LoadAnchorModel
+from realign.nodes.models.beta import beta_from_metadata
+from realign.nodes.models.finite import AT_ONCE, is_finite
+from realign.nodes.models.peft import peft_config
+from rounding import assert_agree
+from safetensors.torch import save_file
+
+BARE = re.compile(
+    r"has no attribute|object is not|not implemented|index out of range|size of tensor|KeyError|mat1 and mat2"
+)
+HOLE = {
+    "sd15": "middle_block.1.transformer_blocks.0.attn1.to_q.weight",
+    "sd3": "joint_blocks.0.x_block.attn.proj.weight",
+}
+LINEAR, CONV = "input_blocks.1.1.transformer_blocks.0.attn1.to_q", "input_blocks.1.0.in_layers.2"  # 320×320, 3×3
+
+
+def load(reference, choice, beta_source="from file"):
+    return LoadAnchorModel.execute(reference, choice, 1.0, beta_source, 1.0).args[0]
+
+
+def refusal(monkeypatch, reference, choice):
+    """The sentence that the file is refused with, before any model is loaded."""
+
+    def loaded(*_, **__):
+        raise AssertionError("a model was loaded before the refusal")
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", loaded)
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (what it says is the test)
+        load(reference, choice)
+    text = str(error.value)
+    assert choice.rsplit("/", 1)[-1] in text
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert not BARE.search(text)
+    return text
+
+
+@pytest.fixture
+def sd15(models):
+    return models("sd15")[0]
+
+
+@pytest.mark.parametrize("level", ["INFO", "ERROR", "CRITICAL"])
+@pytest.mark.parametrize("kind", ["sd15", "sd3"])
+def test_a_missing_weight(monkeypatch, tiny, models, kind, level):
+    """The host only logs it, where its log is as low."""
+    weights = dict(tiny.weights(kind))
+    weights.pop(HOLE[kind])
+    path = tiny.checkpoint(f"{kind}_with_a_hole", weights)
+    monkeypatch.setattr(logging.getLogger(), "level", getattr(logging, level))
+    text = refusal(monkeypatch, models(kind)[0], f"checkpoints/{path.name}")
+    assert "incomplete: weights are missing" in text
+    assert HOLE[kind] in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e5m2])
+def test_a_weight_that_is_not_finite(monkeypatch, tiny, sd15, value, dtype):
+    weights = dict(tiny.weights("sd15"))
+    weights[HOLE["sd15"]] = weights[HOLE["sd15"]].clone()
+    weights[HOLE["sd15"]][7, 7] = value
+    weights[HOLE["sd15"]] = weights[HOLE["sd15"]].to(dtype)
+    path = tiny.checkpoint(f"sd15_{value}_{dtype}", weights)
+    text = refusal(monkeypatch, sd15, f"checkpoints/{path.name}")
+    assert "not finite numbers" in text
+    assert HOLE["sd15"] in text
+
+
+def test_what_is_no_part_of_the_diffusion_model_may_be_anything(tiny, sd15):
+    weights = {f"model.diffusion_model.{key}": value for key, value in tiny.weights("sd15").items()}
+    weights["first_stage_model.decoder.odd.weight"] = torch.full((2, 2), float("nan"))
+    save_file(weights, tiny.dir / "checkpoints" / "sd15_odd_vae.safetensors")
+    assert load(sd15, "checkpoints/sd15_odd_vae.safetensors")
+
+
+def test_finite():
+    parts = [torch.zeros(3), torch.zeros(0), torch.zeros(3, dtype=torch.int8), torch.ones(()), torch.zeros(3).bool()]
+    assert all(is_finite(part) for part in parts)
+    last = torch.zeros(AT_ONCE + 1, dtype=torch.float16)
+    last[-1] = float("nan")
+    assert not is_finite(last)
+    assert not is_finite(last.to(torch.float8_e4m3fn))
+    assert not is_finite(torch.tensor(-float("inf"), dtype=torch.bfloat16))
+
+
+NO_WEIGHTS = {
+    "a list": [1, 2],
+    "a list of one": [torch.ones(2)],
+    "a text": "x",
+    "a number": 7,
+    "nothing": None,
+    "an empty dict": {},
+    "a dict of texts": {"a": "b", "c": "d"},
+    "numbers for names": {1: torch.ones(2), 2: torch.ones(2)},
+    "a state dict that is none": {"state_dict": 5},
+    "a state dict that is a list": {"state_dict": [torch.ones(2)]},
+    "sparse": {"a.weight": torch.eye(3).to_sparse(), "b.weight": torch.eye(3).to_sparse()},
+}
+
+
+@pytest.mark.parametrize("what", NO_WEIGHTS)
+def test_a_pickle_without_weights(monkeypatch, tiny, sd15, what):
+    path = tiny.dir / "checkpoints" / f"{what.replace(' ', '_')}.ckpt"
+    torch.save(NO_WEIGHTS[what], path)
+    assert "holds no weights" in refusal(monkeypatch, sd15, f"checkpoints/{path.name}")
+
+
+def test_a_pickle_of_a_tensor(monkeypatch, tiny, sd15):
+    torch.save(torch.ones(3), tiny.dir / "checkpoints" / "tensor.ckpt")
+    assert "cannot be read" in refusal(monkeypatch, sd15, "checkpoints/tensor.ckpt")
+
+
+@pytest.mark.parametrize("ending", ["ckpt", "pt", "safetensors"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"not a model", b"\x80\x02]q\x00." + b"(" * 50_000])
+def test_a_file_that_is_none(monkeypatch, tiny, sd15, ending, content):
+    path = tiny.dir / "checkpoints" / f"none_{len(content)}.{ending}"
+    path.write_bytes(content)
+    text = refusal(monkeypatch, sd15, f"checkpoints/{path.name}")
+    assert "truncated or corrupt" in text or "besides weights" in text or "holds no weights" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["loras/../../x", "loras/\0", "elsewhere/x.safetensors", "", "loras/" + "x" * 5000, "a\nb"]
+)
+def test_a_name_that_is_none(sd15, name):
+    with pytest.raises(ValueError, match="There is no anchor file") as error:
+        load(sd15, name)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+METADATA = {
+    "a number of 5,000 digits": {"beta_dpo": "9" * 5000},
+    "one in JSON": {"args": '{"beta_dpo": ' + "9" * 5000 + "}"},
+    "endless nesting": {"args": "[" * 100_000},
+    "endless nesting that ends": {"args": "[" * 100_000 + "]" * 100_000},
+    "texts in texts": {"args": json.dumps({"a": json.dumps({"b": json.dumps({"beta_dpo": "1_0"})})})},
+    "no number": {"beta_dpo": "1_0", "beta": "inf", "realign.beta": "true"},
+    "yes": {"args": '{"beta_dpo": true}'},
+    "no text": {"beta_dpo": "\ud800"},
+}
+
+
+@pytest.mark.parametrize("what", METADATA)
+def test_metadata_that_says_no_beta(what):
+    assert beta_from_metadata(METADATA[what]) is None
+
+
+def test_beta_is_found_behind_what_cannot_be_read(tiny, sd15):
+    assert beta_from_metadata({"a": "[" * 1000, "b": json.dumps({"c": json.dumps({"beta_dpo": 500})})}) == 500
+    weights = {f"model.diffusion_model.{key}": value for key, value in tiny.weights("sd15").items()}
+    save_file(
+        weights, tiny.dir / "checkpoints" / "sd15_nested.safetensors", {"a": "[" * 10_000, "beta_dpo": "9" * 5000}
+    )
+    assert load(sd15, "checkpoints/sd15_nested.safetensors")[0].beta is None
+
+
+CONFIGS = {
+    "a list": (b"[1]", "object"),
+    "a text": (b'"x"', "object"),
+    "not UTF-8": (b"\xff\xfe{", "JSON"),
+    "alpha a text": (b'{"lora_alpha": 4, "alpha_pattern": {".*": "x"}}', r"alpha_pattern “\.\*”: .*number"),
+    "pattern a list": (b'{"lora_alpha": 4, "alpha_pattern": [1]}', "alpha_pattern"),
+    "bad pattern": (b'{"lora_alpha": 4, "alpha_pattern": {"(": 1}}', r"alpha_pattern “\(”: unclosed group"),
+    "a pattern that looks around": (b'{"lora_alpha": 4, "alpha_pattern": {"(?!a).*": 1}}', "look-around"),
+    "a pattern of millions": (b'{"lora_alpha": 4, "alpha_pattern": {"((a{99}){99}){99}": 1}}', "too often"),
+    "a pattern without end": (json.dumps({"lora_alpha": 4, "alpha_pattern": {"a" * 9999: 1}}).encode(), "1000 char"),
+    "deeply nested": (b"[" * 100_000, "recursion"),
+    "a huge number": (b'{"lora_alpha": ' + b"1" * 5000 + b"}", "JSON"),
+    "an α beyond all": (b'{"lora_alpha": 1e999}', "lora_alpha: .*finite"),
+    "an α that is a text": (b'{"lora_alpha": "4"}', "lora_alpha: .*number"),
+}
+
+
+@pytest.fixture
+def peft_file(tiny, request):
+    """A LoRA in PEFT's names, in a folder of its own."""
+    folder = tiny.dir / "loras" / re.sub(r"\W", "_", request.node.name)
+    folder.mkdir(parents=True)
+
+    def write(metadata=None, config=None):
+        parts = {}
+        for layer, (up, down) in tiny.lora_weights("sd15").items():
+            parts |= {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}
+        parts = {f"base_model.model.{key}": value.contiguous() for key, value in parts.items()}
+        save_file(parts, folder / "x.safetensors", metadata)
+        if config is not None:
+            (folder / "adapter_config.json").write_bytes(config)
+        return f"loras/{folder.name}/x.safetensors"
+
+    return write
+
+
+@pytest.mark.parametrize("where", ["beside the file", "in its metadata"])
+@pytest.mark.parametrize("what", CONFIGS)
+def test_a_broken_adapter_config(monkeypatch, sd15, peft_file, what, where):
+    text, words = CONFIGS[what]
+    if where == "beside the file":
+        choice = peft_file(config=text)
+    elif what == "not UTF-8":
+        pytest.skip("metadata is text")
+    else:
+        choice = peft_file({"lora_adapter_metadata": text.decode()})
+    said = refusal(monkeypatch, sd15, choice)
+    assert re.search(words, said)
+    assert ("adapter_config.json" if where == "beside the file" else "lora_adapter_metadata") in said
+
+
+def test_a_pattern_that_never_ends_in_python(sd15, peft_file):
+    """Within the time that its length allows; the alarm is for a test run that would otherwise hang."""
+    choice = peft_file(config=b'{"lora_alpha": 4, "alpha_pattern": {"([a-z_.0-9]+)+!": 1, "(.*.*.*.*.*.*)*x": 2}}')
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("no answer"))
+    signal.alarm(60)
+    try:
+        assert load(sd15, choice)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "layer", "fits"),
+    [
+        ("to_q", "a.b.to_q", True),
+        ("to_q", "to_q", True),
+        ("to_q", "a.my_to_q", False),
+        ("to_q", "a.to_q.b", False),
+        ("attn1.to_q", "a.attn1.to_q", True),
+        ("^a.*to_q", "a.b.to_q", True),
+        (r"layers\.(1|2)\.to_[qk]", "x.layers.2.to_k", True),
+        (r"layers\.(1|2)\.to_[qk]", "x.layers.3.to_k", False),
+        (r"layers\.\d{1,2}\.to_q", "x.layers.23.to_q", True),
+        (".*", "anything.at.all", True),
+        ("a|b", "x.b", True),
+        ("a|b", "x.c", False),
+    ],
+)
+def test_patterns_are_read_as_peft_reads_them(tmp_path, pattern, layer, fits):
+    """Python's own for comparison: `(.*\\.)?(pattern)$`, from the name's beginning."""
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 1, "alpha_pattern": {pattern: 2}}))
+    assert bool(re.match(rf"(.*\.)?({pattern})$", layer)) == fits
+    assert peft_config(tmp_path / "x.safetensors", {}).alpha(layer, 4) == (2 if fits else 1)
+
+
+def test_a_config_that_says_no_scale_is_none(tmp_path):
+    for text in ("{}", '{"lora_alpha": null}', '{"peft_type": "OFT", "r": 4}'):
+        (tmp_path / "adapter_config.json").write_text(text)
+        assert peft_config(tmp_path / "x.safetensors", {}) is None
+    assert peft_config(tmp_path / "elsewhere" / "x.safetensors", None) is None
+
+
+def randn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))) / 8
+
+
+def of(layer, **parts):
+    """A file with one adapter, in kohya's names. __ in a part's name is a dot."""
+    name = "lora_unet_" + layer.replace(".", "_")
+    return {f"{name}.{part.replace('__', '.')}": value for part, value in parts.items()}
+
+
+def lora(layer, up, down, **parts):
+    return of(layer, lora_up__weight=up, lora_down__weight=down, **parts)
+
+
+def loha(layer, **others):
+    rows, columns = randn(320, 4), randn(4, 320)
+    return of(layer, **dict(hada_w1_a=rows, hada_w1_b=columns, hada_w2_a=rows + 0.1, hada_w2_b=columns + 0.1) | others)
+
+
+UP, DOWN = randn(320, 4), randn(4, 320)
+BROKEN = {
+    "ups only": (of(LINEAR, lora_up__weight=UP), "has only the factor that goes up"),
+    "downs only": (of(LINEAR, lora_down__weight=DOWN), "has only the factor that goes down"),
+    "PEFT's ups only": ({f"base_model.model.{LINEAR}.lora_B.weight": UP}, "has only the factor that goes up"),
+    "a number for up": (lora(LINEAR, torch.tensor(1.0), DOWN), r"the shape \(\), and is no matrix"),
+    "a row for down": (lora(LINEAR, UP, randn(320)), r"the shape \(320,\), and is no matrix"),
+    "other ranks": (lora(LINEAR, UP, randn(8, 320)), "the ranks 4 and 8"),
+    "other ranks, as many numbers": (lora(LINEAR, UP, randn(2, 640)), "the ranks 4 and 2"),
+    "rank 0": (lora(LINEAR, randn(320, 0), randn(0, 320)), "empty"),
+    "complex numbers": (lora(LINEAR, UP.to(torch.complex64), DOWN), "complex"),
+    "α of three numbers": (lora(LINEAR, UP, DOWN, alpha=torch.ones(3)), r"alpha has the shape \(3,\)"),
+    "NaN": (lora(LINEAR, UP, DOWN * float("nan")), "not finite"),
+    "an infinite α": (lora(LINEAR, UP, DOWN, alpha=torch.tensor(float("inf"))), "not finite"),
+    "NaN in 8 bits": (lora(LINEAR, UP, (DOWN * float("nan")).to(torch.float8_e4m3fn)), "not finite"),
+    "half of a LoHa": (of(LINEAR, hada_w1_a=UP, hada_w1_b=DOWN), "has no .*hada_w2_a"),
+    "a LoHa of other ranks": (loha(LINEAR, hada_w2_b=randn(5, 320)), "do not fit each other"),
+    "a LoKr of other ranks": (
+        of(LINEAR, lokr_w1=randn(4, 4), lokr_w2_a=randn(80, 2), lokr_w2_b=randn(3, 80)),
+        "do not fit each other",
+    ),
+    "a Tucker factor of a matrix": (lora(LINEAR, UP, DOWN, lora_mid__weight=randn(4, 4)), "do not fit|fits no layer"),
+    "another size": (lora(LINEAR, randn(640, 4), DOWN), "fits no layer"),
+    "a DoRA of another size": (lora(LINEAR, UP, DOWN, dora_scale=randn(3, 7)), "fits no layer"),
+    "a LoKr of another size": (of(LINEAR, lokr_w1=randn(4, 4), lokr_w2=randn(80, 81)), "fits no layer"),
+    "a LoKr of as many numbers": (of(LINEAR, lokr_w1=randn(2, 2), lokr_w2=randn(320, 80)), "fits no layer"),
+    "an OFT of another size": (of(LINEAR, oft_blocks=randn(4, 81, 81)), "fits no layer"),
+    "a difference of another size": (of(LINEAR, diff=randn(320, 321)), "fits no layer"),
+    "a flat difference": (of(LINEAR, diff=randn(320 * 320)), "fits no layer"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_lora(monkeypatch, tiny, sd15, what):
+    weights, words = BROKEN[what]
+    path = tiny.dir / "loras" / f"broken_{re.sub(r'[^a-z0-9]', '_', what.lower())}.safetensors"
+    save_file({key: value.contiguous() for key, value in weights.items()}, path)
+    assert re.search(words, refusal(monkeypatch, sd15, f"loras/{path.name}"))
+
+
+def test_one_broken_layer_among_many(monkeypatch, tiny, sd15):
+    weights = {}
+    for layer, (up, down) in tiny.lora_weights("sd15").items():
+        weights |= lora(layer, up, down)
+    weights |= lora(LINEAR, UP, randn(8, 320))
+    save_file(weights, tiny.dir / "loras" / "one_broken.safetensors")
+    assert LINEAR in refusal(monkeypatch, sd15, "loras/one_broken.safetensors")
+
+
+# As the host merges them; in the forward pass it takes a layer's own dimensions.
+ODD = {
+    "a matrix as a convolution": lora(LINEAR, UP[..., None, None], DOWN[..., None, None]),
+    "one factor as a convolution": lora(LINEAR, UP[..., None, None], DOWN),
+    "a rank of two dimensions": lora(LINEAR, UP.view(320, 2, 2), DOWN),
+    "a convolution as matrices": lora(CONV, UP, randn(4, 2880)),
+    "a flat kernel": lora(CONV, UP[..., None], randn(4, 320, 9)),
+    "a kernel of 9 by 1": lora(CONV, UP[..., None, None], randn(4, 320, 9, 1)),
+    "a LoKr of a matrix as a convolution": of(LINEAR, lokr_w1=randn(4, 4), lokr_w2=randn(80, 80, 1, 1)),
+    "a LoKr of a convolution as a matrix": of(CONV, lokr_w1=randn(4, 4), lokr_w2=randn(80, 720)),
+    "a LoHa": loha(LINEAR),
+    "an OFT": of(LINEAR, oft_blocks=randn(4, 80, 80) / 8),
+    "a flat DoRA": lora(LINEAR, UP, DOWN, dora_scale=randn(320).abs()),
+    "whole numbers": lora(LINEAR, torch.ones(320, 4, dtype=torch.int8), torch.ones(4, 320, dtype=torch.int8) * 2),
+    "8 bits": lora(LINEAR, UP.to(torch.float8_e4m3fn), DOWN.to(torch.float8_e4m3fn)),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_lora_of_odd_shapes_is_what_the_host_makes_of_it(tiny, sd15, what):
+    """Mixed, at λ = 1: the mask, whose value is not looked at, keeps it from being the anchor's own run."""
+    path = tiny.dir / "loras" / f"odd_{what.replace(' ', '_').lower()}.safetensors"
+    save_file({key: value.contiguous() for key, value in ODD[what].items()}, path)
+    anchor, conds, latent = load(sd15, f"loras/{path.name}"), conds_of("sd15"), tiny_models.latent("sd15")
+    want = stock(anchor[0].patcher, *conds, latent, "ddim")
+    got = realign((sd15, anchor), *conds, latent, 1.0, "ddim", lambda_mask=everywhere(1))[0]
+    assert_agree(got, want, (sd15, anchor[0].patcher), conds)
+    assert (want["samples"] - stock(sd15, *conds, latent, "ddim")["samples"]).abs().max() > 0.01 * want["samples"].std()
