@@ -32,6 +32,7 @@ class Swept(BaseModel):
     model_config = STRICT
 
     columns: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=LARGEST)] = 1
     cells: tuple[Cell, ...]  # one per picture, in the batch's order: row by row
     schedule: dict[str, Any] | None = None  # what the columns' λ multiply
 
@@ -56,6 +57,7 @@ class TracedStep(BaseModel):
     kl_reference: Values | None  # (B,), what the step adds, nats; None: the model was not called
     kl_anchors: list[Values | None]  # (K, B)
     lambdas_before_mask: list[Values] | None = None  # (K, B), of a run with λ masks
+    correction: Real | None = None
 
 
 class _Told(BaseModel):
@@ -99,6 +101,8 @@ class Traced(BaseModel):
     settings: Annotated[_Settings, AfterValidator(_as_told)] = {}  # a dict: seed, steps, cfg …
     etas: list[Number] = []  # of the reference, and of each anchor
     sweep: Swept | None = None
+    model_calls: Number = 0
+    model_calls_saved: Number = 0
 
     @model_validator(mode="after")
     def _is_of_one_run(self) -> Traced:
@@ -108,10 +112,12 @@ class Traced(BaseModel):
             per_picture.append(self.sweep.cells)
         for step in self.steps:
             per_anchor += [step.lambdas, step.kl_anchors]
-            per_anchor += [step.lambdas_before_mask] if step.lambdas_before_mask else []
+            per_anchor += [step.lambdas_before_mask] if step.lambdas_before_mask is not None else []
             per_picture += [step.kl_reference, *step.kl_anchors, *step.lambdas, *(step.lambdas_before_mask or [])]
         if any(len(values) != anchors for values in per_anchor) or len(self.anchors) not in (0, anchors):
             raise ValueError("parts of different anchors")
+        if len({step.lambdas_before_mask is None for step in self.steps}) > 1:
+            raise ValueError("steps with and without masks")
         if not self.batch or any(values is not None and len(values) != self.batch for values in per_picture):
             raise ValueError("parts of different batches")
         return self
