@@ -15,11 +15,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
-    TypeAdapter,
     ValidationError,
 )
-from pydantic_core import SchemaError
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 MOST_PATTERNS, LONGEST = 10_000, 1_000  # an alpha_pattern has at most a layer's name for each layer
 MOST_REPEATED = 100  # times that a pattern's counts may repeat a part: a short one can stand for millions of letters
@@ -42,10 +40,10 @@ def _matcher(pattern: str) -> Matcher:
     ):
         raise ValueError("it repeats a part too often")
     try:
-        adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=rf"^(?:.*\.)?(?:{pattern})$")])
+        name = SchemaValidator(core_schema.str_schema(pattern=rf"^(?:.*\.)?(?:{pattern})$"))
     except SchemaError as error:
         raise ValueError(str(error).strip().splitlines()[-1].removeprefix("error: ").rstrip(".")) from None
-    return adapter.validator.isinstance_python
+    return name.isinstance_python
 
 
 def _spelt(name: str) -> Any:
