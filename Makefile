@@ -6,12 +6,13 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test bench toy format python host clean-cache
+.PHONY: help demo serve test matrix bench toy format python host clean-cache
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
+	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"
 	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md"
 	@echo "make toy     the whole method on a plane where the answer is known; prints a table, draws docs/toy.png"
 	@echo "make format  put the code into shape"
@@ -33,6 +34,10 @@ serve:
 test:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && browser="$$($(BOOT) browser)" && \
 	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" -m tools.host.run_tests
+
+# ARGS: options of tools/host/matrix.py, e.g. make matrix ARGS="--only 0.24.1 --host ~/ComfyUI"
+matrix:
+	@python="$$($(BOOT) python)" && "$$python" -m tools.host.matrix $(ARGS)
 
 # ARGS: options of benchmarks/speed.py, e.g. make bench ARGS="--full --repeats 9"
 bench:

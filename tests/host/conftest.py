@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -23,6 +24,8 @@ def _enter_host() -> None:
 
     args.cpu = not torch.cuda.is_available()
     args.use_pytorch_cross_attention = True  # the default picks slow kernels for tiny CPU models
+    # First, as main.py does: older hosts put comfy/ on the path, whose utils would be found instead.
+    importlib.import_module("utils.extra_config")
     import server  # noqa: F401 (what a host has loaded when it comes to its custom nodes: pydantic, and `nodes`)
 
     _import_pack()

@@ -118,16 +118,24 @@ def test_the_current_file_has_the_released_nodes(path):
 @pytest.mark.parametrize("path", CURRENT, ids=name_of)
 def test_the_current_file_fits_the_nodes(known, path):
     """Slots and widgets are those of the nodes: run tools/workflows/make_workflows.py after a change to a node."""
-    graph = to_api(read(path), known)
+    graph, ours = to_api(read(path), known), 0
     for node in read(path)["nodes"]:
         if node["type"] in SHOWN:
             assert all(isinstance(value, str) for value in node["widgets_values"])
             continue
         info = known[node["type"]]
-        assert [output["name"] for output in node["outputs"]] == info["output_name"], node["type"]
+        saved, gives = [output["name"] for output in node["outputs"]], info["output_name"]
+        if info["python_module"] == "custom_nodes.realign":
+            ours += 1
+            assert saved == gives, node["type"]
+        # The host's own nodes get more outputs with time: those that not all hosts have must not be in use.
+        shared = min(len(saved), len(gives))
+        assert saved[:shared] == gives[:shared], node["type"]
+        assert not any(output["links"] for output in node["outputs"][shared:]), node["type"]
         names = [name for group in ("required", "optional") for name in info["input_order"].get(group, [])]
         open_slots = {slot["name"] for slot in node["inputs"] if slot["link"] is None}
         assert set(names) - set(graph[str(node["id"])]["inputs"]) <= open_slots, node["type"]
+    assert ours
 
 
 @pytest.mark.parametrize("path", [path for path in CURRENT if needs_models(path)], ids=name_of)

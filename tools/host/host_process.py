@@ -29,14 +29,22 @@ START_LIMIT = 300  # seconds; a first start compiles bytecode and fills a databa
 
 
 class HostError(Exception):
-    """The host did not start, refused a graph, or failed in it. The message is fit to be shown."""
+    """The host did not start, refused a graph, or failed in it. The message is fit to be shown.
+
+    raised: the name of what a node raised, where it is that.
+    """
+
+    def __init__(self, message: str, raised: str = ""):
+        super().__init__(message)
+        self.raised = raised
 
 
 class Host:
     """`with Host(python, host_dir) as host:` — host.url, host.get(path), host.run(graph), host.base, host.log_path.
 
     The base directory (models, input, output, custom_nodes …) is a temporary one with a link to this clone in
-    custom_nodes, so that a user's own ComfyUI folder is only read. `base` names a lasting one instead.
+    custom_nodes, so that a user's own ComfyUI folder is only read. `base` names a lasting one instead. with_pack: False
+    for a ComfyUI without this clone.
     """
 
     def __init__(
@@ -46,9 +54,10 @@ class Host:
         extra_args: list[str] | None = None,
         base: str | Path | None = None,
         port: int = 0,
+        with_pack: bool = True,
     ):
         self.python, self.host_dir, self.extra_args = str(python), Path(host_dir), extra_args or []
-        self._temporary = base is None
+        self._temporary, self._with_pack = base is None, with_pack
         self.base = Path(base) if base else Path(tempfile.mkdtemp(prefix="realign-host-"))
         self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -68,7 +77,7 @@ class Host:
 
     def start(self) -> None:
         """Start and wait until it answers. Raises HostError with the end of its log where it does not."""
-        _prepare_base(self.base)
+        _prepare_base(self.base, self._with_pack)
         command = [self.python, "main.py", "--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--base-directory", str(self.base), "--disable-auto-launch", "--disable-api-nodes"]
         command += ["--database-url", f"sqlite:///{self.base / 'user' / 'realign.db'}", *_device_args(self.python)]
@@ -166,7 +175,8 @@ class Host:
         for entry in self._history(prompt_id, limit):
             for kind, message in entry["status"]["messages"]:
                 if kind == "execution_error":
-                    raise HostError(f"{message['node_type']}: {message['exception_message'].strip()}")
+                    text = f"{message['node_type']}: {message['exception_message'].strip()}"
+                    raise HostError(text, message["exception_type"])
             outputs: dict[str, Any] = entry["outputs"]
             return outputs
         raise HostError(f"The graph did not finish within {limit:g} s.")
@@ -193,11 +203,11 @@ def _refusal(text: str) -> str:
         return text[:500]
 
 
-def _prepare_base(base: Path) -> None:
+def _prepare_base(base: Path, with_pack: bool) -> None:
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     link = base / "custom_nodes" / "realign"
-    if link.is_symlink() or link.exists():
+    if not with_pack or link.is_symlink() or link.exists():
         return
     try:
         link.symlink_to(PACK, target_is_directory=True)

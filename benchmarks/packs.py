@@ -1,0 +1,276 @@
+"""Realign beside node packs of others, as a table: each of their nodes that patches, guides or samples a MODEL.
+
+    python benchmarks/packs.py --host COMFYUI --packs FOLDER [--only NAME …] [--nodes NODE …] [--out docs/packs.md]
+
+FOLDER holds the packs as custom_nodes/ would: a folder each, which is only read. A pack is loaded beside Realign in a
+ComfyUI of its own, in a scratch base directory; what it lacks in this interpreter's environment it has to do without.
+Each of its nodes then runs on small random models at every place where it can stand, and the latent is compared with
+the truth: two more ComfyUIs without Realign sample with one model each, and give each other their answers at every
+step (packs_probe.py). Distances are the largest difference in standard deviations of the true latent.
+
+Packs are programs: run only those that you would install.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from packs_cases import CASES
+from packs_graphs import ANCHORS, Case, Description, Graph, places, realigned, stock
+from safetensors.torch import load_file, save_file
+
+PACK = Path(__file__).resolve().parents[1]
+sys.path += [str(PACK), str(PACK / "tests" / "host")]
+
+from tools.cache import say  # noqa: E402
+from tools.host.host_process import Host, HostError  # noqa: E402
+from tools.train.demo_host import import_host  # noqa: E402
+
+KINDS = ("sd15", "sd3", "flux")  # tried in this order, until a node does something
+RIGHT = 2e-4  # standard deviations; rounding stays far below
+ROUNDING = 1e-6  # of an answer's standard deviation: what a LoRA in the forward pass differs from merged weights
+NOTHING = 1e-6  # what a node that does nothing changes
+LIMIT = 180.0  # seconds of a run
+SIDES = ("reference", "anchor")
+
+
+class Row(NamedTuple):
+    node: str
+    place: str
+    verdicts: tuple[str, ...]  # one for each of ANCHORS
+
+
+class Trio:
+    """Three ComfyUIs with one pack: two without Realign, one with."""
+
+    def __init__(self, python: str, host: str, pack: Path | None, models: Path, folder: Path):
+        self.hosts = []
+        for name in (*SIDES, "realign"):
+            base = folder / name
+            (base / "custom_nodes" / "realign_probe").mkdir(parents=True)
+            shutil.copy(PACK / "benchmarks" / "packs_probe.py", base / "custom_nodes" / "realign_probe" / "__init__.py")
+            (base / "models").symlink_to(models, target_is_directory=True)
+            if pack is not None:
+                shutil.copytree(pack, base / "custom_nodes" / pack.name, ignore=shutil.ignore_patterns(".git"))
+            self.hosts.append(Host(python, host, ["--cache-none"], base, with_pack=name == "realign"))
+
+    def __enter__(self) -> Trio:
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(Host.__enter__, self.hosts))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for host in self.hosts:
+            host.stop()
+
+    def truth(self, graphs: Callable[[str, int], Graph]) -> torch.Tensor:
+        """The latent of the mixture. graphs: (side, port) → graph. Raises HostError."""
+        port = free_port()
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(latent_of, host, graphs(side, port)) for host, side in zip(self.hosts, SIDES)]
+        return runs[0].result()
+
+    def ours(self, graph: Graph) -> torch.Tensor:
+        return latent_of(self.hosts[-1], graph)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def latent_of(host: Host, graph: Graph) -> torch.Tensor:
+    """What a graph saves, (B, C, H, W). Raises HostError."""
+    (file,) = host.run(graph, limit=LIMIT)["saved"]["latents"]
+    return load_file(host.base / "output" / file["subfolder"] / file["filename"])["latent_tensor"].double()
+
+
+def distance(ours: torch.Tensor, true: torch.Tensor) -> float:
+    return float((ours - true).abs().max() / true.std()) if ours.shape == true.shape else float("inf")
+
+
+class Pack:
+    """The rows of one pack."""
+
+    def __init__(self, trio: Trio, name: str, only: list[str] | None):
+        self.trio, self.name, self.only = trio, name, only
+        self.known: dict[str, Description] = trio.hosts[-1].get("/object_info")
+        self.true: dict[tuple[Any, ...], torch.Tensor] = {}
+        self.rows: list[Row] = []
+        self.idle: list[str] = []  # nodes that change nothing here
+        self.broken: dict[str, str] = {}  # nodes that fail without Realign, and how
+
+    def nodes(self) -> list[str]:
+        own = f"custom_nodes.{self.name}"
+        found = [node for node, about in self.known.items() if about["python_module"] in (own, own.replace("-", "_"))]
+        return [node for node in found if not self.only or node in self.only]
+
+    def run(self) -> None:
+        for node in self.nodes():
+            given = [case for case in CASES if case.node == node]
+            for place in [case.place for case in given if case.place] or places(self.known[node]):
+                self._try(node, place, given)
+
+    def _try(self, node: str, place: str, given: list[Case]) -> None:
+        """Add a row, or note why there is none. The first architecture counts on which the node does something."""
+        cases = [case for case in given if case.place in ("", place)] or [Case(node, kind=kind) for kind in KINDS]
+        idle, why = False, ""
+        for case in (Case(node, place, case.kind, case.inputs, case.also) for case in cases):
+            try:
+                if distance(self._truth(case, ANCHORS[0]), self._without(case)) > NOTHING:
+                    self.rows.append(Row(node, place, tuple(self._verdict(case, anchor) for anchor in ANCHORS)))
+                    say(f"  {node}, {place}, {case.kind}: {' | '.join(self.rows[-1].verdicts)}")
+                    return
+                idle = True
+            except (HostError, KeyError) as error:
+                why = why or told(error)
+        if idle:
+            self.idle.append(node)
+        else:
+            self.broken[node] = why
+
+    def _truth(self, case: Case, anchor: str, disturbed: float = 0.0) -> torch.Tensor:
+        """Of a case, or without a node. Kept, as it is asked for more than once."""
+        key = (case.node, case.place, case.kind, anchor, disturbed)
+        if key not in self.true:
+            self.true[key] = self.trio.truth(lambda side, port: stock(case, self.known, anchor, side, port, disturbed))
+        return self.true[key]
+
+    def _without(self, case: Case) -> torch.Tensor:
+        """The truth of the same graph without the node."""
+        return self._truth(Case("", "", case.kind), ANCHORS[0])
+
+    def _verdict(self, case: Case, anchor: str) -> str:
+        try:
+            true = self._truth(case, anchor)
+            ours = self.trio.ours(realigned(case, self.known, anchor))
+        except (HostError, KeyError) as error:
+            return told(error)
+        if not bool(torch.isfinite(ours).all()):
+            return "**not finite**"
+        off = distance(ours, true)
+        if off <= RIGHT:
+            return f"{off:.0e}"
+        # Nodes that compare and cut off make much of little: by noise of rounding's size the truth itself moves as far.
+        rounding = distance(self._truth(case, anchor, ROUNDING), true)
+        return f"{off:.0e} (rounding: {rounding:.0e})" if off <= 10 * rounding else f"**{off:.2g}**"
+
+
+def told(error: Exception) -> str:
+    """An exception in a cell of the table. A ValueError of one sentence is a refusal."""
+    if isinstance(error, KeyError):
+        return f"needs {error.args[0]}"
+    raised = getattr(error, "raised", "")
+    text = re.sub(r"\s+", " ", str(error)).replace("|", "\\|")
+    return f"refused: {text}" if raised == "ValueError" else f"{raised or 'error'}: {text}"
+
+
+@contextlib.contextmanager
+def small_models(host: str) -> Iterator[Path]:
+    """A folder of models with `KINDS`, their anchors and a LoRA for each, in a process that is no host's."""
+    import_host(host)
+    from tiny_models import TinyModels
+
+    with tempfile.TemporaryDirectory(prefix="realign-packs-") as scratch:
+        folder = Path(scratch)
+        for name in ("checkpoints", "loras", "controlnet"):
+            (folder / name).mkdir()
+        tiny = TinyModels(folder)
+        for kind in KINDS:
+            tiny.reference(kind)
+            tiny.anchor(kind)
+            parts = {}
+            for layer, (up, down) in tiny.lora_weights(kind, 31).items():
+                key = "lora_unet_" + layer.replace(".", "_") if kind == "sd15" else "diffusion_model." + layer
+                parts |= {key + ".lora_up.weight": up, key + ".lora_down.weight": down}
+            save_file(parts, folder / "loras" / f"{kind}.safetensors")
+        tiny.controlnet()
+        yield folder
+
+
+def version_of(pack: Path) -> str:
+    """Its own, and the commit of its repository where there is one."""
+    told = re.search(r'^version\s*=\s*"([^"]+)"', _text(pack / "pyproject.toml"), re.MULTILINE)
+    git = ["git", "-C", str(pack), "log", "-1", "--format=%h, %cs"] if (pack / ".git").exists() else ["true"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    return " ".join(filter(None, [told[1] if told else "", f"({commit})" if commit else ""])) or "?"
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def failure_of(host: Host, pack: Path) -> str:
+    """Why the host did not take the pack; "" if it did."""
+    log = host.log_path.read_text(encoding="utf-8", errors="replace")
+    found = re.search(rf"Cannot import \S*/{re.escape(pack.name)} module for custom nodes: (.*)", log)
+    return found[1] if found else ""
+
+
+def tried(pack: Path, options: argparse.Namespace, models: Path) -> list[str]:
+    """The lines of one pack's table."""
+    say(f"{pack.name} {version_of(pack)}")
+    head = f"\n## {pack.name} {version_of(pack)}\n"
+    with tempfile.TemporaryDirectory(prefix="realign-packs-") as scratch:
+        try:
+            with Trio(sys.executable, options.host, pack, models, Path(scratch)) as trio:
+                if why := failure_of(trio.hosts[-1], pack):
+                    return [head, f"Could not be loaded here: {why}"]
+                run = Pack(trio, pack.name, options.nodes)
+                run.run()
+        except HostError as error:
+            return [head, f"The ComfyUI ended: {told(error)}"]
+    lines = [head, f"| node | place | {' | '.join(f'{anchor} anchor' for anchor in ANCHORS)} |", "|---" * 4 + "|"]
+    lines += [f"| {row.node} | {row.place} | {' | '.join(row.verdicts)} |" for row in run.rows]
+    lines = lines if run.rows else [head, "No node of it does something on the small models."]
+    if run.idle:
+        lines.append(f"\nWithout effect on the small models: {', '.join(sorted(set(run.idle)))}.")
+    for why, nodes in sorted(reasons(run.broken).items()):
+        lines.append(f"\nNot run ({why}): {', '.join(nodes)}.")
+    return lines
+
+
+def reasons(broken: dict[str, str]) -> dict[str, list[str]]:
+    """Nodes by the reason for which they were not run."""
+    out: dict[str, list[str]] = {}
+    for node, why in sorted(broken.items()):
+        out.setdefault(why.removeprefix("refused: ").replace(f"{node}: ", ""), []).append(node)
+    return out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", required=True, help="ComfyUI's folder")
+    parser.add_argument("--packs", required=True, type=Path, help="a folder of node packs")
+    parser.add_argument("--only", nargs="+", help="of the packs, these alone")
+    parser.add_argument("--nodes", nargs="+", help="of their nodes, these alone")
+    parser.add_argument("--out", type=Path, help="write the tables there, too")
+    options = parser.parse_args()
+    packs = sorted((path for path in options.packs.iterdir() if (path / "__init__.py").is_file()), key=lambda p: p.name)
+    lines = []
+    with small_models(options.host) as models:
+        for pack in packs:
+            if not options.only or pack.name in options.only:
+                new = tried(pack, options, models)
+                print("\n".join(new), flush=True)
+                lines += new
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
