@@ -20,16 +20,17 @@ def _numbers(version: str) -> list[int]:
 
 # The host shows the sentence as the last line of a traceback in its log, and its manager beside the pack.
 _version = _host_version()
-if _numbers(_version) and _numbers(_version) < _numbers(LEAST_HOST):
+_known = _numbers(_version)
+if _known and _known < _numbers(LEAST_HOST):
     raise ImportError(f"Realign needs ComfyUI {LEAST_HOST} or newer; this is {_version}: update ComfyUI.")
 
 try:
     from .nodes import comfy_entrypoint
 except ImportError as error:
-    if _version or not (error.name or "").startswith("comfy"):
+    if _known or not (error.name or "").startswith("comfy"):
         raise
     raise ImportError(
-        f"Realign needs ComfyUI {LEAST_HOST} or newer; this one, which does not say its version, lacks what came "
+        f"Realign needs ComfyUI {LEAST_HOST} or newer; this one (version {_version or 'unknown'}) lacks what came "
         f"before that ({error.msg}): update ComfyUI."
     ) from None
 
