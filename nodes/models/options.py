@@ -21,9 +21,10 @@ def follow(own: dict[Any, Any], before: dict[Any, Any], after: dict[Any, Any]) -
     for key, value in after.items():
         old = before.get(key)
         if isinstance(value, dict):
-            if not isinstance(own.get(key), dict):
-                own[key] = {}
-            follow(own[key], old if isinstance(old, dict) else {}, value)
+            nested = own[key] if isinstance(own.get(key), dict) else {}
+            follow(nested, old if isinstance(old, dict) else {}, value)
+            if nested or key in own or key not in before:  # else it is the other's alone: clones on further devices
+                own[key] = nested
         elif isinstance(value, list):
             old = old if isinstance(old, list) else []
             gone, further = additions(value, old), additions(old, value)

@@ -95,9 +95,12 @@ class Run:
             return executor(model, *args, **kwargs)
         model.set_additional_models(KEY, [patcher for copy in self.copies for patcher in copy.to_load()])
         try:
-            return executor(model, *args, **kwargs)
+            real, conds, loaded = executor(model, *args, **kwargs)
         finally:
             model.remove_additional_models(KEY)
+        # The host takes each clone for another device that was loaded for one of the reference.
+        own = model.get_additional_models_with_key("multigpu")
+        return real, conds, [one for one in loaded if one in own or not getattr(one, "is_multigpu_base_clone", False)]
 
     def _sampler_sample(
         self, executor: Any, guider: Any, sigmas: Any, extra_args: dict[str, Any], *args: Any, **kwargs: Any
