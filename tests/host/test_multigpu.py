@@ -58,7 +58,10 @@ def lora_of(tiny, model):
 
 def pairs(tiny, anchor):
     """(reference on two devices, anchor) and the same two on one device and weights of their own."""
-    load = lambda path: tiny.load(path(KIND))
+
+    def load(path):
+        return tiny.load(path(KIND))
+
     reference = on_two_devices(load(tiny.reference))
     if anchor == "LoRA":
         return (reference, lora_of(tiny, reference)), (load(tiny.reference), lora_of(tiny, load(tiny.reference)))
