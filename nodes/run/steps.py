@@ -118,8 +118,9 @@ class _Stage:
         self._account.asked(float(sigma.flatten()[0]))
         denoised, options = 0.3 * x, extra_args.get("model_options", {})
         seen = {"cond_denoised": denoised, "uncond_denoised": denoised, "input": x, "sigma": sigma}
+        seen |= {"cond": [], "uncond": [], "cond_scale": 1.0, "model": self.inner_model, "model_options": options}
         for function in options.get(POST_CFG, []):
-            denoised = function({"denoised": denoised, **seen, "model": self.inner_model, "model_options": options})
+            denoised = function({"denoised": denoised, **seen})
         return denoised
 
     def told(self, info: dict[str, Any]) -> None:
