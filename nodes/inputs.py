@@ -98,7 +98,7 @@ def fewer_calls_inputs() -> list[io.Input]:
     return [
         choice("fewer_calls", [OFF, REUSE, CONTROL], OFF, **ADVANCED)(
             "Saves model calls, for a picture near the exact one. difference reuse: any anchor; asks it now and then. "
-            "control variate: LoRA and low-rank anchors; best with noisy samplers and λ from 0 to 1."
+            "control variate: nearer, best with λ from 0 to 1; a full anchor takes a third copy and one λ throughout."
         ),
         number("calls_per_step", 1.2, 1.05, 2, 0.05, round=0.01, **ADVANCED)(
             "About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."

@@ -34,7 +34,6 @@ from .run.fewer_calls import OFF, FewerCalls
 from .run.parts import check_batch
 from .run.posterior import check_latent, posterior_sampler
 from .run.realignment import Realignment
-from .run.result import check_result
 from .types import CATEGORY, FIRST_ALIASES, Conditioning
 
 ETA = {"ddpm": 1.0, "ddim": 0.0}
@@ -145,7 +144,6 @@ class RealignSampler(Node):
         noise = Noise_RandomNoise(seed) if add_noise else Noise_EmptyNoise()
         noise.seed = seed  # also seeds the noise of the steps
         latent, denoised = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent_image).args
-        check_result(latent["samples"])
 
         settings = {
             "seed": seed,

@@ -29,6 +29,7 @@ from .own_weights import OwnWeights
 from .parts import Part, parts_of
 from .posterior import is_posterior, steps_of, with_options
 from .realignment import Lambdas, Realignment
+from .result import check_result
 from .run import Run
 from .shared_weights import NeedsOwnWeights
 from .state import State
@@ -156,6 +157,7 @@ class Attached:
         else:
             order = torch.tensor([element for which, _ in traces for element in which]).argsort()
             out, trace = torch.cat(latents)[order], Trace.join(traces)
+        check_result(out)
         self._remember(out, trace)
         return out
 
