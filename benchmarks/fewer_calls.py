@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +44,12 @@ LAMBDAS, ETAS = (0.25, 0.75, 1.5), (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one setting. calls: per step of the full schedule. distance: root mean square over an element's
-    pixels of its final sample's difference from the exact run with the same noise, averaged over the batch."""
+    """One method at one setting. calls: per step of the full schedule. distances: of each element of the batch, the
+    root mean square over its pixels of its final sample's difference from the exact run with the same noise."""
 
     method: str
     calls: float
-    distance: float
+    distances: tuple[float, ...]
 
 
 def compare(
@@ -84,6 +85,7 @@ def compare(
     methods: dict[str, Callable[[], Evaluator]] = {}
     if can_merge:
         methods["weight interpolation"] = WeightInterpolation
+    methods["a model drawn per step"] = partial(Drawn, seed)
     for k in extra:
         methods[f"raw reuse, every {k}"] = partial(RawReuse, k)
 
@@ -110,7 +112,7 @@ def compare(
             )
 
     exact, calls = run(Exact())
-    rows = [Row("exact", calls, 0.0)]
+    rows = [Row("exact", calls, (0.0,) * len(x))]
     halved, calls = run(Exact(), every_other=True)
     rows.append(Row("exact, half the steps", calls, _distance(halved, exact)))
     for name, make in methods.items():
@@ -119,8 +121,8 @@ def compare(
     return rows
 
 
-def _distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).flatten(1).square().mean(1).sqrt().mean())
+def _distance(a: Tensor, b: Tensor) -> tuple[float, ...]:
+    return tuple((a - b).flatten(1).square().mean(1).sqrt().tolist())
 
 
 def _joined(
@@ -167,6 +169,26 @@ class WeightInterpolation:
         nobody = torch.zeros(len(weights), len(x), dtype=torch.bool)
         mixed = ask(x, level, nobody, list(weights[1:]))[MERGED]
         return Prediction([None] * len(weights), nobody, mixed, 1)
+
+
+class Drawn:
+    """One model at each step, drawn with its weight as the probability (Diffusion Blend's LS, arXiv 2505.18547).
+
+    A weight beyond 0 … 1 is no probability: the answer is then NaN.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, ask: Ask, x: Tensor, level: NoiseLevel, weights: Tensor) -> Prediction:
+        chances = weights.flatten(1)[:, 0].cpu().float()
+        called = torch.zeros(len(weights), len(x), dtype=torch.bool)
+        if bool((chances < 0).any()):
+            return Prediction([None] * len(weights), called, torch.full_like(x, torch.nan), 0)
+        model = int(torch.multinomial(chances, 1, generator=self.generator))
+        called[model] = True
+        denoised = ask(x, level, called, None)[model]
+        return Prediction([denoised if k == model else None for k in range(len(weights))], called, denoised, 1)
 
 
 # The toy
@@ -246,7 +268,8 @@ def schedule(space: str, steps: int) -> list[NoiseLevel]:
 
 
 def table(columns: dict[tuple[float, float], list[Row]]) -> str:
-    """Markdown. columns: the rows of `compare` by (η, λ). Calls are the mean over λ where they depend on it."""
+    """Markdown. columns: the rows of `compare` by (η, λ). Calls are the mean over λ where they depend on it. Distances:
+    mean ± standard deviation over the elements; “–” where the method has none there."""
     etas = sorted({eta for eta, _ in columns})
     heads, lines = ["method"], []
     for eta in etas:
@@ -255,9 +278,16 @@ def table(columns: dict[tuple[float, float], list[Row]]) -> str:
         cells = [first.method]
         for eta in etas:
             rows = [rows[i] for (e, _), rows in columns.items() if e == eta]
-            cells += [f"{sum(r.calls for r in rows) / len(rows):.2f}", *(f"{r.distance:.4f}" for r in rows)]
+            calls = [row.calls for row in rows if not math.isnan(row.distances[0])]
+            cells += [f"{fmean(calls):.2f}", *map(_spread, rows)]
         lines.append(cells)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *lines])
+
+
+def _spread(row: Row) -> str:
+    if any(map(math.isnan, row.distances)):
+        return "–"
+    return f"{fmean(row.distances):.4f} ± {pstdev(row.distances):.4f}"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import quantiles
+from statistics import fmean, quantiles
 from typing import Any
 
 import torch
@@ -37,7 +37,11 @@ def enter_host(host: Path) -> None:
     import conftest  # noqa: F401
 
 
-def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+PROMPTS = ("heart", "ball", "square", "star", "moon")  # the demo models'
+SEEDS = 5
+
+
+def models_of(kind: str, folder: Path, prompt: str = PROMPTS[0]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
     """Reference MODEL, anchor MODEL (an adapter on the reference's weights), positive, negative, latent."""
     import comfy.lora
     import tiny_models
@@ -46,9 +50,9 @@ def models_of(kind: str, folder: Path) -> tuple[Any, Any, Any, Any, dict[str, An
     from realign.nodes.models.low_rank import factorise
 
     if kind == "demo":
-        reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "any", "any").args
+        reference, anchor, positive, negative, *_ = RealignDemoModels.execute(prompt, "any", "any").args
         difference, _ = factorise(reference, anchor[0].patcher, 4096)  # more than any layer has: kept whole
-        latent = {"samples": torch.zeros(4, 3, 64, 64)}
+        latent = {"samples": torch.zeros(SEEDS, 3, 64, 64)}
         return reference, lora_clone(reference, difference, 1.0, "demo")[0], positive, negative, latent
     tiny = tiny_models.TinyModels(folder)
     reference = tiny.load(tiny.reference(kind))
@@ -73,6 +77,16 @@ class Asked:
 
 
 def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> list[Row]:
+    """`compare` for each prompt, the elements of all of them together."""
+    prompts = PROMPTS if kind == "demo" else PROMPTS[:1]
+    tables = [_measured(kind, folder, prompt, lam, eta, **options) for prompt in prompts]
+    return [
+        Row(rows[0].method, fmean(r.calls for r in rows), tuple(d for r in rows for d in r.distances))
+        for rows in zip(*tables)
+    ]
+
+
+def _measured(kind: str, folder: Path, prompt: str, lam: float, eta: float, **options: Any) -> list[Row]:
     """`compare` inside a run of the host's: what it calls are the models that RealignSampler would."""
     import comfy.samplers
     from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
@@ -81,7 +95,7 @@ def measure(kind: str, folder: Path, lam: float, eta: float, **options: Any) -> 
     from realign.nodes.run.attach import attach
     from realign.nodes.run.realignment import Realignment
 
-    reference, anchor, positive, negative, latent = models_of(kind, folder)
+    reference, anchor, positive, negative, latent = models_of(kind, folder, prompt)
     scheduler, steps, cfg = SAMPLING[kind]
     realignment = Realignment.of((Anchor(anchor, kind),), lam, None)
     guider = comfy.samplers.CFGGuider(attach(reference, realignment))
@@ -124,10 +138,9 @@ def timed(kind: str, folder: Path, lam: float, repeats: int) -> str:
     stock.set_conds(positive, negative)
     stock.set_cfg(cfg)
     guiders = {"stock, one model": stock}
-    methods = (OFF, REUSE, CONTROL)
     if kind == "demo":  # as it ships: as an adapter it is as large as the model, and each of its rows costs two
-        anchor, methods = RealignDemoModels.execute("heart", "any", "any").args[1][0].patcher, (OFF, REUSE)
-    for method in methods:
+        anchor = RealignDemoModels.execute(PROMPTS[0], "any", "any").args[1][0].patcher
+    for method in (OFF, REUSE, CONTROL):
         node = RealignGuider.execute(
             reference, (Anchor(anchor, kind),), positive, negative, cfg, lam, fewer_calls=method, calls_per_step=1.2
         )
