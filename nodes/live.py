@@ -90,6 +90,9 @@ class Progress:
         if self.strip is not None:
             self._send(self._drawn(Strip.picture), total, total)
 
+    def say(self, text: str) -> None:
+        show_text(self.node_id, text)
+
     def _in_whole(self, places: Sequence[int], *parts: Tensor) -> list[Tensor]:
         """The whole batch, with what is not sampled yet at 0."""
         size = self.latent_shapes[0][0]

@@ -51,6 +51,9 @@ class Listener(Protocol):
     def finish(self) -> None:
         """After the run."""
 
+    def say(self, text: str) -> None:
+        """On the node that runs."""
+
 
 Listening = Callable[[Realignment, Any, Call], Listener]  # (realignment, guider, call)
 
@@ -157,7 +160,7 @@ class Attached:
         else:
             order = torch.tensor([element for which, _ in traces for element in which]).argsort()
             out, trace = torch.cat(latents)[order], Trace.join(traces)
-        check_result(out)
+        check_result(out, None if listener is None else listener.say)
         self._remember(out, trace)
         return out
 

@@ -23,10 +23,9 @@ WHY = (
 def check_result(latent: Tensor, say: Callable[[str], None] | None = None) -> None:
     """Raise ValueError for a latent without a finite picture; warn where some pictures are not.
 
-    latent: (B, …), or several streams, nested. say: shows the warning on the node, beside the log.
+    latent: (B, …). say: shows the warning on the node, beside the log.
     """
-    streams = latent.unbind() if latent.is_nested else [latent]
-    finite = torch.stack([torch.isfinite(stream.flatten(1)).all(1) for stream in streams]).all(0).tolist()
+    finite = torch.isfinite(latent.flatten(1)).all(1).tolist()
     wrong = [number for number, is_finite in enumerate(finite, 1) if not is_finite]
     if not wrong:
         return

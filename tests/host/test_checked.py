@@ -11,11 +11,13 @@ import pytest
 import torch
 import toy_models
 from comfy_api.latest import io
-from host_runs import anchors_of, realign
+from host_runs import anchors_of, realign, realign_guider, sampled, stock
 from realign.nodes import NODES
 from realign.nodes.checked import CHECKS, Node, range_of, told
+from realign.nodes.guider import RealignModel
 from realign.nodes.inputs import number
 from realign.nodes.run.result import check_result
+from realign.nodes.sweep import RealignSweep
 
 NUMERIC = ("INT", "FLOAT")
 NUMBERS = [(node, item) for node in NODES for item in node.define_schema().inputs if item.get_io_type() in NUMERIC]
@@ -145,7 +147,37 @@ def overflowing(seed=1):
     return model
 
 
+def by_sampler(pair, lam, **schedule):
+    return realign(pair, *toy_models.CONDS, schedule.pop("latent", toy_models.latent()), lam, "ddim", **schedule)[0]
+
+
+def by_guider(pair, lam, **schedule):
+    latent = schedule.pop("latent", toy_models.latent())
+    return sampled(realign_guider(pair, *toy_models.CONDS, lam, **schedule), latent)
+
+
+def by_model(pair, lam, **schedule):
+    latent = schedule.pop("latent", toy_models.latent())
+    model = RealignModel.execute(pair[0], anchors_of(pair[1]), lam, **schedule).args[0]
+    return stock(model, *toy_models.CONDS, latent, "euler")
+
+
+WAYS = [by_sampler, by_guider, by_model]
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
-def test_realign_sampler_says_it(lam):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_that_gives_no_finite_picture_says_it(way, lam):
     with pytest.raises(ValueError, match="The sampled latent holds values that are not finite"):
-        realign((overflowing(1), overflowing(2)), *toy_models.CONDS, toy_models.latent(), lam)
+        way((overflowing(1), overflowing(2)), lam)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_sweep_of_which_some_pictures_are_finite_keeps_them(caplog, way):
+    """λ 0 is the reference's own run, which an anchor that overflows does not reach."""
+    options = dict(start=0.0, end=1.0, count=2, seeds=1, rows="seed", row_values="", batch_size=1)
+    latent, sweep = RealignSweep.execute(toy_models.latent(), values="list", listed="0, 1", **options).args
+    with caplog.at_level(logging.WARNING):
+        out = way((toy_models.toy_model(), overflowing(2)), 1.0, latent=latent, lambda_schedule=sweep)["samples"]
+    assert torch.isfinite(out.flatten(1)).all(1).tolist() == [True, False]
+    assert "picture 2 of 2 is not finite" in caplog.text
