@@ -5,6 +5,7 @@ The host finds out while it samples, layer by layer: with a bare error, or with 
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Mapping
@@ -114,6 +115,25 @@ def _shape_of(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return torch.empty(value.shape, device="meta")
     return 0.0 if isinstance(value, (int, float)) else value  # α, of which OFT asks whether the weights reach it
+
+
+def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | None = None) -> bool:
+    """Whether a host's adapter that knows its layer can be applied in the forward pass, which takes fewer shapes than
+    merging does. layer: a matrix or convolution. offset: (dim, start, size) of the weight that it is for."""
+    channels = "features" if isinstance(layer, torch.nn.Linear) else "channels"
+    sizes = [getattr(layer, f"out_{channels}"), getattr(layer, f"in_{channels}")]
+    if offset is not None:
+        sizes[offset[0]] = offset[2]
+    kernel = zip(getattr(layer, "kernel_size", ()), getattr(layer, "dilation", ()))
+    space = [apart * (length - 1) + 1 for length, apart in kernel]
+    probe = copy.copy(adapter)
+    with torch.inference_mode(False):
+        probe.weights = _without_values(adapter).weights
+        x, out = (torch.empty(1, size, *space, device="meta") for size in reversed(sizes))
+        try:
+            return probe.h(x, out).shape[1] == sizes[0]
+        except Exception:
+            return False
 
 
 def check_pairs(layers: Mapping[str, str], state_dict: Mapping[str, torch.Tensor]) -> None:

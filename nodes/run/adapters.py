@@ -21,6 +21,7 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..models.factors import acts
 from .sharing import ADDITIVE, CannotShareError, alike
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
@@ -125,7 +126,10 @@ class Adapters:
         if strength_model != 1.0:
             raise CannotShareError(f"it scales the weight of {key}")
         if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):
-            return _OnLayer(self._columns, _adapter(layer, patch, key, strength, function), offset)
+            adapter = _adapter(layer, patch, key, strength, function)
+            if not acts(adapter, layer, offset):
+                raise CannotShareError(f"the factors for {key} have other dimensions than the layer")
+            return _OnLayer(self._columns, adapter, offset)
         if not (isinstance(patch, tuple) and patch[0] == "diff" and len(patch[1]) == 1 and offset is None):
             raise CannotShareError(f"its patch of {key} replaces the weight")
         if name not in ("weight", "bias") or not isinstance(layer, (*MATRICES, *NORMS)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import comfy.lora
 import pytest
 import tiny_models
 import torch
@@ -116,3 +117,18 @@ def test_a_lora_of_odd_shapes_is_what_the_host_makes_of_it(tiny, sd15, what):
     got = realign((sd15, anchor), *conds, latent, 1.0, "ddim", lambda_mask=everywhere(1))[0]
     assert_agree(got, want, (sd15, anchor[0].patcher), conds)
     assert (want["samples"] - stock(sd15, *conds, latent, "ddim")["samples"]).abs().max() > 0.01 * want["samples"].std()
+
+
+MERGED_ONLY = ("a matrix as a convolution", "a flat kernel", "a LoKr of a convolution as a matrix")
+
+
+@pytest.mark.parametrize("what", MERGED_ONLY)
+def test_a_model_of_the_hosts_own_loader_is_an_anchor_too(sd15, what):
+    """Whose factors stay as the file has them: the forward pass cannot apply them, and the anchor gets own weights."""
+    patches = comfy.lora.load_lora(ODD[what], comfy.lora.model_lora_keys_unet(sd15.model, {}), log_missing=False)
+    anchor = sd15.clone()
+    assert anchor.add_patches(patches)
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    want = stock(anchor, *conds, latent, "ddim")
+    got = realign((sd15, anchor), *conds, latent, 1.0, "ddim", lambda_mask=everywhere(1))[0]
+    assert_agree(got, want, (sd15, anchor), conds)
