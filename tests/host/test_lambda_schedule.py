@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 
+import comfy.samplers
 import folder_paths
 import numpy as np
 import pytest
 import tiny_models
+import toy_models
 from comfy_api.input import CurveInput
-from host_runs import conds_of, distance, realign, stock
+from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
+from host_runs import conds_of, distance, realign, realign_guider, sampled, stock
 from PIL import Image
 from realign.nodes.lambda_schedule import SHAPES, LambdaSchedule
 from realign.nodes.models.anchor import Anchor
 from realign.nodes.pictures.plot import schedule_plot
+from realign.nodes.run.attach import attach
+from realign.nodes.run.realignment import Realignment
+from realign.realign_core import LambdaSchedule as Schedule
 from realign.realign_core.schedule import SHAPES as CORE_SHAPES
 from rounding import assert_agree
+
+import nodes as host
 
 DEFAULTS = {i.id: i.default for i in LambdaSchedule.define_schema().inputs if getattr(i, "default", None) is not None}
 DEFAULTS |= {"over": "steps", "curve": None}
@@ -95,6 +103,33 @@ def test_split_run_has_the_undivided_runs_lambda(models):
     half = realign(pair, *conds, latent, 0.0, end_at_step=3, return_with_leftover_noise=True, **options)[0]
     joined = realign(pair, *conds, half, 0.0, start_at_step=3, add_noise=False, **options)[0]
     assert_agree(joined, whole, pair, conds)
+
+
+def test_a_split_run_over_noise_levels_has_the_undivided_runs_lambda():
+    """With the guider and the MODEL each part counts its own steps, but the noise levels are those of the whole."""
+    pair, latent = (toy_models.toy_model(seed=1), toy_models.toy_model(seed=2)), toy_models.latent(1)
+    sigmas = comfy.samplers.calculate_sigmas(pair[0].get_model_object("model_sampling"), "karras", 6)
+    whole = Schedule("linear", 0.0, 1.5, domain="sigma", sigma_max=float(sigmas[0]), sigma_min=float(sigmas[-2]))
+    conds, euler = toy_models.CONDS, comfy.samplers.sampler_object("euler")
+
+    def run(schedule):
+        guider = realign_guider(pair, *conds, 1.0, lambda_schedule=schedule)
+        undivided = sampled(guider, latent, sigmas=sigmas)
+        first = sampled(guider, latent, sigmas=sigmas[:4])
+        rest = SamplerCustomAdvanced.execute(Noise_EmptyNoise(), guider, euler, sigmas[3:], first).args[0]
+        model = attach(pair[0], Realignment.of((Anchor(pair[1], "a"),), 1.0, schedule))
+        inputs = dict(steps=6, cfg=7.0, sampler_name="euler", scheduler="karras", positive=conds[0], negative=conds[1])
+        ksampler = host.KSamplerAdvanced().sample
+        half = ksampler(model, "enable", 42, **inputs, latent_image=latent, start_at_step=0, end_at_step=3,
+                        return_with_leftover_noise="enable")[0]  # fmt: skip
+        other = ksampler(model, "disable", 42, **inputs, latent_image=half, start_at_step=3, end_at_step=99,
+                         return_with_leftover_noise="disable")[0]  # fmt: skip
+        return undivided, rest, other
+
+    undivided, *split = run(whole)
+    assert all(distance(one, undivided) < 1e-4 for one in split)
+    undivided, *split = run(Schedule("linear", 0.0, 1.5))
+    assert all(distance(one, undivided) > 1e-2 for one in split)
 
 
 def test_noise_level_schedule_does_not_depend_on_the_scheduler(models):
