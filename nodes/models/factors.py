@@ -15,9 +15,8 @@ from typing import Any
 import comfy.lora
 import torch
 
-# Of a key behind its layer's name. PEFT calls what goes down A.
+_HALF = re.compile(r"[._](up|down|A|B)(\.|$)")  # of a key behind its layer's name; PEFT calls what goes down A
 # Where the host's adapters have their factors and DoRA's scale among their weights (comfy/weight_adapter).
-_HALF = re.compile(r"[._](up|down|A|B)(\.|$)")
 FACTORS = {"lora": (0, 1, 3), "loha": (0, 1, 3, 4, 5, 6), "lokr": (0, 1, 3, 4, 5, 6, 7), "glora": (0, 1, 2, 3)}
 
 

@@ -40,6 +40,19 @@ def additions(before: Iterable[Any], after: Iterable[Any]) -> list[Any]:
     return [value for value in after if not any(value is old for old in before)]
 
 
+def alike(a: Any, b: Any) -> bool:
+    """Whether nested dicts, lists and tuples hold the very same things."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(alike(value, b[key]) for key, value in a.items())
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(alike, a, b))
+    return isinstance(a, (str, int, float, bool)) and a == b
+
+
 class OwnOptions:
     """One model's model options, the same dict throughout a run: nodes' functions keep what they remember in it.
 

@@ -18,7 +18,7 @@ from comfy.weight_adapter.bypass import BypassInjectionManager
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS
 
-from .options import additions, copied, follow
+from .options import alike, copied, follow
 from .reach import reached
 
 FIELDS = (
@@ -47,9 +47,7 @@ class PutOn:
 
     def changed(self, later: PutOn) -> bool:
         """Whether `later`, of a clone, has anything else."""
-        if self.additional.keys() != later.additional.keys():
-            return True
-        return any(_changed(self.fields[name], later.fields[name]) for name in FIELDS)
+        return self.additional.keys() != later.additional.keys() or not alike(self.fields, later.fields)
 
     def change(self, patcher: ModelPatcher, later: PutOn) -> ModelPatcher:
         """A clone of another model's patcher with what `later` has beyond this."""
@@ -58,17 +56,9 @@ class PutOn:
             follow(getattr(clone, name), self.fields[name], later.fields[name])
         for key in later.additional.keys() - self.additional.keys():
             clone.set_additional_models(key, later.additional[key])
-        if _changed(self.fields["patches"], later.fields["patches"]):
+        if not alike(self.fields["patches"], later.fields["patches"]):
             clone.patches_uuid = uuid.uuid4()
         return clone
-
-
-def _changed(before: Any, after: Any) -> bool:
-    if isinstance(before, dict) and isinstance(after, dict):
-        return before.keys() != after.keys() or any(_changed(before[key], after[key]) for key in before)
-    if isinstance(before, list) and isinstance(after, list):
-        return bool(additions(before, after) or additions(after, before))
-    return before is not after
 
 
 def fit(patcher: ModelPatcher, was: torch.nn.Module, name: str) -> ModelPatcher:

@@ -46,6 +46,15 @@ class Place(Protocol):
     def put(self, contents: Any) -> None: ...
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two contents hold the very same things."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other))
+    return one is other
+
+
 @dataclass
 class Items:
     """Of a dict, a list, a deque or a set; of an object's attributes, which are a dict."""
@@ -56,15 +65,10 @@ class Items:
         return dict(self.holder) if isinstance(self.holder, MAPPINGS) else list(self.holder)
 
     def put(self, contents: Any) -> None:
-        now = self.get()
-        if isinstance(contents, dict):
-            if len(now) == len(contents) and all(k in now and now[k] is v for k, v in contents.items()):
-                return
-            self.holder.clear()
-            self.holder.update(contents)
-        elif len(now) != len(contents) or any(a is not b for a, b in zip(now, contents)):
-            self.holder.clear()
-            (self.holder.update if isinstance(self.holder, set) else self.holder.extend)(contents)
+        if same(self.get(), contents):
+            return
+        self.holder.clear()
+        (self.holder.update if isinstance(self.holder, (*MAPPINGS, set)) else self.holder.extend)(contents)
 
 
 @dataclass

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.factors import acts
-from .sharing import ADDITIVE, CannotShareError, alike
+from ..models.options import alike
+from .sharing import ADDITIVE, CannotShareError
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 MATRICES = (torch.nn.Linear, *CONVOLUTIONS)

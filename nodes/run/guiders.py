@@ -6,17 +6,19 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import comfy.model_patcher
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 
+from ..models.options import copied
+
 Swap = Callable[[ModelPatcher], ModelPatcher]
+ITS_OWN = ("model_patcher", "loaded_models")  # attributes of a guider's own model
 
 
 def held_by(guider: Any) -> Iterator[ModelPatcher]:
     """The MODELs in a guider's attributes, in lists and in guiders that it holds, but its own."""
     for name, value in vars(guider).items():
-        if name not in ("model_patcher", "loaded_models"):
+        if name not in ITS_OWN:
             yield from _models(value)
 
 
@@ -35,10 +37,10 @@ def for_model(guider: Any, patcher: ModelPatcher, swap: Swap) -> Any:
     """A copy of the guider for another model. patcher: its own there. swap: of the further models that it holds."""
     own = copy.copy(guider)
     for name, value in vars(guider).items():
-        if name not in ("model_patcher", "loaded_models"):
+        if name not in ITS_OWN:
             setattr(own, name, _swapped(value, swap))
     options = guider.model_options if patcher is guider.model_patcher else patcher.model_options
-    own.model_patcher, own.model_options = patcher, comfy.model_patcher.create_model_options_clone(options)
+    own.model_patcher, own.model_options = patcher, copied(options)
     return own
 
 

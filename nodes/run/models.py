@@ -11,12 +11,12 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import MERGED
+from ..models.options import alike
 from ..models.put_on import PutOn, fit
 from ..models.reach import reached
 from .call import KEY
 from .guiders import Swap, held_by
 from .realignment import Realignment
-from .sharing import alike
 from .state import State
 
 # Of a guider's attributes, those that are walked elsewhere or made anew for each model.

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import comfy.model_patcher
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
@@ -20,6 +19,7 @@ from ...realign_core import (
     kl_increments,
     realignment_weights,
 )
+from ..models.options import copied
 from ..models.pair import noise_level
 from .call import KEY, Call, Question, first_wrapper
 from .guard import Guard
@@ -106,7 +106,7 @@ class Run:
         self, executor: Any, guider: Any, sigmas: Any, extra_args: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Around the sampler itself, inside the preparations of every weight copy."""
-        self._options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+        self._options = copied(extra_args["model_options"])
         extra_args["model_options"][KEY] = self  # for samplers that know of it
         self.trace.clear()  # a wrapper may have the sampler run again
         self.evaluate = self._evaluator()

@@ -9,7 +9,7 @@ import comfy.weight_adapter
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..models.options import additions
+from ..models.options import additions, alike
 from ..models.put_on import compiling
 from .call import KEY
 
@@ -88,19 +88,6 @@ def adds(entry: tuple[Any, ...]) -> bool:
     if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):
         return patch.name in ADDITIVE and patch.weights[ADDITIVE[patch.name]] is None
     return isinstance(patch, tuple) and patch[0] == "diff" and len(patch[1]) == 1
-
-
-def alike(a: Any, b: Any) -> bool:
-    """Whether nested dicts, lists and tuples hold the very same things."""
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(alike(value, b[key]) for key, value in a.items())
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(alike, a, b))
-    return isinstance(a, (str, int, float, bool)) and a == b
 
 
 def _same_objects(reference: ModelPatcher, anchor: ModelPatcher) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.reach import Items, Place, Reached, reached
+from ..models.reach import Items, Place, Reached, reached, same
 
 Bank = dict[int, tuple[Place, Any]]  # contents by the id of the place's holder, which is kept alive
 
@@ -32,8 +32,8 @@ class State:
 
     def __init__(self, lasting: Mapping[int, Reached], device: torch.device):
         self._lasting = lasting
-        self._every = {key: place for found in self._lasting.values() for key, place in found.places.items()}
-        self._first = {key: (place, place.get()) for key, place in self._every.items()}
+        every = {key: place for found in lasting.values() for key, place in found.places.items()}
+        self._first = {key: (place, place.get()) for key, place in every.items()}
         self._shared: dict[int, Place] = {}
         self._banks: dict[int, Bank] = {}
         self._kept: Mapping[int, Bank] = {}
@@ -79,7 +79,7 @@ class State:
             bank = self._banks.setdefault(model, {})
             for key, place in self._shared.items():
                 contents = place.get()
-                if not _same(contents, self._first[key][1]):
+                if not same(contents, self._first[key][1]):
                     bank[key] = place, contents
 
     def asked(self) -> None:
@@ -115,15 +115,6 @@ class State:
         """What a model remembers beyond this run, for `begin`."""
         own = self._lasting[model].places
         return {key: entry for key, entry in self._banks.get(model, {}).items() if key in own}
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two contents hold the very same things."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(one[key] is other[key] for key in one)
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(a is b for a, b in zip(one, other))
-    return one is other
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import comfy.model_patcher
 import comfy.samplers
 import torch
 from torch import Tensor
 
+from ..models.options import copied
 from .guidance import POST_CFG
 
 ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # their steps depend on the whole batch
@@ -64,7 +64,7 @@ def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, A
     if not known or function.__name__ in (*ADAPTIVE, AR_VIDEO):
         return Steps(levels)
     stage = _Stage(guider)
-    model_options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+    model_options = copied(extra_args["model_options"])
     model_options.pop(POST_CFG, None)  # what nodes have put there is not to see a rehearsal: some of it keeps state
     args = {"model_options": model_options, "seed": extra_args.get("seed")}
     options = {name: value for name, value in sampler.extra_options.items() if name != "noise_sampler"}
