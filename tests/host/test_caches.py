@@ -10,17 +10,14 @@ from truth import (
     BOUND,
     call,
     distance,
-    k_sampled,
     mixture,
     near,
-    posterior_sampler,
     realign_guider,
-    realign_model,
-    realign_sampler,
+    realigned,
     sampled,
     show,
     sigmas_of,
-    stock_guider,
+    true_of,
 )
 
 STEPS, LAMBDA = 25, 0.6
@@ -39,19 +36,12 @@ def run(tiny, kind, node, title, how, on_anchor):
     latent, files = tiny_models.latent(kind, 1, 8), (tiny.reference(kind), tiny.anchor(kind))
     anchors = node if on_anchor else lambda model: model
     true, ours = ([node(tiny.load(files[0])), anchors(tiny.load(files[1]))] for _ in range(2))
-    sampler, sigmas = ("ddim", "euler")[how != "sampler"], sigmas_of(ours[0], STEPS)
-    own = posterior_sampler(kind == "sd3", 0.0, LAMBDA) if how == "sampler" else None
-    want = mixture(true, LAMBDA, conds, latent, sampler, sigmas, own=own)
-    plain = mixture([tiny.load(f) for f in files], LAMBDA, conds, latent, sampler, sigmas, own=own)
+    want, plain = (
+        true_of(how, models, conds, latent, LAMBDA, STEPS, kind == "sd3")
+        for models in (true, [tiny.load(file) for file in files])
+    )
     assert distance(want, plain) > 1e-3, "the cache never skipped, so that the case shows nothing"
-    if how == "sampler":
-        got = realign_sampler(*ours, conds, latent, LAMBDA, STEPS)[0]
-    elif how == "guider":
-        got = sampled(realign_guider(*ours, conds, LAMBDA), latent, sampler, sigmas)
-    else:
-        got = k_sampled(realign_model(*ours, LAMBDA), conds, latent, STEPS, sampler)
-    alone = distance(sampled(stock_guider(tiny.load(files[0]), conds, 4.0), latent, sampler, sigmas), want)
-    print(f"   (the reference alone is {alone:.2f} std from the truth, no cache at all {distance(plain, want):.2f})")
+    got = realigned(how, *ours, conds, latent, LAMBDA, STEPS)
     where = "both" if on_anchor else "reference"
     near(f"{title} on {where}, {kind}, {how}", got, want)
 

@@ -15,13 +15,13 @@ from truth import (
     k_sampled,
     mixture,
     near,
-    posterior_sampler,
     realign_guider,
     realign_model,
-    realign_sampler,
+    realigned,
     sampled,
     sigmas_of,
     stock_guider,
+    true_of,
 )
 
 # State that a function behind the guidance keeps in the model options it is shown. The host hands a run's functions the
@@ -45,17 +45,8 @@ def momentum(model):
 def test_state_in_the_model_options(tiny, how, anchor):
     kind, conds, latent = "sd15", conditionings("sd15"), tiny_models.latent("sd15")
     (ours, other), true = pairs(tiny, kind, anchor, momentum)
-    sigmas = sigmas_of(ours, STEPS)
-    if how == "sampler":
-        own = posterior_sampler(False, 0.0, LAMBDA)
-        want = mixture(true, LAMBDA, conds, latent, "ddim", sigmas, own=own)
-        got = realign_sampler(ours, other, conds, latent, LAMBDA, STEPS)[0]
-    else:
-        want = mixture(true, LAMBDA, conds, latent, "euler", sigmas)
-        if how == "guider":
-            got = sampled(realign_guider(ours, other, conds, LAMBDA), latent, "euler", sigmas)
-        else:
-            got = k_sampled(realign_model(ours, other, LAMBDA), conds, latent, STEPS, "euler")
+    want = true_of(how, true, conds, latent, LAMBDA, STEPS)
+    got = realigned(how, ours, other, conds, latent, LAMBDA, STEPS)
     near(f"state in the model options, {anchor}, {how}", got, want)
 
 
@@ -83,14 +74,8 @@ def only_two(model):
 def test_a_patch_that_wants_two_conditionings(tiny, how):
     conds, latent = conditionings("sd15"), tiny_models.latent("sd15")
     (ours, other), true = pairs(tiny, "sd15", "lora", only_two)
-    sigmas = sigmas_of(ours, STEPS)
-    if how == "model":
-        want = mixture(true, LAMBDA, conds, latent, "euler", sigmas)
-        got = k_sampled(realign_model(ours, other, LAMBDA), conds, latent, STEPS, "euler")
-    else:
-        own = posterior_sampler(False, 0.0, LAMBDA)
-        want = mixture(true, LAMBDA, conds, latent, "ddim", sigmas, own=own)
-        got = realign_sampler(ours, other, conds, latent, LAMBDA, STEPS)[0]
+    want = true_of(how, true, conds, latent, LAMBDA, STEPS)
+    got = realigned(how, ours, other, conds, latent, LAMBDA, STEPS)
     near(f"a patch that wants two conditionings, LoRA, {how}", got, want)
 
 
@@ -226,14 +211,8 @@ def test_attention_over_regions(tiny, place, anchor, how):
     patch = regions if place == "on the model" else lambda model: model
     conds = conditionings("sd15") if place == "on the model" else on_the_positive(conditionings("sd15"))
     (ours, other), true = pairs(tiny, "sd15", anchor, patch)
-    sigmas = sigmas_of(ours, STEPS)
-    if how == "model":
-        want = mixture(true, LAMBDA, conds, latent, "euler", sigmas)
-        got = k_sampled(realign_model(ours, other, LAMBDA), conds, latent, STEPS, "euler")
-    else:
-        own = posterior_sampler(False, 0.0, LAMBDA)
-        want = mixture(true, LAMBDA, conds, latent, "ddim", sigmas, own=own)
-        got = realign_sampler(ours, other, conds, latent, LAMBDA, STEPS)[0]
+    want = true_of(how, true, conds, latent, LAMBDA, STEPS)
+    got = realigned(how, ours, other, conds, latent, LAMBDA, STEPS)
     near(f"attention over regions, {place}, {anchor}, {how}", got, want)
 
 

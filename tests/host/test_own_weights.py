@@ -13,17 +13,13 @@ from safetensors.torch import save_file
 from truth import (
     BOUND,
     distance,
-    k_sampled,
-    mixture,
     near,
-    posterior_sampler,
-    realign_guider,
-    realign_model,
-    realign_sampler,
+    realigned,
     sampled,
     show,
     sigmas_of,
     stock_guider,
+    true_of,
 )
 
 import nodes as host_nodes
@@ -62,17 +58,10 @@ def compiled(model):
 
 def run(kind, ours, true, how, title, bound=BOUND):
     conds = tiny_models.conditioning(kind, 21), tiny_models.conditioning(kind, 22)
-    latent, sampler = tiny_models.latent(kind, 1, 8), "ddim" if how == "sampler" else "euler"
-    sigmas = sigmas_of(true[0], STEPS)
-    own = posterior_sampler(kind == "sd3", 0.0, LAMBDA) if how == "sampler" else None
-    want = mixture(true, LAMBDA, conds, latent, sampler, sigmas, own=own)
+    latent, sigmas = tiny_models.latent(kind, 1, 8), sigmas_of(true[0], STEPS)
+    want = true_of(how, true, conds, latent, LAMBDA, STEPS, kind == "sd3")
     before = sampled(stock_guider(ours[0], conds, 4.0), latent, "euler", sigmas)
-    if how == "sampler":
-        got = realign_sampler(*ours, conds, latent, LAMBDA, STEPS)[0]
-    elif how == "guider":
-        got = sampled(realign_guider(*ours, conds, LAMBDA), latent, sampler, sigmas)
-    else:
-        got = k_sampled(realign_model(*ours, LAMBDA), conds, latent, STEPS, sampler)
+    got = realigned(how, *ours, conds, latent, LAMBDA, STEPS)
     after = distance(sampled(stock_guider(ours[0], conds, 4.0), latent, "euler", sigmas), before)
     show(f"the reference alone after {title}, {kind}, {how}", f"{after:.2e} std", "0, as before")
     near(f"{title}, {kind}, {how}", got, want, bound)

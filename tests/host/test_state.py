@@ -176,41 +176,38 @@ def test_what_a_module_remembers(tiny, anchor):
 
 @pytest.mark.parametrize("anchor", ["full", "lora"])
 def test_all_models_draw_what_a_model_alone_would(tiny, anchor):
-    function, conds, latent = drawn(), conds_of("sd15"), tiny_models.latent("sd15")
+    """The truth adds to each model's D what the node has added in a stock run of that model alone."""
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    function = drawn()
     (ours, other), _ = pairs(tiny, "sd15", anchor, lambda model: put_on(model, function))
-    alike = torch.equal
-    noises = ([], [])
-
-    def heard(which):
-        made = drawn()
-
-        def function(args):
-            out = made(args)
-            noises[which].append(out - args["denoised"])
-            return out
-
-        return function
-
-    _, apart = pairs(tiny, "sd15", anchor, lambda model: model)
-    for which, model in enumerate(apart):  # each alone, on its own path: the draws do not depend on it
-        seeded()
-        k_sampled(put_on(model, heard(which)), conds, latent, STEPS, "euler")
-    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*noises))
-    mixed = mixture(apart, LAMBDA, conds, latent, "euler", sigmas_of(ours, STEPS))
+    plain = strip(tiny, anchor)
+    noises = [heard(model, conds, latent) for model in plain]
+    assert all(torch.allclose(one, another, atol=1e-4) for one, another in zip(*noises))  # whatever the model's path
+    true = [put_on(model, added(noise)) for model, noise in zip(plain, noises)]
+    want, mixed = (mixture(models, LAMBDA, conds, latent, "euler", sigmas_of(ours, STEPS)) for models in (true, plain))
+    assert not torch.equal(want["samples"], mixed["samples"])
     seeded()
-    ours_drawn = k_sampled(realign_model(ours, other, LAMBDA), conds, latent, STEPS, "euler")
-    step = iter(noises[0])
+    got = k_sampled(realign_model(ours, other, LAMBDA), conds, latent, STEPS, "euler")
+    near("draws", got, want, 1e-3)  # the noises were read back from D by subtraction
 
-    def added(args):
-        return args["denoised"] + next(step)
 
-    _, true = pairs(tiny, "sd15", anchor, lambda model: model)
-    true = put_on(true[0], added), true[1]
-    step_again = iter(noises[0])
-    true = true[0], put_on(true[1], lambda args: args["denoised"] + next(step_again))
-    want = mixture(true, LAMBDA, conds, latent, "euler", sigmas_of(ours, STEPS))
-    assert not alike(want["samples"], mixed["samples"])
-    near("draws", ours_drawn, want, 1e-3)  # the noises were read back from D by subtraction
+def heard(model, conds, latent):
+    """What the node adds at each step of the model's stock run."""
+    function, noises = drawn(), []
+
+    def heard_function(args):
+        out = function(args)
+        noises.append(out - args["denoised"])
+        return out
+
+    seeded()
+    k_sampled(put_on(model, heard_function), conds, latent, STEPS, "euler")
+    return noises
+
+
+def added(noises):
+    step = iter(noises)
+    return lambda args: args["denoised"] + next(step)
 
 
 @pytest.mark.parametrize("anchor", ["full", "lora"])

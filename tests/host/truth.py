@@ -178,6 +178,24 @@ def mixture(models, lam, conds, latent, sampler, sigmas, cfg=4.0, seed=SEED, own
         other.join(60)
 
 
+def true_of(how, models, conds, latent, lam, steps, flow=False):
+    """What `realigned` must give, of models on weights of their own. flow: whether they are flow models."""
+    sigmas = sigmas_of(models[0], steps)
+    if how == "sampler":
+        return mixture(models, lam, conds, latent, "ddim", sigmas, own=posterior_sampler(flow, 0.0, lam))
+    return mixture(models, lam, conds, latent, "euler", sigmas)
+
+
+def realigned(how, reference, anchor, conds, latent, lam, steps):
+    """LATENT of Realign Sampler with ddim, or of Realign Guider or Realign MODEL with euler. how: sampler, guider or
+    model."""
+    if how == "sampler":
+        return realign_sampler(reference, anchor, conds, latent, lam, steps)[0]
+    if how == "guider":
+        return sampled(realign_guider(reference, anchor, conds, lam), latent, "euler", sigmas_of(reference, steps))
+    return k_sampled(realign_model(reference, anchor, lam), conds, latent, steps, "euler")
+
+
 def distance(ours, true):
     """The largest difference, in standard deviations of the true latent."""
     ours, true = (v["samples"].double() for v in (ours, true))
