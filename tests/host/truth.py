@@ -97,6 +97,7 @@ class Stock(threading.Thread):
     def __init__(self, guider, noise, latent, sampler, sigmas, mask, seed):
         super().__init__(daemon=True)
         self.asked, self.answers = queue.Queue(), queue.Queue()
+        self.random = torch.get_rng_state()  # nodes that draw from the global state find what they find alone
         serving = KSAMPLER(self.serve, inpaint_options=sampler.inpaint_options)
         self.job = lambda: guider.sample(noise, latent, serving, sigmas, mask, seed=seed)
 
@@ -114,8 +115,13 @@ class Stock(threading.Thread):
         return x
 
     def ask(self, *question):
+        others = torch.get_rng_state()
+        torch.set_rng_state(self.random)
         self.asked.put(question) if question else self.start()
-        if isinstance(got := self.answers.get(timeout=300), BaseException):
+        got = self.answers.get(timeout=300)
+        self.random = torch.get_rng_state()
+        torch.set_rng_state(others)
+        if isinstance(got, BaseException):
             raise got
         return got
 
