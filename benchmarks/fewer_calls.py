@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -172,7 +173,8 @@ class WeightInterpolation:
 
 
 class Drawn:
-    """One model at each step, drawn with its weight as the probability (Diffusion Blend's LS, arXiv 2505.18547).
+    """One model for each element and step, drawn with its weight as the probability (Diffusion Blend's LS, arXiv
+    2505.18547).
 
     A weight beyond 0 … 1 is no probability: the answer is then NaN.
     """
@@ -181,14 +183,14 @@ class Drawn:
         self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, ask: Ask, x: Tensor, level: NoiseLevel, weights: Tensor) -> Prediction:
-        chances = weights.flatten(1)[:, 0].cpu().float()
+        chances = rearrange(weights, "model ... -> model (...)")[:, 0].cpu().float()
         called = torch.zeros(len(weights), len(x), dtype=torch.bool)
         if bool((chances < 0).any()):
             return Prediction([None] * len(weights), called, torch.full_like(x, torch.nan), 0)
-        model = int(torch.multinomial(chances, 1, generator=self.generator))
-        called[model] = True
-        denoised = ask(x, level, called, None)[model]
-        return Prediction([denoised if k == model else None for k in range(len(weights))], called, denoised, 1)
+        drawn = torch.multinomial(chances, len(x), replacement=True, generator=self.generator)
+        called[drawn, torch.arange(len(x))] = True
+        answers = ask(x, level, called, None)  # an element that a model is not asked for is 0
+        return Prediction([answers.get(k) for k in range(len(weights))], called, sum(answers.values()), 1)
 
 
 # The toy

@@ -53,6 +53,20 @@ def alike(a: Any, b: Any) -> bool:
     return isinstance(a, (str, int, float, bool)) and a == b
 
 
+def same_function(a: Any, b: Any) -> bool:
+    """Whether two functions were made by the same node with the same inputs."""
+    code, other = getattr(a, "__code__", None), getattr(b, "__code__", None)
+    if a is b or code is None or code is not other or a.__defaults__ != b.__defaults__:
+        return a is b
+    cells = ([_known_as(cell.cell_contents) for cell in function.__closure__ or ()] for function in (a, b))
+    return alike(*cells)
+
+
+def _known_as(value: Any) -> Any:
+    """The host makes a class anew whenever its node runs."""
+    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else value
+
+
 class OwnOptions:
     """One model's model options, the same dict throughout a run: nodes' functions keep what they remember in it.
 

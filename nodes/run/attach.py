@@ -91,6 +91,19 @@ class _Planned:
         call = self.part.call
         return call if self.steps is None else replace(call, sampler=with_options(call.sampler, steps=self.steps))
 
+    def used(self, realignment: Realignment) -> list[int]:
+        """The anchors, 0 … K - 1, that are asked."""
+        return list(range(len(realignment.anchors))) if realignment.measure_ends else self.lambdas.used()
+
+    def alone(self, realignment: Realignment) -> int | None:
+        """The model whose stock run this is, 0 … K; None for a mixture."""
+        used, lambdas = self.used(realignment), self.lambdas
+        if not used:
+            return 0
+        if len(used) > 1 or realignment.measure_ends or lambdas.masks[used[0]] is not None:
+            return None
+        return used[0] + 1 if bool((lambdas.table[:, used[0]] == 1).all()) else None
+
 
 class Attached:
     """What `attach` puts on a MODEL: the realignment, and the traces of the last runs by the latents they gave."""
@@ -170,7 +183,10 @@ class Attached:
         steps = None
         if is_posterior(call.sampler):
             steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise.ndim, part.eta)
-        return _Planned(part, lambdas, steps)
+        planned = _Planned(part, lambdas, steps)
+        if call.denoise_mask is not None and planned.alone(self.realignment) is None:
+            self.models.check_mask(guider, planned.used(self.realignment))
+        return planned
 
     def _new_trace(self, guider: Any, plan: _Planned) -> Trace:
         sigmas, lambdas = [float(sigma) for sigma in plan.call.sigmas], plan.lambdas
@@ -191,23 +207,16 @@ class Attached:
         """One run of the host's."""
         guider, realignment = executor.class_obj, self.realignment
         plan.part.seeded()
-        every = realignment.measure_ends
-        used = list(range(len(realignment.anchors))) if every else plan.lambdas.used()
         out: Tensor
-        if not used:
-            alone = Alone(guider, 0, trace, call.callback)
-            out = replace(call, callback=alone.callback).on(executor)
+        model = plan.alone(realignment)
+        if model is not None:
+            own = self._own_guider(guider, model, call, state) if model else None
+            alone = Alone(own.guider if own else guider, model, trace, call.callback)
+            outside = executor.wrappers[: executor.idx]
+            out = own.alone(alone.callback, outside) if own else replace(call, callback=alone.callback).on(executor)
             alone.finish()
             return out
-        if len(used) == 1 and not every and self._is_anchor_alone(plan.lambdas, used[0]):
-            others = [held for held in held_by(guider) if held.get_attachment(KEY) is None]
-            model, weights = used[0] + 1, realignment.anchors[used[0]].beside(others)
-            swap = self.models.swap(model, weights)
-            own = OwnWeights(model, swap(guider.model_patcher), guider, call, realignment, state, swap)
-            alone = Alone(own.guider, model, trace, call.callback)
-            out = own.alone(alone.callback, outside=executor.wrappers[: executor.idx])
-            alone.finish()
-            return out
+        used = plan.used(realignment)
         Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, state, self.models.swap, share)
         try:
             out = call.on(executor)
@@ -222,9 +231,11 @@ class Attached:
         state.begin()
         return self._sample(executor, plan, call, trace, state, again, share=False)
 
-    @staticmethod
-    def _is_anchor_alone(lambdas: Lambdas, anchor: int) -> bool:
-        return lambdas.masks[anchor] is None and bool((lambdas.table[:, anchor] == 1).all())
+    def _own_guider(self, guider: Any, model: int, call: Call, state: State) -> OwnWeights:
+        """For an anchor that is sampled alone."""
+        others = [held for held in held_by(guider) if held.get_attachment(KEY) is None]
+        swap = self.models.swap(model, self.realignment.anchors[model - 1].beside(others))
+        return OwnWeights(model, swap(guider.model_patcher), guider, call, self.realignment, state, swap)
 
     def _remember(self, latent: Tensor, trace: Trace) -> None:
         trace.info = self.realignment.describe()

@@ -22,7 +22,8 @@ from .steps import ADAPTIVE
 # (noise_clip_std).
 OPTIONS = {"eta", "s_noise", "s_noise_end", "solver_type", "r", "r_1", "r_2", "order", "max_order", "deis_mode"}
 OPTIONS |= {"ge_gamma", "max_stage", "tau_func", "predictor_order", "corrector_order", "use_pece", "simple_order_2"}
-# Nodes of the host whose functions do, by module and class: three pictures at once were those of three runs.
+# Nodes of the host whose functions do, by module and class: three pictures at once were those of three runs
+# (tests/host/test_every_node.py).
 NODES = {
     "comfy_api.torch_helpers.torch_compile.apply_torch_compile_factory",
     "comfy_extras.nodes_apg.APG",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import comfy.lora
 import comfy.utils
@@ -48,13 +49,26 @@ class Guard:
 
 
 def _changes(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
-    """Whether the anchor's own weight patches are other than zero."""
+    """Whether the anchor's own weight patches make other weights than the reference's."""
     if anchor.injections.keys() != reference.injections.keys():
         return True
     for key, entries in anchor.patches.items():
         own = additions(reference.patches.get(key, []), entries)
-        if own:
-            zero = torch.zeros(comfy.utils.get_attr(reference.model, key).shape)
-            if bool(comfy.lora.calculate_weight(own, zero, key).any()):
+        if any(keep != 1 for _, _, keep, *_ in own):  # merges, which may as well give the reference back
+            if not torch.equal(*(_weight(one.get_key_patches(key)[key], key) for one in (reference, anchor))):
                 return True
+        elif own and bool(_weight([_none_of(reference, key), *own], key).any()):
+            return True
     return False
+
+
+def _weight(patches: Sequence[Any], key: str) -> Tensor:
+    """Of a weight and its patches, as `get_key_patches` has them."""
+    zero = torch.zeros(patches[0][0].shape)
+    out: Tensor = comfy.lora.calculate_weight([(1.0, list(patches), 1.0, None, None)], zero, key)
+    return out
+
+
+def _none_of(reference: ModelPatcher, key: str) -> tuple[Tensor, Any]:
+    zero = torch.zeros(comfy.utils.get_attr(reference.model, key).shape)
+    return zero, lambda weight, **_: weight

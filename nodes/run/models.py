@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import MERGED
-from ..models.options import alike
+from ..models.options import alike, same_function
 from ..models.put_on import PutOn, fit
-from ..models.reach import reached
+from ..models.reach import node_name, reached
 from .call import KEY
 from .guiders import Swap, held_by
 from .realignment import Realignment
 from .state import State
 
+MASK_FUNCTION = "denoise_mask_function"  # of model options, asked by the host's samplers
 # Of a guider's attributes, those that are walked elsewhere or made anew for each model.
 NO_OBJECTS = ("model_patcher", "model_options", "inner_model", "loaded_models", "conds", "original_conds")
 
@@ -48,6 +49,20 @@ class Models:
                 raise ValueError(
                     f"Realign: this {type(guider).__name__} holds the realigned MODEL with and without a LoRA, and the "
                     "host would use one of them for both, as they share their weights: load one of them by itself."
+                )
+
+    def check_mask(self, guider: Any, anchors: Iterable[int]) -> None:
+        """Raise ValueError where nodes change the noise mask over the steps (Differential Diffusion), and not in the
+        same way for all models: the sampler blends their mixture by one mask. anchors: 0 … K - 1."""
+        reference = guider.model_patcher
+        ours = reference.model_options.get(MASK_FUNCTION)
+        for k in anchors:
+            theirs = self.swap(k + 1)(reference).model_options.get(MASK_FUNCTION)
+            if not same_function(ours, theirs):
+                raise ValueError(
+                    f"Realign: “{node_name(ours or theirs)}” changes the noise mask, and the anchor "
+                    f"“{self._anchors[k].name}” and the reference have it otherwise, while a step has one mask for "
+                    "both: put this node on each of them, with the same inputs."
                 )
 
     def swap(self, model: int, weights: ModelPatcher | None = None) -> Swap:

@@ -26,6 +26,7 @@ from .guard import Guard
 from .guidance import Behind
 from .guiders import Swap
 from .merged_weights import MergedWeights
+from .models import MASK_FUNCTION
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
 from .shared_weights import SharedWeights
@@ -188,7 +189,7 @@ class Run:
 
     def _denoised_where(self, question: Question) -> Tensor | None:
         """The inpainting mask at this σ: what is outside of it the sampler replaces, whatever the models say."""
-        mask, function = self.call.denoise_mask, question.options.get("denoise_mask_function")
+        mask, function = self.call.denoise_mask, question.options.get(MASK_FUNCTION)
         if mask is None or function is None:
             return mask
         extra = {"model": self.guider, "sigmas": self.call.sigmas}

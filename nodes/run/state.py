@@ -39,6 +39,8 @@ class State:
         self._kept: Mapping[int, Bank] = {}
         self._now, self._device = 0, device
         self._drawn: Randomness | None = None
+        self._left: Randomness | None = None  # by the last question
+        self._draws: dict[int, Randomness] = {}  # of models that have not drawn as the reference did
         self.of_nodes = any(found.of_nodes for found in lasting.values())
         self._share(self._lasting.values())
 
@@ -50,7 +52,7 @@ class State:
         for place, contents in self._first.values():
             place.put(contents)
         self._banks = {model: dict(bank) for model, bank in self._kept.items()}
-        self._drawn = None
+        self._drawn = self._left = None
 
     def share_too(self, options: Iterable[Any], networks: Sequence[torch.nn.Module] = (), objects: Any = ()) -> None:
         """What all models reach in this run: from model options that the host has prepared and objects that it keeps,
@@ -83,8 +85,14 @@ class State:
                     bank[key] = place, contents
 
     def asked(self) -> None:
-        """A question begins: all models find the global random state that the reference finds."""
-        self._drawn = Randomness.now(self._device) if self.of_nodes else None
+        """A question begins: each model finds the global random state as it left it. Where the sampler has drawn since
+        the last one, all find what the reference finds."""
+        if not self.of_nodes:
+            return
+        self._drawn = Randomness.now(self._device)
+        if self._left is None or not self._left.same(self._drawn):
+            self._draws.clear()
+        self._left = self._drawn
 
     @contextmanager
     def of(self, model: int) -> Iterator[None]:
@@ -93,13 +101,16 @@ class State:
         self._switch(model)
         if self._drawn is not None and model:
             later = Randomness.now(self._device)
-            self._drawn.restore()
+            self._draws.get(model, self._drawn).restore()
         try:
             yield
         finally:
             self._switch(before)
             if later is not None:
+                self._draws[model] = Randomness.now(self._device)
                 later.restore()
+            elif self._drawn is not None:
+                self._left = Randomness.now(self._device)
 
     def _switch(self, model: int) -> None:
         if model == self._now or not self._shared:
@@ -117,7 +128,7 @@ class State:
         return {key: entry for key, entry in self._banks.get(model, {}).items() if key in own}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Randomness:
     """The global random state: torch's on the CPU and on a device, Python's and numpy's."""
 
@@ -132,6 +143,15 @@ class Randomness:
         module = getattr(torch, device.type, None) if device.type != "cpu" else None
         on_device = module.get_rng_state() if hasattr(module, "get_rng_state") else None
         return cls(torch.get_rng_state(), on_device, random.getstate(), np.random.get_state(), module)
+
+    def same(self, other: Randomness) -> bool:
+        """Whether the next numbers are the same."""
+        arrays = [(self.cpu, other.cpu), (self.device, other.device)]
+        return (
+            all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in arrays)
+            and self.python == other.python
+            and all(np.array_equal(a, b) for a, b in zip(self.numpy, other.numpy))
+        )
 
     def restore(self) -> None:
         torch.set_rng_state(self.cpu)

@@ -62,6 +62,13 @@ LIMITS = (
         "Realign cannot sample a",
         "*Realign Sampler* draws from the mixed posteriors",
     ),
+    Limit(
+        frozenset({"DifferentialDiffusion"}),
+        ("on reference", "on anchor"),
+        "while a step has one mask for both",
+        "*Differential Diffusion* with a noise mask must be on both models, with the same strength; on one alone it is "
+        "refused.",
+    ),
 )
 
 # Nodes with which a picture depends on the others of its batch, and why: a sweep's pictures are then sampled alone.

@@ -3,6 +3,7 @@
 import pytest
 import tiny_models
 import torch
+from comfy_extras.nodes_model_merging import ModelMergeSimple
 from host_runs import conds_of
 from patched_pairs import LAMBDA, STEPS, with_lora
 from realign.nodes.run.guard import Guard
@@ -40,6 +41,18 @@ def test_a_lora_of_zeros_is_none(tiny):
         realign_model(reference, with_lora(tiny, reference, "sd15", 0), LAMBDA), conds, latent, STEPS, "euler"
     )
     assert distance(got, k_sampled(reference, conds, latent, STEPS, "euler")) <= 2e-4
+
+
+def test_a_merge_that_gives_the_reference_back_has_no_lora(tiny):
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    reference = tiny.load(tiny.reference("sd15"))
+    lora = with_lora(tiny, reference, "sd15")
+    of_the_reference, of_both = (ModelMergeSimple().merge(lora, reference, ratio)[0] for ratio in (0.0, 0.5))
+    want = k_sampled(reference, conds, latent, STEPS, "euler")
+    got = k_sampled(realign_model(reference, of_the_reference, LAMBDA), conds, latent, STEPS, "euler")
+    assert distance(got, want) <= 2e-4
+    with pytest.raises(ValueError, match="answers exactly as the reference does"):
+        k_sampled(realign_model(*map(asks_nothing, (reference, of_both)), LAMBDA), conds, latent, STEPS, "euler")
 
 
 def test_one_on_the_references_weights_gets_its_own(tiny):

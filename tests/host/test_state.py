@@ -174,16 +174,20 @@ def test_what_a_module_remembers(tiny, anchor):
     assert COUNTED == STEPS  # the reference's, as after its stock run
 
 
+@pytest.mark.parametrize("on", ["both", "anchor"])
 @pytest.mark.parametrize("anchor", ["full", "lora"])
-def test_all_models_draw_what_a_model_alone_would(tiny, anchor):
+def test_all_models_draw_what_a_model_alone_would(tiny, anchor, on):
     """The truth adds to each model's D what the node has added in a stock run of that model alone."""
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
     function = drawn()
-    (ours, other), _ = pairs(tiny, "sd15", anchor, lambda model: put_on(model, function))
+    (ours, other), _ = pairs(tiny, "sd15", anchor, lambda model: model)
+    ours, other = put_on(ours, function) if on == "both" else ours, put_on(other, function)
     plain = strip(tiny, anchor)
     noises = [heard(model, conds, latent) for model in plain]
     assert all(torch.allclose(one, another, atol=1e-4) for one, another in zip(*noises))  # whatever the model's path
     true = [put_on(model, added(noise)) for model, noise in zip(plain, noises)]
+    if on == "anchor":
+        true[0] = plain[0]
     want, mixed = (mixture(models, LAMBDA, conds, latent, "euler", sigmas_of(ours, STEPS)) for models in (true, plain))
     assert not torch.equal(want["samples"], mixed["samples"])
     seeded()
