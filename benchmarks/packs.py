@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -182,11 +183,12 @@ def told(error: Exception) -> str:
 def small_models(host: str) -> Iterator[Path]:
     """A folder of models with `KINDS`, their anchors and a LoRA for each, in a process that is no host's."""
     import_host(host)
-    from tiny_models import TinyModels
+    from comfy.taesd.taesd import TAESD
+    from tiny_models import TinyModels, fill
 
     with tempfile.TemporaryDirectory(prefix="realign-packs-") as scratch:
         folder = Path(scratch)
-        for name in ("checkpoints", "loras", "controlnet"):
+        for name in ("checkpoints", "loras", "controlnet", "vae"):
             (folder / name).mkdir()
         tiny = TinyModels(folder)
         for kind in KINDS:
@@ -198,6 +200,7 @@ def small_models(host: str) -> Iterator[Path]:
                 parts |= {key + ".lora_up.weight": up, key + ".lora_down.weight": down}
             save_file(parts, folder / "loras" / f"{kind}.safetensors")
         tiny.controlnet()
+        save_file(fill(TAESD(latent_channels=4), torch.Generator().manual_seed(9)), folder / "vae/small.safetensors")
         yield folder
 
 
@@ -259,6 +262,7 @@ def main() -> int:
     parser.add_argument("--nodes", nargs="+", help="of their nodes, these alone")
     parser.add_argument("--out", type=Path, help="write the tables there, too")
     options = parser.parse_args()
+    os.environ["PIP_NO_INDEX"] = "1"  # a pack is not to change this interpreter's environment
     packs = sorted((path for path in options.packs.iterdir() if (path / "__init__.py").is_file()), key=lambda p: p.name)
     lines = []
     with small_models(options.host) as models:
