@@ -9,12 +9,13 @@ from packs_graphs import BEFORE, BEHIND, PROMPT, SIZE, Case
 
 MASK = ("SolidMask", {"value": 0.4, "width": SIZE, "height": SIZE})
 TILES = {"tile_width": 64, "tile_height": 64, "tile_overlap": 32}
+REDRAW = {"tile_width": 64, "tile_height": 64, "denoise": 0.8, "mask_blur": 0}
 
 CASES = (
     # ComfyUI-TeaCache, Comfy-WaveSpeed
     Case("TeaCache", kind="flux", inputs={"rel_l1_thresh": 2.0}),
     Case("CompileModel", inputs={"backend": "eager"}),
-    Case("ApplyFBCacheOnModel", kind="flux", inputs={"residual_diff_threshold": 0.9}),
+    *(Case("ApplyFBCacheOnModel", kind=kind, inputs={"residual_diff_threshold": 0.9}) for kind in ("flux", "sd15")),
     # ComfyUI-TiledDiffusion
     Case("TiledDiffusion", inputs={**TILES, "method": "MultiDiffusion"}),
     # ComfyUI-Advanced-ControlNet
@@ -54,5 +55,6 @@ CASES = (
     ),
     # efficiency-nodes-comfyui, ComfyUI_UltimateSDUpscale
     Case("KSampler (Efficient)", inputs={"vae_decode": "false", "preview_method": "none"}),
-    Case("UltimateSDUpscaleNoUpscale", inputs={"tile_width": 64, "tile_height": 64, "denoise": 0.8, "mask_blur": 0}),
+    Case("UltimateSDUpscaleNoUpscale", inputs=REDRAW),
+    Case("UltimateSDUpscaleCustomSample", inputs={**REDRAW, "upscale_by": 1.0}),
 )

@@ -48,6 +48,7 @@ class Builder:
     case: Case
     known: dict[str, Description]
     graph: Graph = field(default_factory=dict)
+    _wanted: list[str] = field(default_factory=list)  # kinds of sockets for which a node is being looked for
 
     def add(self, class_type: str, **inputs: Any) -> Link:
         """A link to the node's first output."""
@@ -134,7 +135,24 @@ class Builder:
             }
         return sockets[kind]() if kind in sockets else self._missing(kind, required)
 
-    def _missing(self, kind: str, required: bool) -> None:
+    def _missing(self, kind: str, required: bool) -> Link | None:
+        """For a socket of a kind that no node of the host's gives: a node of the same pack that does, as it comes."""
+        if not required or kind in self._wanted:
+            return self._none(kind, required)
+        pack = self.known[self.case.node]["python_module"]
+        for name, about in self.known.items():
+            if about["python_module"] == pack and about["output"][:1] == [kind]:
+                self._wanted.append(kind)
+                try:
+                    return self.filled(name, {}, None)
+                except KeyError:
+                    continue
+                finally:
+                    self._wanted.pop()
+        return self._none(kind, required)
+
+    @staticmethod
+    def _none(kind: str, required: bool) -> None:
         if required:
             raise KeyError(kind)
 
