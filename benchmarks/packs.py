@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from packs_cases import CASES
-from packs_graphs import ANCHORS, Case, Description, Graph, places, realigned, stock
+from packs_graphs import ANCHORS, BEFORE, BEHIND, PROMPT, Case, Description, Graph, places, realigned, stock
 from packs_report import Row, Tried, page, reasons, summary, told, version_of
 from safetensors.torch import load_file, save_file
 
@@ -62,6 +62,8 @@ class Trio:
             if pack is not None:
                 shutil.copytree(pack, base / "custom_nodes" / pack.name, ignore=shutil.ignore_patterns(".git"))
             self.hosts.append(Host(python, host, ["--cache-none"], base, with_pack=name == "realign"))
+            # Some packs import themselves as custom_nodes.their_name, as they lie in ComfyUI's own folder.
+            self.hosts[-1].environment["PYTHONPATH"] = str(base)
 
     def __enter__(self) -> Trio:
         try:
@@ -134,7 +136,7 @@ class Pack:
         idle, why = False, ""
         for case in (Case(node, place, case.kind, case.inputs, case.also) for case in cases):
             try:
-                if distance(self._truth(case, ANCHORS[0]), self._without(case)) > NOTHING:
+                if self._matters(case):
                     self.rows.append(Row(node, place, tuple(self._verdict(case, anchor) for anchor in ANCHORS)))
                     say(f"  {node}, {place}, {case.kind}: {' | '.join(self.rows[-1].verdicts)}")
                     return
@@ -153,9 +155,11 @@ class Pack:
             self.true[key] = self.trio.truth(lambda side, port: stock(case, self.known, anchor, side, port, disturbed))
         return self.true[key]
 
-    def _without(self, case: Case) -> torch.Tensor:
-        """The truth of the same graph without the node."""
-        return self._truth(Case("", "", case.kind), ANCHORS[0])
+    def _matters(self, case: Case) -> bool:
+        """Whether a node that patches changes the truth; of one that samples, whether it asks the models."""
+        patches = case.place in (BEFORE, BEHIND, PROMPT)
+        other = self._truth(Case("", "", case.kind), ANCHORS[0]) if patches else self._truth(case, ANCHORS[1])
+        return distance(self._truth(case, ANCHORS[0]), other) > NOTHING
 
     def _verdict(self, case: Case, anchor: str) -> str:
         try:
