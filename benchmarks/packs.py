@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from packs_cases import CASES
 from packs_graphs import ANCHORS, BEFORE, BEHIND, PROMPT, Case, Description, Graph, places, realigned, stock
-from packs_report import Row, Tried, page, reasons, summary, told, version_of
+from packs_report import Row, Tried, cell, page, reasons, summary, told, version_of
 from safetensors.torch import load_file, save_file
 
 PACK = Path(__file__).resolve().parents[1]
@@ -224,7 +224,7 @@ def tried(pack: Path, options: argparse.Namespace, models: Path) -> Tried:
     lines = []
     if run.rows:
         lines += [f"| node | place | {' | '.join(f'{anchor} anchor' for anchor in ANCHORS)} |", "|---" * 4 + "|"]
-        lines += [f"| {row.node} | {row.place} | {' | '.join(row.verdicts)} |" for row in run.rows]
+        lines += [f"| {cell(row.node)} | {row.place} | {' | '.join(map(cell, row.verdicts))} |" for row in run.rows]
     if run.idle:
         lines.append(f"\nWithout effect on the small models: {', '.join(sorted(set(run.idle)))}.")
     for why, nodes in sorted(reasons(run.broken).items()):

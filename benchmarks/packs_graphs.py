@@ -193,7 +193,7 @@ def places(described: Description) -> list[str]:
         for group in ("required", "optional")
         for spec in (described["input"].get(group) or {}).values()
     }
-    gives = set(described["output"])
+    gives = {kind for kind in described["output"] if isinstance(kind, str)}  # a list: the choices of a COMBO
     if {"MODEL", "CONDITIONING"} <= takes and takes & gives & {"LATENT", "IMAGE"}:
         return [SAMPLES]
     if "MODEL" in takes and "MODEL" in gives:

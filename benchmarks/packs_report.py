@@ -54,8 +54,13 @@ def told(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"needs {error.args[0]}"
     raised = getattr(error, "raised", "")
-    text = re.sub(r"\s+", " ", str(error)).replace("|", "\\|")
+    text = re.sub(r"\s+", " ", str(error))
     return f"refused: {text}" if raised == "ValueError" else f"{raised or 'error'}: {text}"
+
+
+def cell(text: str) -> str:
+    """For a table in Markdown."""
+    return text.replace("|", "\\|")
 
 
 def summary(rows: list[Row]) -> str:
@@ -84,6 +89,6 @@ def reasons(broken: dict[str, str]) -> dict[str, list[str]]:
 
 def page(done: list[Tried], host: str, right: float) -> str:
     """host: the ComfyUI's version. right: up to where a distance is rounding."""
-    packs = "\n".join(f"| {one.name} | {one.version} | {one.verdict} |" for one in done)
+    packs = "\n".join(f"| {one.name} | {one.version} | {cell(one.verdict)} |" for one in done)
     text = PAGE.format(version=host, right=right, packs=packs)
     return text + "".join(f"\n## {one.name}\n\n" + "\n".join(one.lines) + "\n" for one in done if one.lines)
