@@ -15,20 +15,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shutil
+import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from packs_cases import CASES
-from packs_graphs import ANCHORS, Case, Description, Graph, places, realigned, stock
+from packs_graphs import ANCHORS, BEFORE, BEHIND, PROMPT, Case, Description, Graph, places, realigned, stock
+from packs_report import Row, Tried, cell, page, reasons, summary, told, version_of
 from safetensors.torch import load_file, save_file
 
 PACK = Path(__file__).resolve().parents[1]
@@ -36,6 +38,7 @@ sys.path += [str(PACK), str(PACK / "tests" / "host")]
 
 from tools.cache import say  # noqa: E402
 from tools.host.host_process import Host, HostError  # noqa: E402
+from tools.host.matrix import version_of as version_of_host  # noqa: E402
 from tools.train.demo_host import import_host  # noqa: E402
 
 KINDS = ("sd15", "sd3", "flux")  # tried in this order, until a node does something
@@ -44,12 +47,6 @@ ROUNDING = 1e-6  # of an answer's standard deviation: what a LoRA in the forward
 NOTHING = 1e-6  # what a node that does nothing changes
 LIMIT = 180.0  # seconds of a run
 SIDES = ("reference", "anchor")
-
-
-class Row(NamedTuple):
-    node: str
-    place: str
-    verdicts: tuple[str, ...]  # one for each of ANCHORS
 
 
 class Trio:
@@ -65,10 +62,16 @@ class Trio:
             if pack is not None:
                 shutil.copytree(pack, base / "custom_nodes" / pack.name, ignore=shutil.ignore_patterns(".git"))
             self.hosts.append(Host(python, host, ["--cache-none"], base, with_pack=name == "realign"))
+            # Some packs import themselves as custom_nodes.their_name, as they lie in ComfyUI's own folder.
+            self.hosts[-1].environment["PYTHONPATH"] = str(base)
 
     def __enter__(self) -> Trio:
-        with ThreadPoolExecutor(3) as pool:
-            list(pool.map(Host.__enter__, self.hosts))
+        try:
+            with ThreadPoolExecutor(len(self.hosts)) as pool:
+                list(pool.map(Host.start, self.hosts))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -80,7 +83,10 @@ class Trio:
         port = free_port()
         with ThreadPoolExecutor(2) as pool:
             runs = [pool.submit(latent_of, host, graphs(side, port)) for host, side in zip(self.hosts, SIDES)]
-        return runs[0].result()
+        one, other = (run.result() for run in runs)
+        if not distance(one, other) <= NOTHING:
+            raise HostError("the two runs part although their models answer alike: this does more than the model")
+        return one
 
     def ours(self, graph: Graph) -> torch.Tensor:
         return latent_of(self.hosts[-1], graph)
@@ -130,7 +136,7 @@ class Pack:
         idle, why = False, ""
         for case in (Case(node, place, case.kind, case.inputs, case.also) for case in cases):
             try:
-                if distance(self._truth(case, ANCHORS[0]), self._without(case)) > NOTHING:
+                if self._matters(case):
                     self.rows.append(Row(node, place, tuple(self._verdict(case, anchor) for anchor in ANCHORS)))
                     say(f"  {node}, {place}, {case.kind}: {' | '.join(self.rows[-1].verdicts)}")
                     return
@@ -149,9 +155,11 @@ class Pack:
             self.true[key] = self.trio.truth(lambda side, port: stock(case, self.known, anchor, side, port, disturbed))
         return self.true[key]
 
-    def _without(self, case: Case) -> torch.Tensor:
-        """The truth of the same graph without the node."""
-        return self._truth(Case("", "", case.kind), ANCHORS[0])
+    def _matters(self, case: Case) -> bool:
+        """Whether a node that patches changes the truth; of one that samples, whether it asks the models."""
+        patches = case.place in (BEFORE, BEHIND, PROMPT)
+        other = self._truth(Case("", "", case.kind), ANCHORS[0]) if patches else self._truth(case, ANCHORS[1])
+        return distance(self._truth(case, ANCHORS[0]), other) > NOTHING
 
     def _verdict(self, case: Case, anchor: str) -> str:
         try:
@@ -163,30 +171,22 @@ class Pack:
             return "**not finite**"
         off = distance(ours, true)
         if off <= RIGHT:
-            return f"{off:.0e}"
+            return f"{off:.0e}" if off else "0"
         # Nodes that compare and cut off make much of little: by noise of rounding's size the truth itself moves as far.
         rounding = distance(self._truth(case, anchor, ROUNDING), true)
         return f"{off:.0e} (rounding: {rounding:.0e})" if off <= 10 * rounding else f"**{off:.2g}**"
-
-
-def told(error: Exception) -> str:
-    """An exception in a cell of the table. A ValueError of one sentence is a refusal."""
-    if isinstance(error, KeyError):
-        return f"needs {error.args[0]}"
-    raised = getattr(error, "raised", "")
-    text = re.sub(r"\s+", " ", str(error)).replace("|", "\\|")
-    return f"refused: {text}" if raised == "ValueError" else f"{raised or 'error'}: {text}"
 
 
 @contextlib.contextmanager
 def small_models(host: str) -> Iterator[Path]:
     """A folder of models with `KINDS`, their anchors and a LoRA for each, in a process that is no host's."""
     import_host(host)
-    from tiny_models import TinyModels
+    from comfy.taesd.taesd import TAESD
+    from tiny_models import TinyModels, fill
 
     with tempfile.TemporaryDirectory(prefix="realign-packs-") as scratch:
         folder = Path(scratch)
-        for name in ("checkpoints", "loras", "controlnet"):
+        for name in ("checkpoints", "loras", "controlnet", "vae"):
             (folder / name).mkdir()
         tiny = TinyModels(folder)
         for kind in KINDS:
@@ -198,19 +198,8 @@ def small_models(host: str) -> Iterator[Path]:
                 parts |= {key + ".lora_up.weight": up, key + ".lora_down.weight": down}
             save_file(parts, folder / "loras" / f"{kind}.safetensors")
         tiny.controlnet()
+        save_file(fill(TAESD(latent_channels=4), torch.Generator().manual_seed(9)), folder / "vae/small.safetensors")
         yield folder
-
-
-def version_of(pack: Path) -> str:
-    """Its own, and the commit of its repository where there is one."""
-    told = re.search(r'^version\s*=\s*"([^"]+)"', _text(pack / "pyproject.toml"), re.MULTILINE)
-    git = ["git", "-C", str(pack), "log", "-1", "--format=%h, %cs"] if (pack / ".git").exists() else ["true"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    return " ".join(filter(None, [told[1] if told else "", f"({commit})" if commit else ""])) or "?"
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def failure_of(host: Host, pack: Path) -> str:
@@ -220,35 +209,27 @@ def failure_of(host: Host, pack: Path) -> str:
     return found[1] if found else ""
 
 
-def tried(pack: Path, options: argparse.Namespace, models: Path) -> list[str]:
-    """The lines of one pack's table."""
-    say(f"{pack.name} {version_of(pack)}")
-    head = f"\n## {pack.name} {version_of(pack)}\n"
+def tried(pack: Path, options: argparse.Namespace, models: Path) -> Tried:
+    version = version_of(pack)
+    say(f"{pack.name} {version}")
     with tempfile.TemporaryDirectory(prefix="realign-packs-") as scratch:
         try:
             with Trio(sys.executable, options.host, pack, models, Path(scratch)) as trio:
                 if why := failure_of(trio.hosts[-1], pack):
-                    return [head, f"Could not be loaded here: {why}"]
+                    return Tried(pack.name, version, f"not loaded: {why}", [])
                 run = Pack(trio, pack.name, options.nodes)
                 run.run()
         except HostError as error:
-            return [head, f"The ComfyUI ended: {told(error)}"]
-    lines = [head, f"| node | place | {' | '.join(f'{anchor} anchor' for anchor in ANCHORS)} |", "|---" * 4 + "|"]
-    lines += [f"| {row.node} | {row.place} | {' | '.join(row.verdicts)} |" for row in run.rows]
-    lines = lines if run.rows else [head, "No node of it does something on the small models."]
+            return Tried(pack.name, version, f"the ComfyUI ended: {told(error)}", [])
+    lines = []
+    if run.rows:
+        lines += [f"| node | place | {' | '.join(f'{anchor} anchor' for anchor in ANCHORS)} |", "|---" * 4 + "|"]
+        lines += [f"| {cell(row.node)} | {row.place} | {' | '.join(map(cell, row.verdicts))} |" for row in run.rows]
     if run.idle:
         lines.append(f"\nWithout effect on the small models: {', '.join(sorted(set(run.idle)))}.")
     for why, nodes in sorted(reasons(run.broken).items()):
-        lines.append(f"\nNot run ({why}): {', '.join(nodes)}.")
-    return lines
-
-
-def reasons(broken: dict[str, str]) -> dict[str, list[str]]:
-    """Nodes by the reason for which they were not run."""
-    out: dict[str, list[str]] = {}
-    for node, why in sorted(broken.items()):
-        out.setdefault(why.removeprefix("refused: ").replace(f"{node}: ", ""), []).append(node)
-    return out
+        lines.append(f"\nNot run, for they fail without Realign, too ({why}): {', '.join(nodes)}.")
+    return Tried(pack.name, version, summary(run.rows), lines)
 
 
 def main() -> int:
@@ -259,17 +240,20 @@ def main() -> int:
     parser.add_argument("--nodes", nargs="+", help="of their nodes, these alone")
     parser.add_argument("--out", type=Path, help="write the tables there, too")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the ComfyUIs end, too
+    os.environ["PIP_NO_INDEX"] = "1"  # a pack is not to change this interpreter's environment
     packs = sorted((path for path in options.packs.iterdir() if (path / "__init__.py").is_file()), key=lambda p: p.name)
-    lines = []
+    done: list[Tried] = []
+    version = version_of_host(Path(options.host))
     with small_models(options.host) as models:
         for pack in packs:
             if not options.only or pack.name in options.only:
-                new = tried(pack, options, models)
-                print("\n".join(new), flush=True)
-                lines += new
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return 0
+                done.append(tried(pack, options, models))
+                say(f"  {done[-1].verdict}")
+                if options.out:
+                    options.out.write_text(page(done, version, RIGHT), encoding="utf-8")
+    print(page(done, version, RIGHT))
+    return int(any("wrong" in one.verdict for one in done))
 
 
 if __name__ == "__main__":

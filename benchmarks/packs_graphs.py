@@ -14,13 +14,15 @@ Description = dict[str, Any]  # of a node, as /object_info gives it
 
 STEPS, CFG, LAMBDA, SIZE = 5, 4.0, 0.45, 128  # SIZE: px; latents of 16²
 ANCHORS = ("full", "LoRA")
-BEFORE, BEHIND, GUIDES, SAMPLER, SAMPLES = (
+BEFORE, BEHIND, GUIDES, SAMPLER, SAMPLES, PROMPT = (
     "before Realign",
     "behind Realign MODEL",
     "guider of Realign MODEL",
     "sampler of Realign MODEL",
     "samples Realign MODEL",
+    "prompt of Realign MODEL",
 )
+GIVES = {GUIDES: "GUIDER", SAMPLER: "SAMPLER", SAMPLES: "LATENT", PROMPT: "CONDITIONING"}  # others give a MODEL
 # Widgets that are not left at their defaults, by name: so that runs are short and cfg is not 1.
 WIDGETS: dict[str, Any] = {
     "steps": STEPS, "cfg": CFG, "denoise": 1.0, "seed": 7, "noise_seed": 7,
@@ -35,8 +37,8 @@ class Case:
     node: str
     place: str = ""
     kind: str = "sd15"
-    inputs: dict[str, Any] = field(default_factory=dict)  # those that are not the defaults; "@id" links to `also`
-    also: Graph = field(default_factory=dict)  # nodes that the node needs
+    inputs: dict[str, Any] = field(default_factory=dict)  # that are not the defaults; "@name" is a node of `also`
+    also: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # nodes that it needs, and their inputs
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Builder:
     case: Case
     known: dict[str, Description]
     graph: Graph = field(default_factory=dict)
+    _wanted: list[str] = field(default_factory=list)  # kinds of sockets for which a node is being looked for
 
     def add(self, class_type: str, **inputs: Any) -> Link:
         """A link to the node's first output."""
@@ -63,6 +66,9 @@ class Builder:
         empty = "EmptyLatentImage" if self.case.kind in ("sd15", "sdxl") else "EmptySD3LatentImage"
         return self.add(empty, width=SIZE, height=SIZE, batch_size=1)
 
+    def vae(self) -> Link:
+        return self.add("VAELoader", vae_name="small.safetensors")
+
     def noise(self) -> Link:
         return self.add("RandomNoise", noise_seed=WIDGETS["noise_seed"])
 
@@ -74,35 +80,34 @@ class Builder:
         return self.add("LoraLoaderModelOnly", model=model, lora_name=name, strength_model=0.7)
 
     def node(self, model: Link | None) -> Link:
-        """The pack's node, with what it wants in its sockets and its widgets at their defaults.
+        """The case's node: its first output of the kind that its place asks for; a picture is encoded.
 
-        Its first output of the kind that its place asks for. Raises KeyError with a type that nothing here gives.
+        Raises KeyError with a type of socket that nothing here gives.
         """
-        described = self.known[self.case.node]
+        link = self.filled(self.case.node, self.case.inputs, model)
+        gives, wanted = self.known[self.case.node]["output"], GIVES.get(self.case.place, "MODEL")
+        if wanted == "LATENT" and wanted not in gives:
+            return self.add("VAEEncode", pixels=[link[0], gives.index("IMAGE")], vae=self.vae())
+        return [link[0], gives.index(wanted)]
+
+    def filled(self, class_type: str, own: dict[str, Any], model: Link | None) -> Link:
+        """A node with its widgets at their defaults and what it wants in its sockets. own: inputs that are not so."""
         inputs = {}
         for group in ("required", "optional"):
-            for name, spec in (described["input"].get(group) or {}).items():
-                value = self._value(name, spec, model, group == "required")
-                if value is not None:
-                    inputs[name] = value
-        link = self.add(self.case.node, **(inputs | self._own(self.case.inputs, model)))
-        kind = {GUIDES: "GUIDER", SAMPLER: "SAMPLER", SAMPLES: "LATENT"}.get(self.case.place, "MODEL")
-        return [link[0], described["output"].index(kind)]
+            for name, spec in (self.known[class_type]["input"].get(group) or {}).items():
+                if name not in own:
+                    value = self._value(name, spec, model, group == "required")
+                    inputs |= {} if value is None else {name: value}
+        return self.add(class_type, **inputs, **{name: self._own(value, model) for name, value in own.items()})
 
-    def _own(self, inputs: dict[str, Any], model: Link | None) -> dict[str, Any]:
-        """A case's own inputs: "@id" stands for one of its nodes, "@model" for the MODEL."""
-        out = {}
-        for name, value in inputs.items():
-            if isinstance(value, str) and value.startswith("@"):
-                other = self.case.also.get(value[1:])
-                value = model if other is None else self.add(other["class_type"], **self._own(other["inputs"], model))
-            out[name] = value
-        return out
+    def _own(self, value: Any, model: Link | None) -> Any:
+        if not isinstance(value, str) or not value.startswith("@"):
+            return value
+        class_type, inputs = self.case.also[value[1:]]
+        return self.filled(class_type, inputs, model)
 
     def _value(self, name: str, spec: list[Any], model: Link | None, required: bool) -> Any:
         kind, settings = spec[0], (spec[1] if len(spec) > 1 else None) or {}
-        if name in self.case.inputs:
-            return None
         if isinstance(kind, list) or kind == "COMBO":
             options = kind if isinstance(kind, list) else settings.get("options") or []
             first = settings.get("default", options[0] if options else "")
@@ -123,18 +128,40 @@ class Builder:
                 "SIGMAS": lambda: self.sigmas(model or self.loaded("reference")),
                 "NOISE": self.noise,
                 "SAMPLER": lambda: self.add("KSamplerSelect", sampler_name="euler"),
+                "MASK": lambda: self.add("SolidMask", value=0.6, width=SIZE, height=SIZE),
+                "IMAGE": lambda: self.add("EmptyImage", width=SIZE, height=SIZE, batch_size=1, color=0x40A0E0),
+                "VAE": self.vae,
+                "CONTROL_NET": lambda: self.add("ControlNetLoader", control_net_name="sd15_control.safetensors"),
             }
         return sockets[kind]() if kind in sockets else self._missing(kind, required)
 
-    def _missing(self, kind: str, required: bool) -> None:
+    def _missing(self, kind: str, required: bool) -> Link | None:
+        """For a socket of a kind that no node of the host's gives: a node of the same pack that does, as it comes."""
+        if not required or kind in self._wanted:
+            return self._none(kind, required)
+        pack = self.known[self.case.node]["python_module"]
+        for name, about in self.known.items():
+            if about["python_module"] == pack and about["output"][:1] == [kind]:
+                self._wanted.append(kind)
+                try:
+                    return self.filled(name, {}, None)
+                except KeyError:
+                    continue
+                finally:
+                    self._wanted.pop()
+        return self._none(kind, required)
+
+    @staticmethod
+    def _none(kind: str, required: bool) -> None:
         if required:
             raise KeyError(kind)
 
-    def sampled(self, model: Link) -> Link:
+    def sampled(self, model: Link, positive: Link | None = None) -> Link:
         """LATENT of a plain KSampler."""
         return self.add(
-            "KSampler", model=model, positive=self.prompt(51), negative=self.prompt(52), latent_image=self.latent(),
-            seed=7, steps=STEPS, cfg=CFG, sampler_name="euler", scheduler="simple", denoise=1.0,
+            "KSampler", model=model, positive=positive or self.prompt(51), negative=self.prompt(52),
+            latent_image=self.latent(), seed=7, steps=STEPS, cfg=CFG, sampler_name="euler", scheduler="simple",
+            denoise=1.0,
         )  # fmt: skip
 
     def custom(self, model: Link, guider: Link | None, sampler: Link | None) -> Link:
@@ -154,9 +181,9 @@ class Builder:
             return self.custom(model, self.node(model), None)
         if self.case.place == SAMPLER:
             return self.custom(model, None, self.node(None))
-        if self.case.place == SAMPLES:
+        if self.case.place == SAMPLES and self.case.node:
             return self.node(model)
-        return self.sampled(model)
+        return self.sampled(model, self.node(model) if self.case.place == PROMPT else None)
 
 
 def places(described: Description) -> list[str]:
@@ -166,8 +193,8 @@ def places(described: Description) -> list[str]:
         for group in ("required", "optional")
         for spec in (described["input"].get(group) or {}).values()
     }
-    gives = set(described["output"])
-    if {"MODEL", "LATENT"} <= takes and "LATENT" in gives and "CONDITIONING" in takes:
+    gives = {kind for kind in described["output"] if isinstance(kind, str)}  # a list: the choices of a COMBO
+    if {"MODEL", "CONDITIONING"} <= takes and takes & gives & {"LATENT", "IMAGE"}:
         return [SAMPLES]
     if "MODEL" in takes and "MODEL" in gives:
         return [BEFORE, BEHIND]

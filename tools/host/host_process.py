@@ -62,6 +62,7 @@ class Host:
         self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = self.base / "host.log"
+        self.environment: dict[str, str] = {}  # beside this process's own
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Host:
@@ -82,6 +83,7 @@ class Host:
         command += ["--base-directory", str(self.base), "--disable-auto-launch", "--disable-api-nodes"]
         command += ["--database-url", f"sqlite:///{self.base / 'user' / 'realign.db'}", *_device_args(self.python)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        environment |= self.environment
         if (os.cpu_count() or 1) <= 2:
             environment["OMP_NUM_THREADS"] = "1"  # two threads on two shared cores wait for each other
         with self.log_path.open("wb") as log:
