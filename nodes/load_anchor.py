@@ -18,6 +18,7 @@ from .models.lora import StateDict, is_lora, match_lora, normalise
 from .models.low_rank import low_rank_difference
 from .models.pair import check_pair
 from .page import SHOWS, beta_shown, show_text
+from .run.forward_lora import with_lora
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
@@ -114,8 +115,7 @@ def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name
             f"The LoRA “{name}” fits no layer of the reference ({type(model.model.model_config).__name__}): it was "
             "made for another architecture. Choose a LoRA for this model, or the model this LoRA is for."
         )
-    clone = model.clone()
-    clone.add_patches(patches, strength)
+    clone = with_lora(model, patches, strength)
     note = f"{share:.0%} of the LoRA's layers matched"
     if share < 1:
         logging.warning("Realign anchor %s: only %s, e.g. not %s", name, note, missed)

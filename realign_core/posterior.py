@@ -74,7 +74,8 @@ def reverse_posterior(x: Tensor, denoised: Tensor, now: NoiseLevel, then: NoiseL
     """
     x, denoised = at_least_float32(x), at_least_float32(denoised)
     to_denoised, to_x, variance = _coefficients(now, then, eta)
-    return Gaussian(to_denoised.to(x) * denoised + to_x.to(x) * x, variance.to(x))
+    mean = _for(to_denoised, x) * denoised + _for(to_x, x) * x
+    return Gaussian(mean, variance.to(x) if variance.ndim else variance.to(x.dtype))
 
 
 def _coefficients(now: NoiseLevel, then: NoiseLevel, eta: Scalar) -> tuple[Tensor, Tensor, Tensor]:

@@ -48,11 +48,11 @@ def per_element(value: Scalar, x: Tensor) -> Tensor:
     tensor = torch.as_tensor(value, dtype=torch.float32)
     if tensor.ndim == 0:
         return tensor
-    tensor = tensor if tensor.ndim == 1 else tensor.to(x.device)
     sizes = tensor.shape + (1,) * (x.ndim - 1) if tensor.ndim == 1 else (1,) * (x.ndim - tensor.ndim) + tensor.shape
     if len(sizes) != x.ndim or any(n not in (1, m) for n, m in zip(sizes, x.shape)):
         raise ValueError(f"a λ of shape {tuple(tensor.shape)} does not fit a sample of shape {tuple(x.shape)}")
-    return tensor.reshape(sizes)
+    is_map = any(n != 1 for n in sizes[1:])
+    return (tensor.to(x.device) if is_map else tensor).reshape(sizes)
 
 
 def sample_steps(

@@ -15,6 +15,8 @@ from typing import Any
 import comfy.lora
 import torch
 
+from .layers import is_matrix
+
 _HALF = re.compile(r"[._](up|down|A|B)(\.|$)")  # of a key behind its layer's name; PEFT calls what goes down A
 # Where the host's adapters have their factors and DoRA's scale among their weights (comfy/weight_adapter).
 FACTORS = {"lora": (0, 1, 3), "loha": (0, 1, 3, 4, 5, 6), "lokr": (0, 1, 3, 4, 5, 6, 7), "glora": (0, 1, 2, 3)}
@@ -119,7 +121,7 @@ def _shape_of(value: Any) -> Any:
 def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | None = None) -> bool:
     """Whether a host's adapter that knows its layer can be applied in the forward pass, which takes fewer shapes than
     merging does. layer: a matrix or convolution. offset: (dim, start, size) of the weight that it is for."""
-    channels = "features" if isinstance(layer, torch.nn.Linear) else "channels"
+    channels = "features" if is_matrix(layer) else "channels"
     sizes = [getattr(layer, f"out_{channels}"), getattr(layer, f"in_{channels}")]
     if offset is not None:
         sizes[offset[0]] = offset[2]

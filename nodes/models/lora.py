@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from .factors import BrokenLoraError, as_on_layer, check_pairs, check_whole, fits
+from .layers import weight_shapes
 from .peft import peft_config
 
 StateDict = dict[str, torch.Tensor]
@@ -53,7 +54,7 @@ def match_lora(model: ModelPatcher, state_dict: StateDict) -> tuple[dict[Any, An
         raise BrokenLoraError("a part of it has a shape that no adapter has") from error
     for key, patch in patches.items():
         check_whole(key, patch)
-    shapes = {key: tuple(weight.shape) for key, weight in model.model.state_dict().items()}
+    shapes = weight_shapes(model.model)
     patches = {key: as_on_layer(key, patch, shapes) for key, patch in patches.items() if fits(key, patch, shapes)}
     targets = {name for name, target in key_map.items() if target in patches}
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import comfy.model_management
 import comfy.model_sampling
@@ -10,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import NoiseLevel
+from .layers import weight_shapes
 
 VARIANCE_EXPLODING = (comfy.model_sampling.EPS, comfy.model_sampling.V_PREDICTION, comfy.model_sampling.EDM)
 FLOW = (comfy.model_sampling.CONST,)
@@ -19,6 +23,7 @@ NOT_DIFFUSION = tuple(
     for name in ("X0", "IMG_TO_IMG", "IMG_TO_IMG_FLOW")
     if hasattr(comfy.model_sampling, name)
 )
+_DEVICE = re.compile(r"dynamic_|_v(_|$)|_pins?(_|$)")
 
 
 def prediction_type(patcher: ModelPatcher) -> str:
@@ -80,8 +85,6 @@ def check_pair(reference: ModelPatcher, anchor: ModelPatcher, name: str) -> None
 def _layer_difference(reference: ModelPatcher, anchor: ModelPatcher) -> str:
     """The first layer whose weight differs in shape or that only one has; empty where all agree."""
     ours, theirs = _weight_shapes(reference), _weight_shapes(anchor)
-    if not ours or not theirs:  # quantised models keep packed tensors, whose shapes say nothing
-        return ""
     for layer, shape in ours.items():
         if layer not in theirs:
             return f"it has no layer {layer}"
@@ -92,10 +95,8 @@ def _layer_difference(reference: ModelPatcher, anchor: ModelPatcher) -> str:
 
 
 def _weight_shapes(patcher: ModelPatcher) -> dict[str, tuple[int, ...]]:
-    weights = {k: v for k, v in patcher.model.diffusion_model.state_dict().items() if k.endswith(".weight")}
-    if any(not v.is_floating_point() or v.dtype.itemsize < 2 for v in weights.values()):
-        return {}
-    return {k.removesuffix(".weight"): tuple(v.shape) for k, v in weights.items()}
+    shapes = weight_shapes(patcher.model.diffusion_model)
+    return {key.removesuffix(".weight"): shape for key, shape in shapes.items() if key.endswith(".weight")}
 
 
 def _times(shape: tuple[int, ...]) -> str:
@@ -113,7 +114,21 @@ def with_own_weights(patcher: ModelPatcher) -> ModelPatcher:
         return patcher.deepclone_multigpu()
     comfy.model_management.unload_model_and_clones(patcher)
     config = patcher.model.model_config  # answers every attribute, __setstate__ too, so that it cannot be copied
-    model = copy.deepcopy(patcher.model, {id(config): config})
+    with _without_device_memory(patcher.model):
+        model = copy.deepcopy(patcher.model, {id(config): config})
     clone = patcher.clone(model_override=(model, ({}, {}, {}, set())))
     clone.hook_backup = {}
     return clone
+
+
+@contextmanager
+def _without_device_memory(model: torch.nn.Module) -> Iterator[None]:
+    """What the host keeps on a model and its layers of the device's memory (comfy/model_patcher.py, dynamic loading)
+    belongs to this model alone: a copy of it would be used by both, and freed twice."""
+    kept = [(vars(module), name) for module in model.modules() for name in vars(module) if _DEVICE.match(name)]
+    values = [own.pop(name) for own, name in kept]
+    try:
+        yield
+    finally:
+        for (own, name), value in zip(kept, values):
+            own[name] = value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
 from .call import KEY, Call, untouched
+from .forward_lora import rounds
 from .guiders import held_by
 from .models import Models
 from .own_weights import OwnWeights
@@ -85,6 +86,7 @@ class _Planned:
     part: Part
     lambdas: Lambdas
     steps: MixedSteps | None  # of a sampler that draws from the mixed posteriors
+    rounds: Sequence[bool]  # of each anchor, see `forward_lora.rounds`: λ = 1 is what λ just below 1 is
 
     @property
     def call(self) -> Call:
@@ -102,7 +104,9 @@ class _Planned:
             return 0
         if len(used) > 1 or realignment.measure_ends or lambdas.masks[used[0]] is not None:
             return None
-        return used[0] + 1 if bool((lambdas.table[:, used[0]] == 1).all()) else None
+        if not bool((lambdas.table[:, used[0]] == 1).all()) or self.rounds[used[0]]:
+            return None
+        return used[0] + 1
 
 
 class Attached:
@@ -183,7 +187,8 @@ class Attached:
         steps = None
         if is_posterior(call.sampler):
             steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise.ndim, part.eta)
-        planned = _Planned(part, lambdas, steps)
+        reference = guider.model_patcher
+        planned = _Planned(part, lambdas, steps, [rounds(reference, a.patcher) for a in self.realignment.anchors])
         if call.denoise_mask is not None and planned.alone(self.realignment) is None:
             self.models.check_mask(guider, planned.used(self.realignment))
         return planned

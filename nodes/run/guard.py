@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.lora
-import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..models.layers import shape_of
 from ..models.options import additions
 from .shared_weights import NeedsOwnWeights
+from .sharing import Unmerged, injected, joined
 
 
 class Guard:
@@ -50,9 +51,10 @@ class Guard:
 
 def _changes(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
     """Whether the anchor's own weight patches make other weights than the reference's."""
-    if anchor.injections.keys() != reference.injections.keys():
+    beside = additions(injected(reference), injected(anchor))
+    if any(not isinstance(one, Unmerged) for one in beside):
         return True
-    for key, entries in anchor.patches.items():
+    for key, entries in joined([anchor.patches, *(one.patches for one in beside)]).items():
         own = additions(reference.patches.get(key, []), entries)
         if any(keep != 1 for _, _, keep, *_ in own):  # merges, which may as well give the reference back
             if not torch.equal(*(_weight(one.get_key_patches(key)[key], key) for one in (reference, anchor))):
@@ -70,5 +72,5 @@ def _weight(patches: Sequence[Any], key: str) -> Tensor:
 
 
 def _none_of(reference: ModelPatcher, key: str) -> tuple[Tensor, Any]:
-    zero = torch.zeros(comfy.utils.get_attr(reference.model, key).shape)
+    zero = torch.zeros(shape_of(reference.model, key))
     return zero, lambda weight, **_: weight

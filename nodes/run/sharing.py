@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.weight_adapter
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import PatcherInjection
 
 from ..models.options import additions, alike
 from ..models.put_on import compiling
@@ -19,6 +21,12 @@ ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
 
 class CannotShareError(Exception):
     """Why an anchor cannot run on the reference's weights. The message ends the sentence “… because”."""
+
+
+class Unmerged(PatcherInjection):  # type: ignore[misc]
+    """A LoRA that stays beside the weights. patches: of weights, as the host's `ModelPatcher.patches`."""
+
+    patches: dict[str, list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +53,28 @@ def beyond(reference: ModelPatcher, anchor: ModelPatcher) -> Beyond:
         raise CannotShareError("a patch is applied to one of the two models only")
     if not _same_objects(reference, anchor):
         raise CannotShareError("a part is replaced in one of the two models only")
-    ours, theirs = (
-        [injection for every in patcher.injections.values() for injection in every] for patcher in (reference, anchor)
-    )
+    ours, theirs = injected(reference), injected(anchor)
     if additions(theirs, ours):
-        raise CannotShareError("the reference has a bypass LoRA that the anchor does not have")
-    return Beyond(_further(reference.patches, anchor.patches), additions(ours, theirs))
+        raise CannotShareError("the reference has a LoRA beside its weights that the anchor does not have")
+    patches, further = _further(reference.patches, anchor.patches), additions(ours, theirs)
+    return Beyond(
+        joined([patches, *(one.patches for one in further if isinstance(one, Unmerged))]),
+        [one for one in further if not isinstance(one, Unmerged)],
+    )
+
+
+def joined(patches: Iterable[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Of weights, one after the other."""
+    out: dict[str, list[Any]] = {}
+    for one in patches:
+        for key, entries in one.items():
+            out[key] = [*out.get(key, []), *entries]
+    return out
+
+
+def injected(patcher: ModelPatcher) -> list[Any]:
+    """All that the host puts into the network when it loads this MODEL."""
+    return [injection for every in patcher.injections.values() for injection in every]
 
 
 def _without_ours(by_kind: dict[str, dict[Any, list[Any]]]) -> dict[str, dict[Any, list[Any]]]:
