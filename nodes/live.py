@@ -109,9 +109,9 @@ class Progress:
         if not trace.steps or (now - self.said < TEXT_INTERVAL and not last):
             return
         self.said = now
-        show_text(self.node_id, " · ".join([f"step {step + 1}/{total}", *self._facts(trace)]))
+        show_text(self.node_id, " · ".join([f"step {step + 1}/{total}", *self._facts(trace, last)]))
 
-    def _facts(self, trace: Trace) -> list[str]:
+    def _facts(self, trace: Trace, last: bool) -> list[str]:
         sweep, anchors, newest = self.realignment.sweep, self.realignment.anchors, trace.steps[-1]
         if sweep is not None:
             facts = [f"{sweep.columns} λ from {min(sweep.values):g} to {max(sweep.values):g}"]
@@ -124,7 +124,7 @@ class Progress:
                 facts[0] += f" (β {number(beta / lambdas[0])})"
         if trace.before_mask is not None and bool(trace.before_mask[newest].any()):
             facts.append("masked")
-        kls = [value for value in trace.kl_reference() if value is not None]
+        kls = [value for value in trace.kl_reference(wait=last) if value is not None]
         if kls:
             low, high = (number(kl, 3) for kl in (min(kls), max(kls)))
             facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")

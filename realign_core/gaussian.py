@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .devices import kept_on
+
 Scalar = float | Tensor
 
 
@@ -122,13 +124,15 @@ def geometric_mixture(components: Sequence[Gaussian], weights: Tensor | Sequence
 def weighted_sum(values: Sequence[Tensor | None], weights: Tensor) -> Tensor:
     """Σ w_k x_k over those x_k whose weight is not 0, so that a model that was not called (None) takes no part."""
     total: Tensor | None = None
+    known = next((value for value in values if value is not None), None)
+    if known is not None and weights.ndim > 1:
+        weights = kept_on(known.device, weights)
     for value, weight in zip(values, weights):
         if value is None:
             continue
         if weight.ndim == 0 and weight.device.type == "cpu":  # a number: no need to wait for a GPU
             term = weight * value if weight != 0 else torch.zeros_like(value)
         else:
-            weight = weight.to(value.device)
             term = torch.where(weight == 0, 0.0, weight * value)
         total = term if total is None else total + term
     if total is None:

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .devices import kept_on
 from .gaussian import weighted_sum
 from .posterior import NoiseLevel
 
@@ -107,7 +108,7 @@ def on_elements(called: Tensor, x: Tensor, predict: Callable[[Tensor | slice], T
     """
     if bool(called.all()):
         return predict(slice(None))
-    index = called.nonzero().flatten().to(x.device)
+    index = kept_on(x.device, called.nonzero().flatten())
     answer = predict(index)
     return answer.new_zeros((x.shape[0], *answer.shape[1:])).index_copy_(0, index, answer)
 

@@ -14,6 +14,7 @@ import torch
 from einops import reduce
 from torch import Tensor
 
+from .devices import kept_on
 from .gaussian import Scalar
 from .posterior import MixedStep, MixedSteps, NoiseLevel, kl_increment
 from .prediction import Ask, Evaluator, Exact, Prediction
@@ -107,7 +108,7 @@ def realigned_sample(
     mixed.check()
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity).")
-    trace = Trace.of([float(level.sigma) for level in levels], _means(mixed, x), device=x.device)
+    trace = Trace.of([float(level.sigma) for level in levels], _means(mixed, x))
     evaluate = evaluator or Exact()
 
     def denoise(x: Tensor, i: int) -> Tensor:
@@ -150,5 +151,5 @@ def kl_increments(predicted: Prediction, now: NoiseLevel, then: NoiseLevel, wher
             continue
         ours, theirs = (d if where is None else d * where.to(d) for d in (combined, denoised))
         kl = kl_increment(ours, theirs, now, then).float()
-        rows.append(kl if bool(known.all()) else torch.where(known.to(kl.device), kl, math.nan))
+        rows.append(kl if bool(known.all()) else torch.where(kept_on(kl.device, known), kl, math.nan))
     return torch.stack(rows)

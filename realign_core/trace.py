@@ -19,12 +19,13 @@ class Trace:
 
     sigmas: list[float]  # T + 1
     lambdas: Tensor  # (T, K, B), on the CPU: λ of each anchor; where a mask multiplies it, the mean over the pixels
-    kl: Tensor  # (T, K + 1, B), on the run's device: what a step adds to KL(realigned ‖ model), nats; NaN: not known
+    known: Tensor  # (T, K + 1, B), on the CPU: `kl` without the last step's, which may still be on the device
     calls: list[float]  # (T,): model calls, in those of one model
     saved: list[float]  # (T,): how many fewer than the exact run's
     correction: list[float | None]  # (T,): see `Prediction`
     before_mask: Tensor | None = None  # (T, K, B), on the CPU: λ where its mask is 1; None: a run without masks
     info: dict[str, Any] = field(default_factory=dict)  # what is known of the run: anchors, β, η, sampler …
+    _late: tuple[int, Tensor] | None = None  # a step and its KL (K + 1, B), not yet in `known`
 
     @classmethod
     def of(
@@ -33,12 +34,28 @@ class Trace:
         lambdas: Tensor,
         *,
         before_mask: Tensor | None = None,
-        device: torch.device | None = None,
     ) -> Trace:
         """Of a run that has not begun. sigmas: T + 1 levels, or none of a run without steps. lambdas: (T, K, B)."""
         steps, anchors, size = lambdas.shape
-        kl = torch.full((steps, anchors + 1, size), torch.nan, device=device)
+        kl = torch.full((steps, anchors + 1, size), torch.nan)
         return cls(list(sigmas), lambdas, kl, [0.0] * steps, [0.0] * steps, [None] * steps, before_mask)
+
+    @property
+    def kl(self) -> Tensor:
+        """(T, K + 1, B), on the CPU: what a step adds to KL(realigned ‖ model), nats; NaN: not known."""
+        self.settle()
+        return self.known
+
+    def settle(self, beside: Tensor | None = None) -> Tensor | None:
+        """Brings the last step's KL to the CPU, and in the same copy, so that the device is waited for once, `beside`
+        (N,), which is returned there in fp32."""
+        if self._late is None:
+            return None if beside is None else beside.float().cpu()
+        step, kl = self._late
+        parts = [kl.flatten()] if beside is None else [kl.flatten(), beside.to(kl)]
+        values = torch.cat(parts).cpu()
+        self.known[step], self._late = values[: kl.numel()].reshape(kl.shape), None
+        return None if beside is None else values[kl.numel() :]
 
     @property
     def batch_size(self) -> int:
@@ -53,33 +70,46 @@ class Trace:
     def model_calls(self) -> float:
         return sum(self.calls)
 
-    def record(self, step: int, kl: Tensor, calls: float, saved: float = 0.0, correction: float | None = None) -> None:
-        """kl: (K + 1, B). A sampler may ask more than once in a step: the first answer gives its KL, calls add up."""
-        if not self.calls[step]:
-            self.kl[step], self.correction[step] = kl, correction
+    def record(
+        self, step: int, kl: Tensor | None, calls: float, saved: float = 0.0, correction: float | None = None
+    ) -> None:
+        """kl: (K + 1, B), on any device. A sampler may ask more than once in a step: the first answer gives its KL,
+        calls add up."""
+        if kl is not None and not self.calls[step]:
+            self.settle()
+            self._late, self.correction[step] = (step, kl), correction
         self.calls[step] += calls
         self.saved[step] += saved
 
     def clear(self) -> None:
         """As if the run had not begun."""
-        self.kl = torch.full_like(self.kl, torch.nan)
+        self.known, self._late = torch.full_like(self.known, torch.nan), None
         for values in (self.calls, self.saved):
             values[:] = [0.0] * len(values)
 
     def take(self, index: Tensor) -> None:
         """From now on the batch's element i is what element index[i] was. index: (B,)."""
         chosen = index.cpu()
-        self.kl = self.kl[..., index.to(self.kl.device)]
+        self.known = self.kl[..., chosen]
         self.lambdas = self.lambdas[..., chosen]
         self.before_mask = None if self.before_mask is None else self.before_mask[..., chosen]
 
-    def spent(self) -> Tensor:
-        """(K + 1, B), fp64: KL(realigned ‖ model) of the steps sampled so far; NaN where it cannot be known."""
-        return reduce(self.kl[self.steps].cpu().double(), "step model element -> model element", "sum")
+    def spent(self, wait: bool = True) -> Tensor:
+        """(K + 1, B), fp64: KL(realigned ‖ model) of the steps sampled so far; NaN where it cannot be known. wait: for
+        the last step's too, where it is still on the device."""
+        if wait:
+            self.settle()
+        late = None if self._late is None else self._late[0]
+        return reduce(
+            self.known[[step for step in self.steps if step != late]].double(),
+            "step model element -> model element",
+            "sum",
+        )
 
-    def kl_reference(self) -> list[float | None]:
-        """KL(realigned ‖ reference), nats, per batch element; None where the reference was not asked in some step."""
-        return _listed(self.spent()[0]) if self.steps else [None] * self.batch_size
+    def kl_reference(self, wait: bool = True) -> list[float | None]:
+        """KL(realigned ‖ reference), nats, per batch element; None where the reference was not asked in some step.
+        wait: see `spent`."""
+        return _listed(self.spent(wait)[0]) if self.steps else [None] * self.batch_size
 
     def kl_anchors(self) -> list[list[float | None]]:
         """As `kl_reference`, to each anchor."""
@@ -115,7 +145,7 @@ class Trace:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        kl = self.kl.cpu()
+        kl = self.kl
         return {
             **self.info,
             "model_calls": self.model_calls,

@@ -42,7 +42,7 @@ def noise_levels(patcher: ModelPatcher, sigmas: torch.Tensor) -> list[NoiseLevel
     """
     sampling = patcher.get_model_object("model_sampling")
     if isinstance(sampling, (*FLOW, *VARIANCE_EXPLODING)) and not isinstance(sampling, NOT_DIFFUSION):
-        return [noise_level(patcher, float(s)) for s in sigmas]
+        return [noise_level(patcher, sigma) for sigma in sigmas.tolist()]
     raise ValueError(
         f"Realign cannot sample a {prediction_type(patcher)} model ({architecture(patcher)}): its noise is neither "
         "of the EPS, V_PREDICTION or EDM kind nor flow matching (CONST). Use another reference model."

@@ -164,7 +164,7 @@ class Attached:
                     again()
                 if plan.part.cfg is not None:
                     guider.set_cfg(plan.part.cfg)
-                trace, call = self._new_trace(guider, plan), plan.call
+                trace, call = self._new_trace(plan), plan.call
                 if listener is not None:
                     call = replace(call, callback=listener.part(plan.part, trace, number, len(planned)))
                 begin()
@@ -193,11 +193,10 @@ class Attached:
             self.models.check_mask(guider, planned.used(self.realignment))
         return planned
 
-    def _new_trace(self, guider: Any, plan: _Planned) -> Trace:
-        sigmas, lambdas = [float(sigma) for sigma in plan.call.sigmas], plan.lambdas
+    def _new_trace(self, plan: _Planned) -> Trace:
+        sigmas, lambdas = plan.call.sigmas.tolist(), plan.lambdas
         before = lambdas.table if lambdas.is_masked else None
-        device = guider.model_patcher.load_device
-        return Trace.of(sigmas, lambdas.means(), before_mask=before, device=device)
+        return Trace.of(sigmas, lambdas.means(), before_mask=before)
 
     def _sample(
         self,

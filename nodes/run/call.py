@@ -83,10 +83,6 @@ class Question:
     seed: Any
     reference: Any  # (x, timestep, options, seed) -> D: the host's own answer, which is the reference's
 
-    @property
-    def sigma(self) -> float:
-        return float(self.timestep.flatten()[0])
-
     def of(self, index: Tensor | slice) -> Question:
         """The same for some elements of the batch."""
         if isinstance(index, slice):

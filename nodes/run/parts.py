@@ -50,7 +50,7 @@ class Part:
 
 def parts_of(realignment: Realignment, guider: Any, call: Call) -> list[Part]:
     """All of one run of the host's guider. Raises ValueError for a batch, or a guider, that is not the sweep's."""
-    sigmas = [float(sigma) for sigma in call.sigmas]
+    sigmas = call.sigmas.tolist()
     if realignment.sweep is None:
         size = call.noise.shape[0]
         return [Part(list(range(size)), realignment.lambdas(sigmas, [1.0] * size), call)]

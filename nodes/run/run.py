@@ -136,7 +136,7 @@ class Run:
 
     def predict(self, question: Question) -> Tensor:
         """D of the mixture, like x."""
-        x, sigma = question.x, question.sigma
+        x, sigma = question.x, self._sigma(question)
         step = self._steps.of(sigma)
         weights, functions = self.weights(step, x), Behind.functions(self._options, question.options)
         behind = Behind(question, functions) if functions else None
@@ -147,6 +147,12 @@ class Run:
         out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)
         self._record(step, question, behind.seen(predicted) if behind else predicted)
         return out
+
+    def _sigma(self, question: Question) -> float:
+        """The device is waited for here, once a question: what the step before has spent comes with it."""
+        told = self.trace.settle(question.timestep.flatten()[:1])
+        assert told is not None
+        return float(told[0])
 
     def weights(self, step: int, x: Tensor) -> Tensor:
         """(K + 1, ...), sum 1: of the reference, then of the anchors; what follows broadcasts against x."""
@@ -183,7 +189,7 @@ class Run:
 
     def _record(self, step: int, question: Question, predicted: Prediction) -> None:
         """λ, KL and calls of the step, as if it went straight to the next level."""
-        kl = self.trace.kl[step]
+        kl = None
         if not self.trace.calls[step]:  # a step's KL is that of its first answer
             where = self._denoised_where(question)
             kl = kl_increments(predicted, self.levels[step], self.levels[step + 1], where)

@@ -58,7 +58,8 @@ def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
 def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], dims: int) -> Steps:
     """For a run of this sampler. dims: of its latents. Where it is no sampler of the host's, whose every question has a
     step of its schedule, σ tells."""
-    levels = [float(sigma) for sigma in sigmas]
+    sigmas = sigmas.cpu()
+    levels = sigmas.tolist()
     function = getattr(sampler, "sampler_function", None)
     known = type(sampler) is comfy.samplers.KSAMPLER and function.__module__.startswith("comfy.")
     if not known or function.__name__ in (*ADAPTIVE, AR_VIDEO):
@@ -71,7 +72,7 @@ def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, A
     x = torch.full([1] * dims, 0.5)
     try:
         with torch.random.fork_rng(devices=[]):  # the run's own draws are not to come after these
-            function(stage, x, sigmas.cpu(), extra_args=args, callback=stage.told, disable=True, **options)
+            function(stage, x, sigmas, extra_args=args, callback=stage.told, disable=True, **options)
     except Exception as error:
         logging.info("Realign: %s cannot be rehearsed, so that σ tells its steps (%s)", function.__name__, error)
         return Steps(levels)

@@ -1,7 +1,7 @@
 """A device that is not there: tensors that say they are on Apple's GPU, compute on the CPU, and tell what waits.
 
 As on that device a tensor cannot be fp64, and tensors of two devices cannot be mixed. Whatever needs a value on the CPU
-(a copy, an `if`, `.item()`) waits for all that the device has to do: it is counted, with the line of the pack that asked.
+(a copy, an `if`, `.item()`) waits for all that the device has to do: it is counted, with the pack's line that asks.
 The host runs in the mode that it has for such machines.
 """
 
