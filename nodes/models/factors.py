@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import comfy.lora
 import torch
 
-_HALF = re.compile(r"[._](up|down|A|B)(\.|$)")  # of a key behind its layer's name; PEFT calls what goes down A
+from .dora import PeftDora
+from .layouts import Layer
+
 # Where the host's adapters have their factors and DoRA's scale among their weights (comfy/weight_adapter).
 FACTORS = {"lora": (0, 1, 3), "loha": (0, 1, 3, 4, 5, 6), "lokr": (0, 1, 3, 4, 5, 6, 7), "glora": (0, 1, 2, 3)}
 
@@ -35,6 +36,8 @@ def check_whole(key: Any, patch: Any) -> None:
             raise BrokenLoraError(f"{where}a factor is empty, of the shape {tuple(factor.shape)}")
         if factor.is_complex():
             raise BrokenLoraError(f"{where}a factor holds complex numbers")
+    if isinstance(patch, PeftDora) and weights[4].numel() != len(weights[0]):
+        raise BrokenLoraError(f"{where}it has {weights[4].numel()} magnitudes for {len(weights[0])} rows")
     if name == "lora":
         up, down, mid = weights[0], weights[1], weights[3]
         ranks = (
@@ -96,11 +99,27 @@ def as_on_layer(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> 
         if all(factor.ndim == 2 for factor in weights[:2]) or (kernel and weights[1].shape[2:] == kernel):
             return patch
         weights[:2] = (factor.flatten(1) for factor in weights[:2])
+    elif name == "lokr" and weights[1] is None and kernel:
+        weights = _lokr_in_one(weights, kernel)
     elif name == "lokr" and weights[1] is not None and weights[1].shape[2:] != kernel:
         weights[1] = weights[1].reshape(len(weights[1]), -1, *kernel)
     else:
         return patch
     return type(patch)(patch.loaded_keys, tuple(weights))
+
+
+def _lokr_in_one(weights: list[Any], kernel: tuple[int, ...]) -> list[Any]:
+    """A LoKr on a convolution with its second factor multiplied out, and its scale in it: the host can merge the two
+    parts of that one, and not apply them."""
+    one, _, alpha, one_a, one_b, a, b, core, magnitude = weights
+    a, b = a.float(), b.float()
+    if core is None:
+        other = (a @ b).reshape(len(a), -1, *kernel)
+    else:
+        other = torch.einsum("i j ..., i p, j r -> p r ...", core.float(), a, b)
+    one = one if one is not None else one_a.float() @ one_b.float()
+    scale = 1.0 if alpha is None else alpha / len(b)
+    return [one, other * scale, None, None, None, None, None, None, magnitude]
 
 
 def _without_values(patch: Any) -> Any:
@@ -135,21 +154,14 @@ def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | No
             return False
 
 
-def check_pairs(layers: Mapping[str, str], state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Raise BrokenLoraError for a layer that has one of its two factors only, or an α that is not one number.
-
-    layers: the layer of each of the state dict's keys that belongs to one.
-    """
-    halves: dict[str, set[str]] = {}
-    for key, layer in layers.items():
-        if key.endswith(".alpha") and state_dict[key].numel() != 1:
-            raise BrokenLoraError(f"in {layer} alpha has the shape {tuple(state_dict[key].shape)}, and is no number")
-        half = _HALF.search(key, len(layer))
-        if half:
-            halves.setdefault(layer, set()).add({"A": "down", "B": "up"}.get(half[1], half[1]))
-    lone = {layer: found for layer, found in halves.items() if len(found) == 1}
-    for layer, found in lone.items():
-        raise BrokenLoraError(f"{layer} has only the factor that goes {found.pop()}, not the other")
+def check_layer(layer: Layer) -> None:
+    """Raise BrokenLoraError for a layer that has one of its two factors only, or an α that is not one number."""
+    alpha = layer.parts.get("alpha")
+    if alpha is not None and alpha.numel() != 1:
+        raise BrokenLoraError(f"in {layer.name} alpha has the shape {tuple(alpha.shape)}, and is no number")
+    halves = [way for way in ("up", "down") if f"lora_{way}.weight" in layer.parts]
+    if len(halves) == 1:
+        raise BrokenLoraError(f"{layer.name} has only the factor that goes {halves[0]}, not the other")
 
 
 def short(key: Any) -> str:
