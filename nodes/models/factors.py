@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -55,17 +56,44 @@ def fits(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     name, offset, function = (key, None, None) if isinstance(key, str) else (*key, None)[:3]
     if name not in shapes or not _may_fit(patch, shapes[name], offset):
         return False
-    with torch.inference_mode(False):  # tensors of the inference mode do not count their changes
-        weight = torch.empty(shapes[name], device="meta")
-        if offset is not None and offset[1] + offset[2] > weight.shape[offset[0]]:
+    if offset is not None and offset[1] + offset[2] > shapes[name][offset[0]]:
+        return False
+    kind, parts = (patch[0], patch[1]) if isinstance(patch, tuple) else (type(patch), patch.weights)
+    try:
+        return _changes(kind, tuple(_signature(part) for part in parts), shapes[name], offset, function)
+    except Exception as error:
+        if isinstance(patch, tuple):
             return False
-        try:
-            out = comfy.lora.calculate_weight([(1.0, _without_values(patch), 1.0, offset, function)], weight, name)
-        except Exception as error:
-            if isinstance(patch, tuple):
-                return False
-            raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
+        raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
+
+
+@lru_cache(maxsize=1024)
+def _changes(kind: Any, parts: tuple[Any, ...], shape: tuple[int, ...], offset: Any, function: Any) -> bool:
+    """Whether the host's own arithmetic with factors of such shapes changes a weight of this one; a model has few.
+
+    kind: the adapter's class, or what the plain patch is called. parts: shapes, or what else an adapter holds.
+    """
+    with torch.inference_mode(False):  # tensors of the inference mode do not count their changes
+        weight = torch.empty(shape, device="meta")
+        held = tuple(_made(part) for part in parts)
+        patch = (kind, held) if isinstance(kind, str) else kind(set(), held)
+        out = comfy.lora.calculate_weight([(1.0, patch, 1.0, offset, function)], weight, "")
         return out is not weight or weight._version > 0  # changed; padded to another shape it is another tensor
+
+
+def _signature(value: Any) -> Any:
+    """What of an adapter's part its fit depends on, to look it up by."""
+    if isinstance(value, torch.Tensor):
+        return ("shape", tuple(value.shape))
+    return tuple(value) if isinstance(value, list) else None if value is None else "number"
+
+
+def _made(signature: Any) -> Any:
+    if isinstance(signature, tuple) and signature[:1] == ("shape",):
+        return torch.empty(signature[1], device="meta")
+    if signature == "number":  # α, of which OFT asks whether the weights reach it
+        return 0.0
+    return list(signature) if signature is not None else None
 
 
 def _may_fit(patch: Any, shape: tuple[int, ...], offset: Any) -> bool:
@@ -99,40 +127,34 @@ def as_on_layer(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> 
         if all(factor.ndim == 2 for factor in weights[:2]) or (kernel and weights[1].shape[2:] == kernel):
             return patch
         weights[:2] = (factor.flatten(1) for factor in weights[:2])
-    elif name == "lokr" and weights[1] is None and kernel:
-        weights = _lokr_in_one(weights, kernel)
-    elif name == "lokr" and weights[1] is not None and weights[1].shape[2:] != kernel:
+    elif name == "lokr" and weights[1] is not None and (weights[1].shape[2:] != kernel or weights[0] is not None):
         weights[1] = weights[1].reshape(len(weights[1]), -1, *kernel)
+        if weights[0] is not None:  # merged, two whole factors have no α; in the forward pass it is divided by itself
+            weights[2] = None
     else:
         return patch
     return type(patch)(patch.loaded_keys, tuple(weights))
 
 
-def _lokr_in_one(weights: list[Any], kernel: tuple[int, ...]) -> list[Any]:
-    """A LoKr on a convolution with its second factor multiplied out, and its scale in it: the host can merge the two
-    parts of that one, and not apply them."""
-    one, _, alpha, one_a, one_b, a, b, core, magnitude = weights
-    a, b = a.float(), b.float()
-    if core is None:
-        other = (a @ b).reshape(len(a), -1, *kernel)
-    else:
-        other = torch.einsum("i j ..., i p, j r -> p r ...", core.float(), a, b)
-    one = one if one is not None else one_a.float() @ one_b.float()
+def in_one(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """The same adapter; of a LoKr on a convolution with its second factor multiplied out, and its scale in it.
+
+    The host cannot merge that factor where it is Tucker-decomposed, nor apply its parts in the forward pass.
+    """
+    kernel = shapes.get(key if isinstance(key, str) else key[0], ())[2:]
+    if getattr(patch, "name", None) != "lokr" or patch.weights[1] is not None or not kernel:
+        return patch
+    one, _, alpha, one_a, one_b, a, b, core, magnitude = patch.weights
+    try:
+        one = one if one is not None else one_a.float() @ one_b.float()
+        if core is None:
+            other = (a.float() @ b.float()).reshape(len(a), -1, *kernel)
+        else:
+            other = torch.einsum("i j ..., i p, j r -> p r ...", core.float(), a.float(), b.float()).contiguous()
+    except (RuntimeError, AttributeError) as error:
+        raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
     scale = 1.0 if alpha is None else alpha / len(b)
-    return [one, other * scale, None, None, None, None, None, None, magnitude]
-
-
-def _without_values(patch: Any) -> Any:
-    """The same patch with the shapes of its weights alone, so that the host's arithmetic on it costs nothing."""
-    if isinstance(patch, tuple):
-        return patch[0], tuple(_shape_of(value) for value in patch[1])
-    return type(patch)(set(), tuple(_shape_of(value) for value in patch.weights))
-
-
-def _shape_of(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return torch.empty(value.shape, device="meta")
-    return 0.0 if isinstance(value, (int, float)) else value  # α, of which OFT asks whether the weights reach it
+    return type(patch)(patch.loaded_keys, (one, other * scale, None, None, None, None, None, None, magnitude))
 
 
 def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | None = None) -> bool:
@@ -146,7 +168,10 @@ def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | No
     space = [apart * (length - 1) + 1 for length, apart in kernel]
     probe = copy.copy(adapter)
     with torch.inference_mode(False):
-        probe.weights = _without_values(adapter).weights
+        probe.weights = tuple(
+            torch.empty(value.shape, device="meta") if isinstance(value, torch.Tensor) else value
+            for value in adapter.weights
+        )
         x, out = (torch.empty(1, size, *space, device="meta") for size in reversed(sizes))
         try:
             return probe.h(x, out).shape[1] == sizes[0]

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 
 from .account import Account, Fate
 from .dora import PeftDora
-from .factors import BrokenLoraError, as_on_layer, check_layer, check_whole, fits
+from .factors import BrokenLoraError, as_on_layer, check_layer, check_whole, fits, in_one
 from .layouts import PLAIN, Contents, Layer, StateDict, contents, plain_name
 from .scale import in_hosts_terms
 
@@ -85,6 +85,7 @@ def match_lora(model: ModelPatcher, found: Contents, notes: tuple[str, ...] = ()
     patches: dict[Any, Any] = {}
     for key, (patch, name) in _patches(found.layers, here).items():
         check_whole(key, patch)
+        patch = in_one(key, patch, shapes)
         if fits(key, patch, shapes):
             patches[key] = as_on_layer(key, patch, shapes)
             used[name] = True
