@@ -32,13 +32,14 @@ class LoadAnchorModel(Node):
             category=CATEGORY,
             description=(
                 "Loads the aligned model (the anchor) that belongs to a reference: a full checkpoint, a diffusion "
-                "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers or PEFT)."
+                "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers, PEFT or LyCORIS)."
             ),
             search_aliases=[*FIRST_ALIASES, "anchor", "spo", "flow-grpo"],
             inputs=[
                 io.Model.Input("model", tooltip="The reference: the model that was aligned, before alignment."),
                 choice("anchor_name", list_files())(
-                    "The anchor's file, from the checkpoints, diffusion_models and loras folders."
+                    "The anchor's file, from the checkpoints, diffusion_models and loras folders. A model in shards is "
+                    "listed by its index (….index.json)."
                 ),
                 number("strength", 1.0, -10, 10, 0.01)(
                     "Strength of a LoRA (-10 to 10; 1 as trained). Without effect on a full model: use λ."
