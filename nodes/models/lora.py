@@ -18,7 +18,6 @@ from .factors import BrokenLoraError, as_on_layer, check_layer, check_whole, fit
 from .layouts import PLAIN, Contents, Layer, StateDict, contents, plain_name
 from .scale import in_hosts_terms
 
-__all__ = ["StateDict"]
 MAGNITUDE = "lora_magnitude_vector"
 
 
