@@ -16,7 +16,7 @@ from .full_model import PREFIX, load_model
 from .layouts import Contents, StateDict, is_adapter
 from .lora import MAGNITUDE, match_lora, read_adapter
 from .pair import architecture, check_pair
-from .scale import NotConvertedError, with_scale
+from .scale import OtherLoraError, with_scale
 
 ADAPTER, MODEL, EMA = "LoRA or another adapter", "full model", "EMA weights alone"
 
@@ -87,7 +87,7 @@ def adapter_clone(
         matched = match_lora(reference, found, notes)
     except BrokenLoraError as error:
         raise ValueError(f"The LoRA “{name}” is broken: {error}. Download it again, or choose another.") from error
-    except NotConvertedError as error:
+    except OtherLoraError as error:
         raise ValueError(f"The LoRA “{name}” {error}") from error
     if not matched.patches:
         raise ValueError(

@@ -27,6 +27,15 @@ NESTED = (METADATA, f"unet_{METADATA}", f"transformer_{METADATA}", "adapter_conf
 PREFIXES = ("", "transformer.", "unet.", "base_model.model.")
 # They take the adapter's first values off the model's weights: what the file adds is for those, not for the model's.
 OFF_THE_WEIGHTS = {"pissa": "PiSSA", "olora": "OLoRA", "corda": "CorDA", "loftq": "LoftQ", "lora_ga": "LoRA-GA"}
+# Forms of LoRA whose factors do other things than B A, by the field that says so.
+VARIANTS = {
+    "use_qalora": "QALoRA",
+    "use_bdlora": "BD-LoRA",
+    "alora_invocation_tokens": "aLoRA",
+    "arrow_config": "Arrow",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+}
 
 Alpha = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Rank = Annotated[int, Field(strict=True, gt=0)]
@@ -78,6 +87,18 @@ class PeftConfig(BaseModel):
     use_rslora: bool | None = _spelt("use_rslora")  # the scale is α/√r instead of α/r
     target_modules: str | list[str] | None = _spelt("target_modules")
     init_lora_weights: bool | str | None = _spelt("init_lora_weights")
+
+    use_qalora: Any = _spelt("use_qalora")
+    use_bdlora: Any = _spelt("use_bdlora")
+    alora_invocation_tokens: Any = _spelt("alora_invocation_tokens")
+    arrow_config: Any = _spelt("arrow_config")
+    kasa_config: Any = _spelt("kasa_config")
+    monteclora_config: Any = _spelt("monteclora_config")
+
+    @property
+    def variant(self) -> str:
+        """The name of a form of LoRA that is none; else ""."""
+        return next((name for field, name in VARIANTS.items() if getattr(self, field)), "")
 
     @cached_property
     def _alphas(self) -> list[tuple[Matcher, float]]:

@@ -20,14 +20,14 @@ ADDED = ("LoRA", "AdaLoRA", "LoHa", "LoKr")  # kinds of PEFT's with a scale
 _ROWS = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # parts that have a row for each rank
 
 
-class NotConvertedError(ValueError):
-    """A file that adds to other weights than the model's own. The message ends the sentence “The LoRA “…” ”."""
+class OtherLoraError(ValueError):
+    """A file that is no plain LoRA for the model's weights. The message ends the sentence “The LoRA “…” ”."""
 
 
 def with_scale(found: Contents, path: Path, metadata: Mapping[str, str] | None) -> tuple[str, ...]:
     """Give the layers their scale, in place, and return what has to be said of it.
 
-    Raises ValueError where a configuration cannot be read, and NotConvertedError.
+    Raises ValueError where a configuration cannot be read, and OtherLoraError.
     """
     layers = [layer for layer in found.layers.values() if layer.kinds & {*ADDED} and _is_peft(layer)]
     if not layers:
@@ -45,8 +45,13 @@ def with_scale(found: Contents, path: Path, metadata: Mapping[str, str] | None) 
         if config and (why := config.misfit(ranks)):
             notes.append(f"the {CONFIG} beside it is another LoRA's ({why}), and is not used")
             config = None
+    if config and config.variant:
+        raise OtherLoraError(
+            f"is a {config.variant}, which ComfyUI cannot apply: merge it into the model with PEFT, and load the "
+            "merged model here."
+        )
     if config and config.taken_off:
-        raise NotConvertedError(
+        raise OtherLoraError(
             f"was started by {config.taken_off} and not converted, so that it belongs to weights that are not the "
             "model's: save it with PEFT's path_initial_model_for_weight_conversion, which makes a plain LoRA of it."
         )

@@ -70,9 +70,9 @@ def drawn(model, seed=3):
     return model
 
 
-def patched_weights(anchor):
+def patched_weights(patcher):
     """All weights of a MODEL with its patches on them, as the host computes them."""
-    patcher, out = anchor[0].patcher, {}
+    out = {}
     for key, value in patcher.model.state_dict().items():
         if key in patcher.patches:
             value = comfy.lora.calculate_weight(patcher.patches[key], value.float().clone(), key)

@@ -101,7 +101,7 @@ def test_a_file_of_diffusers(library, sd15, trained, caplog, how, what):
     folder = library.dir / f"{how} {what}"
     WRITERS[how](library, unet, folder)
     with caplog.at_level(logging.INFO):
-        got = patched_weights(load(sd15, f"loras/{folder.name}/pytorch_lora_weights.safetensors"))
+        got = patched_weights(load(sd15, f"loras/{folder.name}/pytorch_lora_weights.safetensors")[0].patcher)
     error, effect = effects(got, want, sd15.model.state_dict())
     assert effect > 0.01
     assert error < ROUNDING
@@ -114,7 +114,7 @@ def test_without_a_header_the_scale_is_assumed_and_that_is_said(library, sd15, t
     folder = library.dir / "no header"
     by_pipeline(convert_state_dict_to_diffusers, header=False)(library, unet, folder)
     with caplog.at_level(logging.INFO):
-        got = patched_weights(load(sd15, "loras/no header/pytorch_lora_weights.safetensors"))
+        got = patched_weights(load(sd15, "loras/no header/pytorch_lora_weights.safetensors")[0].patcher)
     base = sd15.model.state_dict()
     assert "no lora_alpha found" in caplog.text
     at_rank = {key: base[key] + (value - base[key]) / 8 for key, value in want.items()}
@@ -126,7 +126,7 @@ def test_converted_to_kohya_by_diffusers(library, sd15, trained):
     unet, want = trained("alpha")
     weights = {f"unet.{key}": value for key, value in get_peft_model_state_dict(unet).items()}
     save_file(convert_state_dict_to_kohya(weights), library.dir / "kohya.safetensors")
-    got, base = patched_weights(load(sd15, "loras/kohya.safetensors")), sd15.model.state_dict()
+    got, base = patched_weights(load(sd15, "loras/kohya.safetensors")[0].patcher), sd15.model.state_dict()
     at_rank = {key: base[key] + (value - base[key]) / 8 for key, value in want.items()}
     assert effects(got, at_rank, base)[0] < ROUNDING
 
@@ -141,7 +141,7 @@ def test_the_scale_in_flat_keys_of_the_header(library, sd15, trained, written):
     path = library.dir / f"flat {written.strip('.')}.safetensors"
     weights = {f"unet.{key}": value for key, value in get_peft_model_state_dict(unet).items()}
     save_file(weights, path, {f"{prefix}{name}": as_text(config[name]) for name in names})
-    error, _ = effects(patched_weights(load(sd15, f"loras/{path.name}")), want, sd15.model.state_dict())
+    error, _ = effects(patched_weights(load(sd15, f"loras/{path.name}")[0].patcher), want, sd15.model.state_dict())
     assert error < ROUNDING
 
 
@@ -161,7 +161,10 @@ def test_the_scale_of_another_lora_is_not_used(library, sd15, trained, caplog, w
         (folder / "adapter_config.json").write_text(json.dumps(config))
     save_file({f"unet.{k}": v for k, v in get_peft_model_state_dict(unet).items()}, folder / "x.safetensors", metadata)
     with caplog.at_level(logging.INFO):
-        got, base = patched_weights(load(sd15, f"loras/{folder.name}/x.safetensors")), sd15.model.state_dict()
+        got, base = (
+            patched_weights(load(sd15, f"loras/{folder.name}/x.safetensors")[0].patcher),
+            sd15.model.state_dict(),
+        )
     assert "another LoRA's" in caplog.text
     assert "alpha = rank is assumed" in caplog.text
     at_rank = {key: base[key] + (value - base[key]) / 8 for key, value in want.items()}
@@ -174,7 +177,7 @@ def test_two_scales_that_differ_are_said(library, sd15, trained, caplog):
     by_unet(library, unet, folder)
     (folder / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 5}')
     with caplog.at_level(logging.INFO):
-        got = patched_weights(load(sd15, f"loras/{folder.name}/pytorch_lora_weights.safetensors"))
+        got = patched_weights(load(sd15, f"loras/{folder.name}/pytorch_lora_weights.safetensors")[0].patcher)
     assert effects(got, want, sd15.model.state_dict())[0] < ROUNDING  # the header's
     assert "beside it says another" in caplog.text
 
@@ -182,7 +185,7 @@ def test_two_scales_that_differ_are_said(library, sd15, trained, caplog):
     alphas = {key.replace(".lora_A.weight", ".alpha"): torch.tensor(32.0) for key in weights if "lora_A" in key}
     save_file(weights | alphas, folder / "alphas.safetensors", {"lora_alpha": "8", "r": "4"})
     with caplog.at_level(logging.INFO):
-        got = patched_weights(load(sd15, f"loras/{folder.name}/alphas.safetensors"))
+        got = patched_weights(load(sd15, f"loras/{folder.name}/alphas.safetensors")[0].patcher)
     assert effects(got, want, sd15.model.state_dict())[0] < ROUNDING  # its own
     assert "its header says another scale" in caplog.text
 

@@ -16,6 +16,7 @@ from host_runs import conds_of, everywhere, realign, stock
 from realign.nodes.models.account import Account, Fate
 from realign.nodes.models.files import list_files
 from realign.nodes.models.formats import FORMATS, load_anchor, open_anchor
+from realign.nodes.models.peft import VARIANTS
 from rounding import assert_agree
 from safetensors.torch import save_file
 
@@ -122,7 +123,7 @@ def test_number_formats(tiny, sd15, write, dtype):
     """Each as its values are; up and down may differ."""
     mixed = {key: value.float() if "up" in key else value for key, value in kohya(tiny, dtype).items()}
     plain = {key: value.float() for key, value in mixed.items()}
-    got, want = (real_adapters.patched_weights(load(sd15, write(weights))) for weights in (mixed, plain))
+    got, want = (real_adapters.patched_weights(load(sd15, write(weights))[0].patcher) for weights in (mixed, plain))
     assert all(torch.allclose(got[key], value, rtol=1e-5, atol=1e-6) for key, value in want.items())
 
 
@@ -158,6 +159,38 @@ def test_a_lora_beside_biases_is_no_full_model(tiny, sd15, write):
     weights |= {f"diffusion_model.{layer}.lora_A.weight": randn(4, columns)}
     weights |= {f"diffusion_model.{layer}.lora_B.weight": randn(rows, 4)}
     assert load_anchor(sd15, open_anchor(tiny.dir / write(weights)), 1.0).kind == FORMATS[1].kind
+
+
+@pytest.mark.parametrize("field", VARIANTS)
+def test_a_form_of_lora_that_is_none_is_named(monkeypatch, tiny, sd15, write, field):
+    up, down = tiny.lora_weights("sd15")[next(iter(tiny.lora_weights("sd15")))]
+    weights = {"unet.a.lora_A.weight": down, "unet.a.lora_B.weight": up}
+    config = {"r": 4, "lora_alpha": 4} | {name: None for name in VARIANTS} | {field: {"r": 1}}
+    said = refusal(monkeypatch, sd15, write(weights, lora_adapter_metadata=json.dumps(config)))
+    assert f"is a {VARIANTS[field]}, which ComfyUI cannot apply" in said
+
+
+def test_dora_on_a_slice_of_a_weight(tiny, models, write):
+    """SD3's q, k and v are one matrix in the host; each has its own LoRA and magnitudes in diffusers' names."""
+    generator, parts, want = torch.Generator().manual_seed(1), {}, []
+    key = "joint_blocks.0.x_block.attn.qkv.weight"
+    whole = tiny.weights("sd3")[key]
+    for name, weight in zip(("to_q", "to_k", "to_v"), whole.chunk(3)):
+        up, down = (
+            torch.randn(len(weight), 4, generator=generator),
+            torch.randn(4, weight.shape[1], generator=generator),
+        )
+        size = weight.norm(dim=1) * (1 + torch.rand(len(weight), generator=generator))
+        layer = f"transformer.transformer_blocks.0.attn.{name}"
+        parts |= {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up / 8}
+        parts[f"{layer}.lora_magnitude_vector"] = size
+        changed = weight + 2 * (up / 8) @ down
+        want.append(changed * (size / changed.norm(dim=1))[:, None])
+    file = open_anchor(tiny.dir / write(parts, lora_alpha="8", r="4"))
+    for strength in (1.0, 0.5):
+        anchor = load_anchor(models("sd3")[0], file, strength).patcher
+        got = real_adapters.patched_weights(anchor)[f"diffusion_model.{key}"]
+        assert torch.allclose(got, whole + strength * (torch.cat(want) - whole), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)

@@ -64,7 +64,7 @@ def test_a_file_of_lycoris_is_what_lycoris_makes_of_it(library, sd15, caplog, wh
     choice, merged = written(library, f"lycoris {what.replace(',', '')}", **APPLIED[what])
     want = library.in_hosts_names(merged)
     with caplog.at_level(logging.INFO):
-        got = patched_weights(load(sd15, choice))
+        got = patched_weights(load(sd15, choice)[0].patcher)
     error, effect = effects(got, want, sd15.model.state_dict())
     assert effect > 0.01
     assert error < ROUNDING

@@ -84,7 +84,7 @@ def test_a_file_of_peft_is_what_peft_makes_of_it(library, sd15, caplog, what):
     choice = library.saved(name, library.trained(APPLIED[what]))
     want = library.applied(name)
     with caplog.at_level(logging.INFO):
-        got = patched_weights(load(sd15, choice))
+        got = patched_weights(load(sd15, choice)[0].patcher)
     error, effect = effects(got, want, sd15.model.state_dict())
     assert effect > 0.01
     assert error < ROUNDING
@@ -128,6 +128,6 @@ def test_a_start_that_changes_the_models_weights(monkeypatch, library, sd15, sta
     before = str(library.dir / start / "start")
     choice = library.saved(f"{start} converted", model, path_initial_model_for_weight_conversion=before)
     want = library.in_hosts_names(model.merge_and_unload())
-    error, effect = effects(patched_weights(load(sd15, choice)), want, sd15.model.state_dict())
+    error, effect = effects(patched_weights(load(sd15, choice)[0].patcher), want, sd15.model.state_dict())
     assert effect > 0.01
     assert error < ROUNDING
