@@ -59,6 +59,9 @@ APPLIED = {
     "targets as a pattern": LoraConfig(r=4, lora_alpha=16, target_modules=r".*attn\d\.to_(q|v)"),
     "DoRA": LoraConfig(r=4, lora_alpha=8, use_dora=True, target_modules=ALL),
     "LoRA with a bias": LoraConfig(r=4, lora_alpha=8, lora_bias=True, target_modules=["to_out.0", "conv1"]),
+    "both biases": LoraConfig(
+        r=4, lora_alpha=8, lora_bias=True, bias="lora_only", target_modules=["to_out.0", "conv1"]
+    ),
     "biases of the layers": LoraConfig(r=4, lora_alpha=8, bias="lora_only", target_modules=["to_out.0", "conv1"]),
     "all biases": LoraConfig(r=4, lora_alpha=8, bias="all", target_modules=["to_q"]),
     "modules to save": LoraConfig(r=4, lora_alpha=8, target_modules=["to_q"], modules_to_save=["conv_in", "norm1"]),
