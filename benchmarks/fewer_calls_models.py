@@ -46,14 +46,14 @@ def models_of(kind: str, folder: Path, prompt: str = PROMPTS[0]) -> tuple[Any, A
     import comfy.lora
     import tiny_models
     from realign.nodes.demo import RealignDemoModels
-    from realign.nodes.load_anchor import lora_clone
+    from realign.nodes.models.formats import adapter_clone
     from realign.nodes.models.low_rank import factorise
 
     if kind == "demo":
         reference, anchor, positive, negative, *_ = RealignDemoModels.execute(prompt, "any", "any").args
         difference, _ = factorise(reference, anchor[0].patcher, 4096)  # more than any layer has: kept whole
         latent = {"samples": torch.zeros(SEEDS, 3, 64, 64)}
-        return reference, lora_clone(reference, difference, 1.0, "demo")[0], positive, negative, latent
+        return reference, adapter_clone(reference, difference, 1.0, "demo")[0], positive, negative, latent
     tiny = tiny_models.TinyModels(folder)
     reference = tiny.load(tiny.reference(kind))
     weights = {}

@@ -11,14 +11,10 @@ from .checked import Node
 from .inputs import ADVANCED, beta_input, choice, number
 from .models.anchor import NO_BETA, Anchor, typed_beta
 from .models.beta import beta_from_metadata
-from .models.factors import BrokenLoraError
-from .models.files import find_file, list_files, load_model, read_file
-from .models.finite import not_finite
-from .models.lora import StateDict, is_lora, match_lora, normalise
+from .models.files import find_file, list_files
+from .models.formats import MODEL, adapter_clone, load_anchor, open_anchor
 from .models.low_rank import low_rank_difference
-from .models.pair import check_pair
 from .page import SHOWS, beta_shown, show_text
-from .run.forward_lora import with_lora
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
@@ -36,13 +32,14 @@ class LoadAnchorModel(Node):
             category=CATEGORY,
             description=(
                 "Loads the aligned model (the anchor) that belongs to a reference: a full checkpoint, a diffusion "
-                "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers or PEFT)."
+                "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers, PEFT or LyCORIS)."
             ),
             search_aliases=[*FIRST_ALIASES, "anchor", "spo", "flow-grpo"],
             inputs=[
                 io.Model.Input("model", tooltip="The reference: the model that was aligned, before alignment."),
                 choice("anchor_name", list_files())(
-                    "The anchor's file, from the checkpoints, diffusion_models and loras folders."
+                    "The anchor's file, from the checkpoints, diffusion_models and loras folders. A model in shards is "
+                    "listed by its index (….index.json)."
                 ),
                 number("strength", 1.0, -10, 10, 0.01)(
                     "Strength of a LoRA (-10 to 10; 1 as trained). Without effect on a full model: use λ."
@@ -75,58 +72,26 @@ class LoadAnchorModel(Node):
         beta: float,
         low_rank: int = 0,
     ) -> io.NodeOutput:
-        path = find_file(anchor_name)
         known = None if beta_source == FROM_FILE else typed_beta(beta_source, beta)
-        state_dict, metadata = read_file(path)
+        file = open_anchor(find_file(anchor_name))
         if beta_source == FROM_FILE:
-            known = beta_from_metadata(metadata)
-        label = f"β = {known:g}" if known else "β unknown: λ is strength"
-
-        if is_lora(state_dict):
-            state_dict, scale_known = normalise(state_dict, path, metadata)
-            patcher, note = lora_clone(model, state_dict, strength, path.name)
-            label += f"\n{note}"
-            if not scale_known:
-                label += "\nno lora_alpha found (adapter_config.json): alpha = rank is assumed"
-        else:
-            patcher = load_model(path, state_dict, metadata)
-            check_pair(model, patcher, path.name)
-            if low_rank:
-                patcher, note = low_rank_clone(model, patcher, low_rank, path.name)
-                label += f"\n{note}"
-        logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
-        show_text(getattr(cls.hidden, "unique_id", None), label)
-        return io.NodeOutput((Anchor(patcher, path.name, known),), patcher, ui=beta_shown(known))
-
-
-def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name: str) -> tuple[ModelPatcher, str]:
-    """A clone of the reference with the LoRA on it, and how much of the file it uses. Shares the reference's weights.
-
-    Raises ValueError for a LoRA that fits no layer of the reference, that is not whole, or holds NaN or infinity.
-    """
-    if not_finite(state_dict.items()):
-        raise ValueError(f"The LoRA “{name}” holds values that are not finite numbers (NaN or infinity): it is broken.")
-    try:
-        patches, share, missed = match_lora(model, state_dict)
-    except BrokenLoraError as error:
-        raise ValueError(f"The LoRA “{name}” is broken: {error}. Download it again, or choose another.") from error
-    if not patches:
-        raise ValueError(
-            f"The LoRA “{name}” fits no layer of the reference ({type(model.model.model_config).__name__}): it was "
-            "made for another architecture. Choose a LoRA for this model, or the model this LoRA is for."
-        )
-    clone = with_lora(model, patches, strength)
-    note = f"{share:.0%} of the LoRA's layers matched"
-    if share < 1:
-        logging.warning("Realign anchor %s: only %s, e.g. not %s", name, note, missed)
-        note = f"only {note}"
-    return clone, note
+            known = beta_from_metadata(file.metadata)
+        loaded = load_anchor(model, file, strength)
+        patcher, lines = loaded.patcher, [f"β = {known:g}" if known else "β unknown: λ is strength"]
+        lines += loaded.account.lines()
+        if loaded.kind == MODEL and low_rank:
+            patcher, note = low_rank_clone(model, patcher, low_rank, file.name)
+            lines.append(note)
+        level = logging.WARNING if loaded.account.missed else logging.INFO
+        logging.log(level, "Realign anchor %s: %s", file.name, "; ".join(lines))
+        show_text(getattr(cls.hidden, "unique_id", None), "\n".join(lines))
+        return io.NodeOutput((Anchor(patcher, file.name, known),), patcher, ui=beta_shown(known))
 
 
 def low_rank_clone(model: ModelPatcher, anchor: ModelPatcher, rank: int, name: str) -> tuple[ModelPatcher, str]:
     """A clone of the reference with its difference to the anchor on it, and how much of that the rank keeps."""
     state_dict, share = low_rank_difference(model, anchor, rank, name)
-    patcher, _ = lora_clone(model, state_dict, 1.0, name)
+    patcher, _ = adapter_clone(model, state_dict, 1.0, name)
     note = f"rank {rank} keeps {share:.1%} of the difference"
     if share < LOW_SHARE:
         logging.warning(

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import comfy.lora
 import torch
 
+from .dora import PeftDora
 from .layers import is_matrix
+from .layouts import Layer
 
-_HALF = re.compile(r"[._](up|down|A|B)(\.|$)")  # of a key behind its layer's name; PEFT calls what goes down A
 # Where the host's adapters have their factors and DoRA's scale among their weights (comfy/weight_adapter).
 FACTORS = {"lora": (0, 1, 3), "loha": (0, 1, 3, 4, 5, 6), "lokr": (0, 1, 3, 4, 5, 6, 7), "glora": (0, 1, 2, 3)}
 
@@ -37,6 +38,8 @@ def check_whole(key: Any, patch: Any) -> None:
             raise BrokenLoraError(f"{where}a factor is empty, of the shape {tuple(factor.shape)}")
         if factor.is_complex():
             raise BrokenLoraError(f"{where}a factor holds complex numbers")
+    if isinstance(patch, PeftDora) and weights[4].numel() != len(weights[0]):
+        raise BrokenLoraError(f"{where}it has {weights[4].numel()} magnitudes for {len(weights[0])} rows")
     if name == "lora":
         up, down, mid = weights[0], weights[1], weights[3]
         ranks = (
@@ -54,17 +57,44 @@ def fits(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     name, offset, function = (key, None, None) if isinstance(key, str) else (*key, None)[:3]
     if name not in shapes or not _may_fit(patch, shapes[name], offset):
         return False
-    with torch.inference_mode(False):  # tensors of the inference mode do not count their changes
-        weight = torch.empty(shapes[name], device="meta")
-        if offset is not None and offset[1] + offset[2] > weight.shape[offset[0]]:
+    if offset is not None and offset[1] + offset[2] > shapes[name][offset[0]]:
+        return False
+    kind, parts = (patch[0], patch[1]) if isinstance(patch, tuple) else (type(patch), patch.weights)
+    try:
+        return _changes(kind, tuple(_signature(part) for part in parts), shapes[name], offset, function)
+    except Exception as error:
+        if isinstance(patch, tuple):
             return False
-        try:
-            out = comfy.lora.calculate_weight([(1.0, _without_values(patch), 1.0, offset, function)], weight, name)
-        except Exception as error:
-            if isinstance(patch, tuple):
-                return False
-            raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
+        raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
+
+
+@lru_cache(maxsize=1024)
+def _changes(kind: Any, parts: tuple[Any, ...], shape: tuple[int, ...], offset: Any, function: Any) -> bool:
+    """Whether the host's own arithmetic with factors of such shapes changes a weight of this one; a model has few.
+
+    kind: the adapter's class, or what the plain patch is called. parts: shapes, or what else an adapter holds.
+    """
+    with torch.inference_mode(False):  # tensors of the inference mode do not count their changes
+        weight = torch.empty(shape, device="meta")
+        held = tuple(_made(part) for part in parts)
+        patch = (kind, held) if isinstance(kind, str) else kind(set(), held)
+        out = comfy.lora.calculate_weight([(1.0, patch, 1.0, offset, function)], weight, "")
         return out is not weight or weight._version > 0  # changed; padded to another shape it is another tensor
+
+
+def _signature(value: Any) -> Any:
+    """What of an adapter's part its fit depends on, to look it up by."""
+    if isinstance(value, torch.Tensor):
+        return ("shape", tuple(value.shape))
+    return tuple(value) if isinstance(value, list) else None if value is None else "number"
+
+
+def _made(signature: Any) -> Any:
+    if isinstance(signature, tuple) and signature[:1] == ("shape",):
+        return torch.empty(signature[1], device="meta")
+    if signature == "number":  # α, of which OFT asks whether the weights reach it
+        return 0.0
+    return list(signature) if signature is not None else None
 
 
 def _may_fit(patch: Any, shape: tuple[int, ...], offset: Any) -> bool:
@@ -98,24 +128,34 @@ def as_on_layer(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> 
         if all(factor.ndim == 2 for factor in weights[:2]) or (kernel and weights[1].shape[2:] == kernel):
             return patch
         weights[:2] = (factor.flatten(1) for factor in weights[:2])
-    elif name == "lokr" and weights[1] is not None and weights[1].shape[2:] != kernel:
+    elif name == "lokr" and weights[1] is not None and (weights[1].shape[2:] != kernel or weights[0] is not None):
         weights[1] = weights[1].reshape(len(weights[1]), -1, *kernel)
+        if weights[0] is not None:  # merged, two whole factors have no α; in the forward pass it is divided by itself
+            weights[2] = None
     else:
         return patch
     return type(patch)(patch.loaded_keys, tuple(weights))
 
 
-def _without_values(patch: Any) -> Any:
-    """The same patch with the shapes of its weights alone, so that the host's arithmetic on it costs nothing."""
-    if isinstance(patch, tuple):
-        return patch[0], tuple(_shape_of(value) for value in patch[1])
-    return type(patch)(set(), tuple(_shape_of(value) for value in patch.weights))
+def in_one(key: Any, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    """The same adapter; of a LoKr on a convolution with its second factor multiplied out, and its scale in it.
 
-
-def _shape_of(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return torch.empty(value.shape, device="meta")
-    return 0.0 if isinstance(value, (int, float)) else value  # α, of which OFT asks whether the weights reach it
+    The host cannot merge that factor where it is Tucker-decomposed, nor apply its parts in the forward pass.
+    """
+    kernel = shapes.get(key if isinstance(key, str) else key[0], ())[2:]
+    if getattr(patch, "name", None) != "lokr" or patch.weights[1] is not None or not kernel:
+        return patch
+    one, _, alpha, one_a, one_b, a, b, core, magnitude = patch.weights
+    try:
+        one = one if one is not None else one_a.float() @ one_b.float()
+        if core is None:
+            other = (a.float() @ b.float()).reshape(len(a), -1, *kernel)
+        else:
+            other = torch.einsum("i j ..., i p, j r -> p r ...", core.float(), a.float(), b.float()).contiguous()
+    except (RuntimeError, AttributeError) as error:
+        raise BrokenLoraError(f"in {short(key)} its factors do not fit each other") from error
+    scale = 1.0 if alpha is None else alpha / len(b)
+    return type(patch)(patch.loaded_keys, (one, other * scale, None, None, None, None, None, None, magnitude))
 
 
 def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | None = None) -> bool:
@@ -129,7 +169,10 @@ def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | No
     space = [apart * (length - 1) + 1 for length, apart in kernel]
     probe = copy.copy(adapter)
     with torch.inference_mode(False):
-        probe.weights = _without_values(adapter).weights
+        probe.weights = tuple(
+            torch.empty(value.shape, device="meta") if isinstance(value, torch.Tensor) else value
+            for value in adapter.weights
+        )
         x, out = (torch.empty(1, size, *space, device="meta") for size in reversed(sizes))
         try:
             return probe.h(x, out).shape[1] == sizes[0]
@@ -137,21 +180,14 @@ def acts(adapter: Any, layer: torch.nn.Module, offset: tuple[int, int, int] | No
             return False
 
 
-def check_pairs(layers: Mapping[str, str], state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Raise BrokenLoraError for a layer that has one of its two factors only, or an α that is not one number.
-
-    layers: the layer of each of the state dict's keys that belongs to one.
-    """
-    halves: dict[str, set[str]] = {}
-    for key, layer in layers.items():
-        if key.endswith(".alpha") and state_dict[key].numel() != 1:
-            raise BrokenLoraError(f"in {layer} alpha has the shape {tuple(state_dict[key].shape)}, and is no number")
-        half = _HALF.search(key, len(layer))
-        if half:
-            halves.setdefault(layer, set()).add({"A": "down", "B": "up"}.get(half[1], half[1]))
-    lone = {layer: found for layer, found in halves.items() if len(found) == 1}
-    for layer, found in lone.items():
-        raise BrokenLoraError(f"{layer} has only the factor that goes {found.pop()}, not the other")
+def check_layer(layer: Layer) -> None:
+    """Raise BrokenLoraError for a layer that has one of its two factors only, or an α that is not one number."""
+    alpha = layer.parts.get("alpha")
+    if alpha is not None and alpha.numel() != 1:
+        raise BrokenLoraError(f"in {layer.name} alpha has the shape {tuple(alpha.shape)}, and is no number")
+    halves = [way for way in ("up", "down") if f"lora_{way}.weight" in layer.parts]
+    if len(halves) == 1:
+        raise BrokenLoraError(f"{layer.name} has only the factor that goes {halves[0]}, not the other")
 
 
 def short(key: Any) -> str:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import comfy.model_detection
-import comfy.sd
 import comfy.utils
 import folder_paths
 import torch
-from comfy.model_patcher import ModelPatcher
-from torch.nn.modules.module import register_module_module_registration_hook
+from pydantic import BaseModel, ValidationError
 
-from .finite import not_finite
-from .lora import StateDict
+from .layouts import StateDict
 
 FOLDERS = ("checkpoints", "diffusion_models", "loras")
 MOST_SAID = 200  # characters of a name or reason that is not ours
+PART_OF = re.compile(
+    r"-(?P<part>\d{5})-of-(?P<of>\d{5})(?=\.)"
+)  # in the name of a shard, as the Hub's libraries write it
 
 
 def list_files() -> list[str]:
@@ -30,8 +29,44 @@ def list_files() -> list[str]:
     Where the page itself can download, it saves an anchor in its folder under the name it has here: "loras/name" in
     loras. That file has this name too.
     """
-    found = ((folder, name) for folder in FOLDERS for name in folder_paths.get_filename_list(folder))
+    found = ((folder, name) for folder in FOLDERS for name in _with_indices(folder))
     return list(dict.fromkeys(f"{folder}/{name.removeprefix(folder + os.sep)}" for folder, name in found))
+
+
+def _with_indices(folder: str) -> list[str]:
+    """The host's list of a folder's files, and the indices of models that lie there in shards, which it leaves out."""
+    names = folder_paths.get_filename_list(folder)
+    out = []
+    for name in names:
+        shard = PART_OF.search(name)
+        if shard and int(shard["part"]) == 1:
+            path = folder_paths.get_full_path(folder, name)
+            index = index_of(Path(path)) if path else None
+            if index:
+                out.append(os.path.join(os.path.dirname(name), index.name))
+        out.append(name)
+    return out
+
+
+def index_of(shard: Path) -> Path | None:
+    """The index of a sharded model, by one of its parts; None where there is none.
+
+    `model-00001-of-00002.safetensors` has `model.safetensors.index.json`; a variant's name stands before the shard's
+    number and behind the index': `model.fp16-00001-of-…`, `model.safetensors.index.fp16.json`.
+    """
+    name = PART_OF.split(shard.name)[0]
+    stem, _, variant = name.partition(".")
+    names = [f"{name}{shard.suffix}.index.json", f"{stem}{shard.suffix}.index.{variant}.json"]
+    return next((shard.with_name(index) for index in names if shard.with_name(index).is_file()), None)
+
+
+def listed_as(path: Path) -> str:
+    """A file's name in `list_files`, or its own where it lies in none of the host's folders."""
+    for folder in FOLDERS:
+        for base in folder_paths.get_folder_paths(folder):
+            if path.is_relative_to(base):
+                return f"{folder}/{path.relative_to(base)}"
+    return path.name
 
 
 def find_file(choice: str) -> Path:
@@ -47,11 +82,20 @@ def find_file(choice: str) -> Path:
     return Path(path)
 
 
+class Index(BaseModel):
+    """Of a model in shards: the file that each weight is in."""
+
+    weight_map: dict[str, str]
+
+
 def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
-    """Tensors and metadata of a safetensors file or a plain-weights pickle, by the host's safe loading.
+    """Tensors and metadata of a safetensors file or a plain-weights pickle, by the host's safe loading; of an index,
+    those of all shards.
 
     Raises ValueError, in one sentence, for a file that is truncated, corrupt, or holds more than weights.
     """
+    if path.suffix == ".json":
+        return _read_shards(path)
     try:
         loaded, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     except pickle.UnpicklingError as error:
@@ -72,15 +116,43 @@ def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
     return weights, metadata or {}
 
 
+def _read_shards(path: Path) -> tuple[StateDict, dict[str, str]]:
+    """The weights of all files that an index names. Raises ValueError where one is missing, or lacks a weight."""
+    try:
+        where = Index.model_validate_json(path.read_bytes()).weight_map
+    except (ValidationError, OSError) as error:
+        raise ValueError(
+            f"“{path.name}” is no index of a model in shards, which says in what file each weight is. Choose a model "
+            "or LoRA file."
+        ) from error
+    weights: StateDict = {}
+    metadata: dict[str, str] = {}
+    for name in sorted({*where.values()}):
+        shard = path.with_name(name) if name == os.path.basename(name) and name not in ("", ".", "..") else None
+        if shard is None or not shard.is_file():
+            raise ValueError(
+                f"“{path.name}” names the shard “{_one_line(name)}”, which is not beside it: download it, too, or "
+                "choose another version of the model."
+            )
+        held, said_there = read_file(shard)
+        weights, metadata = weights | held, metadata | said_there
+    missing = next((key for key in where if key not in weights), None)
+    if missing is not None:
+        raise ValueError(
+            f"“{path.name}” is incomplete: its shards lack the weight {_one_line(missing)}. Download them again."
+        )
+    return weights, metadata
+
+
 def _is_weight(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.layout is torch.strided
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"“{path.name}” cannot be read: it is truncated or corrupt ({_said(error)}). Download it again.")
+    return ValueError(f"“{path.name}” cannot be read: it is truncated or corrupt ({said(error)}). Download it again.")
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """An error in one line; of one that is Python's own only its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     is_own = isinstance(error, (AttributeError, TypeError, LookupError, RecursionError))
@@ -90,63 +162,3 @@ def _said(error: Exception) -> str:
 def _one_line(text: str) -> str:
     text = " ".join(text.replace("\0", " ").split())
     return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 1]}…"
-
-
-def load_model(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> ModelPatcher:
-    """A full model in any layout the host detects: checkpoint, diffusion model, diffusers UNet or transformer.
-
-    Raises ValueError for a file that is no diffusion model, that lacks weights (the host would only warn, and sample
-    with what happened to lie in memory), or whose weights are not finite.
-    """
-    reload: tuple[Any, ...]
-    with _missing_weights() as missing:
-        try:
-            if any(key.startswith("model.diffusion_model.") for key in state_dict):
-                patcher = comfy.sd.load_state_dict_guess_config(
-                    state_dict, output_vae=False, output_clip=False, metadata=metadata
-                )[0]
-                reload = (comfy.sd.load_checkpoint_guess_config, (str(path), False, False), 0)
-            else:
-                patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, metadata=metadata)
-                reload = (comfy.sd.load_diffusion_model, (str(path), {}))
-        except Exception as error:
-            raise ValueError(
-                f"“{path.name}” is no diffusion model that this ComfyUI can load ({_said(error)})."
-            ) from error
-    if patcher is None:
-        raise ValueError(f"“{path.name}” is neither a diffusion model that this ComfyUI knows nor a LoRA.")
-    if missing:
-        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ValueError(f"“{path.name}” is incomplete: weights are missing ({names}). Download it again.")
-    broken = not_finite(patcher.model.diffusion_model.named_parameters())
-    if broken:
-        raise ValueError(
-            f"“{path.name}” is broken: its weight {broken} holds values that are not finite numbers (NaN or infinity). "
-            "Download it again, or take another version of it."
-        )
-    patcher.cached_patcher_init = reload
-    return patcher
-
-
-@contextmanager
-def _missing_weights() -> Iterator[list[str]]:
-    """The weights that diffusion models lack which the host loads while the context is open, as torch reports them.
-
-    The host makes the model and loads its weights in one call, and only warns of what is missing, in its log.
-    """
-    missing: list[str] = []
-    handles = []
-
-    def made(module: torch.nn.Module, name: str, part: torch.nn.Module) -> None:
-        if name == "diffusion_model":
-            handles.append(part.register_load_state_dict_post_hook(loaded))
-
-    def loaded(module: torch.nn.Module, keys: Any) -> None:
-        missing[:] = keys.missing_keys
-
-    handles.append(register_module_module_registration_hook(made))
-    try:
-        yield missing
-    finally:
-        for handle in handles:
-            handle.remove()

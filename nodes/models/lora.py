@@ -1,10 +1,10 @@
-"""LoRA files: which of a model's weights a file's keys name, in every layout that trainers write."""
+"""Adapter files: which of a model's weights they change, and what becomes of each of their keys."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import comfy.lora
@@ -12,96 +12,178 @@ import comfy.lora_convert
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from .factors import BrokenLoraError, as_on_layer, check_pairs, check_whole, fits
+from .account import Account, Fate
+from .dora import PeftDora
+from .factors import BrokenLoraError, as_on_layer, check_layer, check_whole, fits, in_one
 from .layers import weight_shapes
-from .peft import peft_config
+from .layouts import PLAIN, Contents, Layer, StateDict, contents, plain_name
+from .scale import in_hosts_terms
 
-StateDict = dict[str, torch.Tensor]
-
-# What follows a layer's name in an adapter file: kohya, diffusers (old and new), PEFT, LyCORIS, full differences.
-_ADAPTER_PART = re.compile(
-    r"\.(lora_(up|down|mid|A|B)(\.default)?\.weight|lora[._](up|down)\.weight|lora_linear_layer\.(up|down)\.weight"
-    r"|lora_(A|B)|hada_\w+|lokr_\w+|oft_\w+|[ab][12]\.weight|diff|diff_b|w_norm|b_norm|set_weight"
-    r"|dora_scale|lora_magnitude_vector(\.\w+)?|alpha)$|_lora\.(up|down|mid)\.weight$"
-)
-_TEXT_ENCODER = re.compile(r"^(lora_te|lora_te1_|lora_te2_|text_encoder|text_encoders\.|clip_)")
-# PEFT wraps the model once or twice, and pipelines put the module's name before or after.
-_WRAPPERS = ("", "base_model.model.", "unet.", "transformer.", "base_model.model.unet.", "unet.base_model.model.")
-_WRAPPERS += ("base_model.model.transformer.", "transformer.base_model.model.")
+MAGNITUDE = "lora_magnitude_vector"
 
 
-def is_lora(state_dict: Mapping[str, Any]) -> bool:
-    """Whether most of the file's keys are parts of adapters: a stray look-alike in a full model does not count."""
-    return 2 * sum(bool(_ADAPTER_PART.search(key)) for key in state_dict) > len(state_dict)
+class Names:
+    """Which weight of a model a layer's name in a file stands for: (name) or (name, slice[, function])."""
+
+    def __init__(self, model: ModelPatcher):
+        self._exact = comfy.lora.model_lora_keys_unet(model.model, {})
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        """By the names that PEFT and newer diffusers have for what the host lists under older ones."""
+        out: dict[str, Any] = {}
+        for name, target in self._exact.items():
+            if "." in name:  # kohya's flattened names have no wrappers
+                out.setdefault(plain_name(name), target)
+        return out
+
+    def target(self, layer: str) -> Any:
+        """None for a layer that the model does not have."""
+        found = self._exact.get(layer)
+        return found if found is not None else self._plain.get(plain_name(layer))
 
 
-def match_lora(model: ModelPatcher, state_dict: StateDict) -> tuple[dict[Any, Any], float, str]:
-    """The host's patches for `model`, the share of the file's layers they cover, and the first layer they do not.
+@dataclass(frozen=True)
+class Matched:
+    """The host's patches of a file, by weight, and what became of the file's keys."""
 
-    Text encoder layers do not count: an anchor is a diffusion model. share: 0 to 1; 0 for a file for another model.
+    patches: dict[Any, Any]
+    account: Account
+
+
+def read_adapter(state_dict: StateDict) -> Contents:
+    """The file's keys by what they are. Raises BrokenLoraError for a file that would fit no model."""
+    try:
+        found = contents(comfy.lora_convert.convert_lora(dict(state_dict)))
+    except KeyError as error:
+        raise BrokenLoraError(f"it has no {error.args[0]}") from error
+    if found.twice:
+        raise BrokenLoraError(f"it holds two adapters at once, each with a {found.twice}")
+    return found
+
+
+def match_lora(model: ModelPatcher, found: Contents, notes: tuple[str, ...] = ()) -> Matched:
+    """The patches for `model`; none for a file for another model. notes: of the scale, for the account.
+
     Raises BrokenLoraError for a file that would fit no model.
     """
-    key_map = with_layouts(comfy.lora.model_lora_keys_unet(model.model, {}))
-    try:
-        state_dict = comfy.lora_convert.convert_lora(dict(state_dict))
-        parts = (key for key in state_dict if _ADAPTER_PART.search(key) and not _TEXT_ENCODER.match(key))
-        layers = {key: _layer(key) for key in parts}
-        check_pairs(layers, state_dict)
-        patches = comfy.lora.load_lora(state_dict, key_map, log_missing=False)
-    except KeyError as error:  # the host takes a file to be whole
-        raise BrokenLoraError(f"it has no {error.args[0]}") from error
-    except (IndexError, RuntimeError, TypeError) as error:
-        raise BrokenLoraError("a part of it has a shape that no adapter has") from error
-    for key, patch in patches.items():
-        check_whole(key, patch)
-    shapes = weight_shapes(model.model)
-    patches = {key: as_on_layer(key, patch, shapes) for key, patch in patches.items() if fits(key, patch, shapes)}
-    targets = {name for name, target in key_map.items() if target in patches}
-
-    missed = sorted({*layers.values()} - targets)
-    share = 1 - len(missed) / len(layers) if layers and patches else 0.0
-    return patches, share, missed[0] if missed else ""
-
-
-def with_layouts(key_map: dict[str, Any]) -> dict[str, Any]:
-    """The host's key map, and the same layers under the names it does not list: PEFT's and newer diffusers'.
-
-    The host knows a UNet's attention as `….processor.to_q` and `….processor.to_out`; files written since diffusers
-    0.22 say `….to_q` and `….to_out.0`. PEFT puts `base_model.model.` in front of any of them.
-    """
-    out = dict(key_map)
-    for name, target in key_map.items():
-        if "." not in name:  # kohya's flattened names have no wrappers
+    fates = dict.fromkeys(found.text_encoder, Fate.TEXT_ENCODER) | dict.fromkeys(found.unknown, Fate.UNKNOWN)
+    names, shapes = Names(model), weight_shapes(model.model)
+    used: dict[str, bool] = {}
+    here: dict[str, Any] = {}  # layers of the file that the model has, and the weights that they are for
+    for name, layer in found.layers.items():
+        check_layer(layer)
+        if _is_empty(layer):
+            fates |= dict.fromkeys(layer.keys.values(), Fate.NOTHING)
             continue
-        plain = name.replace(".processor.to_", ".to_")
-        for variant in {name, plain, re.sub(r"\.to_out$", ".to_out.0", plain)}:
-            bare = re.sub(r"^(base_model\.model\.|unet\.|transformer\.|diffusion_model\.)+", "", variant)
-            for wrapper in _WRAPPERS:
-                out.setdefault(wrapper + bare, target)
+        in_hosts_terms(layer)
+        used[name], target = False, names.target(name)
+        if target is not None:
+            here[name] = target
+    if not used and Fate.NOTHING in fates.values():
+        raise BrokenLoraError("all its factors are empty, of rank 0")
+    patches: dict[Any, Any] = {}
+    for key, (patch, name) in _patches(found.layers, here).items():
+        check_whole(key, patch)
+        patch = in_one(key, patch, shapes)
+        if fits(key, patch, shapes):
+            patches[key] = as_on_layer(key, patch, shapes)
+            used[name] = True
+    _check_unknown(found.unknown, names)
+    own = OwnWeights(model)
+    for name, target in here.items():
+        if _put_plain(own, patches, found.layers[name], target, shapes):
+            used[name] = True
+    for name, was_used in used.items():
+        fate = Fate.USED if was_used else Fate.OTHER_SIZE if name in here else Fate.NO_LAYER
+        fates |= dict.fromkeys(found.layers[name].keys.values(), fate)
+    return Matched(patches, Account(fates, used, len({*found.text_encoder.values()}), notes))
+
+
+def _is_empty(layer: Layer) -> bool:
+    """Whether the layer is a LoRA of rank 0, as shrinking leaves it."""
+    up, down = (layer.parts.get(f"lora_{way}.weight") for way in ("up", "down"))
+    if up is None or down is None or min(up.ndim, down.ndim) < 2:
+        return False
+    return len(down) == 0 and up.shape[1] == 0
+
+
+def _patches(layers: Mapping[str, Layer], here: Mapping[str, Any]) -> dict[Any, tuple[Any, str]]:
+    """The host's patch for each weight, and the layer of the file that it is of."""
+    out: dict[Any, tuple[Any, str]] = {}
+    for name, target in here.items():
+        parts = {part: value for part, value in layers[name].parts.items() if not part.startswith(PLAIN)}
+        if MAGNITUDE in parts:
+            parts["dora_scale"] = parts.pop(MAGNITUDE)
+        try:
+            loaded = comfy.lora.load_lora(
+                {f"{name}.{part}": value for part, value in parts.items()}, {name: target}, log_missing=False
+            )
+        except KeyError as error:  # the host takes a file to be whole
+            raise BrokenLoraError(f"it has no {error.args[0]}") from error
+        except (IndexError, RuntimeError, TypeError) as error:
+            raise BrokenLoraError("a part of it has a shape that no adapter has") from error
+        for key, patch in loaded.items():
+            if key in out:
+                raise BrokenLoraError(f"{out[key][1]} and {name} are for the same weight")
+            if MAGNITUDE in layers[name].parts and getattr(patch, "name", "") == "lora":
+                patch = PeftDora(patch.loaded_keys, patch.weights)
+            out[key] = patch, name
+        _check_all_used(name, parts, loaded.values())
     return out
 
 
-def _layer(key: str) -> str:
-    """`a.b.to_q.lora_A.weight` → `a.b.to_q`; `a.b.processor.to_q_lora.up.weight` → `a.b.processor.to_q`."""
-    return _ADAPTER_PART.sub("", key)
+def _check_all_used(name: str, parts: StateDict, patches: Any) -> None:
+    """Raise BrokenLoraError for a part that is in none of the host's patches of the layer, which would be left out."""
+    held = {id(value) for patch in patches for value in getattr(patch, "weights", None) or patch[1]}
+    for part, value in parts.items():
+        if part not in ("alpha", "reshape_weight") and id(value) not in held:
+            raise BrokenLoraError(f"in {name} its {part} belongs to no adapter that ComfyUI knows")
 
 
-def normalise(state_dict: StateDict, path: Path, metadata: Mapping[str, str] | None) -> tuple[StateDict, bool]:
-    """PEFT's names and scale in the host's terms. Returns the state dict and whether the file's scale is known.
+class OwnWeights:
+    """A model's weights as they are without the patches that the host may have on them at the moment."""
 
-    PEFT keeps lora_alpha apart from the weights: in `adapter_config.json` beside the file, or, as diffusers writes
-    it, in the metadata. The host takes a layer without an `.alpha` for alpha = rank, so a Flow-GRPO LoRA with
-    lora_alpha 64 and rank 32 would act at half its strength. Raises ValueError where that cannot be read.
+    def __init__(self, model: ModelPatcher):
+        self._model = model
+
+    @cached_property
+    def _all(self) -> dict[str, list[Any]]:
+        patches: dict[str, list[Any]] = self._model.get_key_patches("diffusion_model.")
+        return patches
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        """In float32."""
+        weight, convert = self._all[key][0]
+        plain: torch.Tensor = convert(weight)
+        return plain.to(torch.float32)
+
+
+def _put_plain(
+    own: OwnWeights, patches: dict[Any, Any], layer: Layer, target: Any, shapes: Mapping[str, tuple[int, ...]]
+) -> bool:
+    """Add what a weight or bias that is kept whole (PEFT's modules_to_save and biases) differs by from the model's.
+
+    Whether the layer has one. Raises BrokenLoraError for one of another size.
     """
-    # `lora_A.default.weight`: PEFT's in-memory names, saved as they are.
-    out = {re.sub(r"\.(lora_[AB])\.default\.weight$", r".\1.weight", key): value for key, value in state_dict.items()}
-    downs = [key for key in out if key.endswith((".lora_A.weight", ".lora_A"))]
-    if not downs or any(key.endswith(".alpha") for key in out):
-        return out, True
-    config = peft_config(path, metadata)
-    if config is None:
-        return out, False
-    for key in downs:
-        layer, rank = _layer(key), len(out[key]) if out[key].ndim else 1
-        out[f"{layer}.alpha"] = torch.tensor(config.alpha(layer, rank))
-    return out, True
+    kept = {what: layer.parts[PLAIN + what] for what in ("weight", "bias") if PLAIN + what in layer.parts}
+    for what, value in kept.items():
+        name, *rest = (target,) if isinstance(target, str) else target
+        key = f"{name.removesuffix('.weight')}.{what}"
+        if rest or shapes.get(key) != tuple(value.shape):
+            raise BrokenLoraError(f"its {layer.keys[PLAIN + what]} is no weight of this model, which has other sizes")
+        difference = value.float() - own[key].to(value.device)
+        if key in patches:  # a bias that a LoRA adds to
+            difference = difference + patches[key][1][0]
+        patches[key] = ("diff", (difference,))
+    return bool(kept)
+
+
+def _check_unknown(keys: list[str], names: Names) -> None:
+    """Raise BrokenLoraError for a key of no known meaning that belongs to a layer of the model: it would be missed."""
+    for key in keys:
+        layer = key
+        while "." in layer:
+            layer = layer.rpartition(".")[0]
+            if names.target(layer) is not None:
+                raise BrokenLoraError(f"its {key} is a part that no known kind of adapter has")

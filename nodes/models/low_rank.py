@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from .files import read_file
-from .lora import StateDict
+from .layouts import StateDict
 
 PREFIX = "diffusion_model."
 FORMAT = "1"  # of the file and of the way it is made: another number, and cached files are made again

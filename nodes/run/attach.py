@@ -19,11 +19,11 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...realign_core import MixedSteps, Trace
+from ..models.forward_lora import rounds
 from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
 from .call import KEY, Call, untouched
-from .forward_lora import rounds
 from .guiders import held_by
 from .models import Models
 from .own_weights import OwnWeights

@@ -10,10 +10,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..models.forward_lora import ForwardLora
 from ..models.layers import shape_of
 from ..models.options import additions
 from .shared_weights import NeedsOwnWeights
-from .sharing import Unmerged, injected, joined
+from .sharing import injected, joined
 
 
 class Guard:
@@ -52,7 +53,7 @@ class Guard:
 def _changes(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
     """Whether the anchor's own weight patches make other weights than the reference's."""
     beside = additions(injected(reference), injected(anchor))
-    if any(not isinstance(one, Unmerged) for one in beside):
+    if any(not isinstance(one, ForwardLora) for one in beside):
         return True
     for key, entries in joined([anchor.patches, *(one.patches for one in beside)]).items():
         own = additions(reference.patches.get(key, []), entries)

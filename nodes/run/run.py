@@ -19,6 +19,7 @@ from ...realign_core import (
     kl_increments,
     realignment_weights,
 )
+from ..models.forward_lora import ForwardLora
 from ..models.options import copied
 from ..models.pair import noise_level
 from .call import KEY, Call, Question, first_wrapper
@@ -30,7 +31,7 @@ from .models import MASK_FUNCTION
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
 from .shared_weights import SharedWeights
-from .sharing import Unmerged, injected
+from .sharing import injected
 from .state import State
 from .steps import check_sampler, rehearsed
 
@@ -73,7 +74,7 @@ class Run:
                 self.copies.append(OwnWeights(model, loaded[model], guider, call, realignment, state, swapped))
         own_inputs = realignment.anchor_cfg is not None or any(realignment.anchor_conds)
         beside = [one for patcher in (reference, *loaded.values()) for one in injected(patcher)]
-        can_merge = not own_inputs and all(isinstance(one, Unmerged) for one in beside)
+        can_merge = not own_inputs and all(isinstance(one, ForwardLora) for one in beside)
         self._merging: SharedWeights | OwnWeights = self.shared  # who answers for the model of mixed weights
         if can_merge and realignment.fewer_calls.merges and len(self.copies) > 1:
             self._merging = MergedWeights(anchors, loaded, guider, call, realignment, lambdas, steps, state)

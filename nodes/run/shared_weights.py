@@ -23,9 +23,9 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...realign_core import MERGED, on_elements
+from ..models.adapters import AdapterCache, Adapters
 from ..models.options import OwnOptions, copied
 from ..types import Conditioning
-from .adapters import AdapterCache, Adapters
 from .call import KEY, Question
 from .guiders import held_by
 from .own_weights import set_own_cfg

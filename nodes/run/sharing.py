@@ -9,24 +9,12 @@ from typing import Any
 import comfy.weight_adapter
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import PatcherInjection
 
+from ..models.forward_lora import ForwardLora
+from ..models.on_layer import ADDITIVE, CannotShareError
 from ..models.options import additions, alike
 from ..models.put_on import compiling
 from .call import KEY
-
-# The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
-ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
-
-
-class CannotShareError(Exception):
-    """Why an anchor cannot run on the reference's weights. The message ends the sentence “… because”."""
-
-
-class Unmerged(PatcherInjection):  # type: ignore[misc]
-    """A LoRA that stays beside the weights. patches: of weights, as the host's `ModelPatcher.patches`."""
-
-    patches: dict[str, list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +46,8 @@ def beyond(reference: ModelPatcher, anchor: ModelPatcher) -> Beyond:
         raise CannotShareError("the reference has a LoRA beside its weights that the anchor does not have")
     patches, further = _further(reference.patches, anchor.patches), additions(ours, theirs)
     return Beyond(
-        joined([patches, *(one.patches for one in further if isinstance(one, Unmerged))]),
-        [one for one in further if not isinstance(one, Unmerged)],
+        joined([patches, *(one.patches for one in further if isinstance(one, ForwardLora))]),
+        [one for one in further if not isinstance(one, ForwardLora)],
     )
 
 

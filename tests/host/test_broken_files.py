@@ -12,7 +12,7 @@ import torch
 from anchor_files import load, refusal
 from realign.nodes.models.beta import beta_from_metadata
 from realign.nodes.models.finite import AT_ONCE, is_finite
-from realign.nodes.models.peft import peft_config
+from realign.nodes.models.peft import config_beside, header_config
 from safetensors.torch import save_file
 
 HOLE = {
@@ -227,11 +227,13 @@ def test_patterns_are_read_as_peft_reads_them(tmp_path, pattern, layer, fits):
     """Python's own for comparison: `(.*\\.)?(pattern)$`, from the name's beginning."""
     (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 1, "alpha_pattern": {pattern: 2}}))
     assert bool(re.match(rf"(.*\.)?({pattern})$", layer)) == fits
-    assert peft_config(tmp_path / "x.safetensors", {}).alpha(layer, 4) == (2 if fits else 1)
+    assert config_beside(tmp_path / "x.safetensors").alpha(layer) == (2 if fits else 1)
 
 
 def test_a_config_that_says_no_scale_is_none(tmp_path):
     for text in ("{}", '{"lora_alpha": null}', '{"peft_type": "OFT", "r": 4}'):
         (tmp_path / "adapter_config.json").write_text(text)
-        assert peft_config(tmp_path / "x.safetensors", {}) is None
-    assert peft_config(tmp_path / "elsewhere" / "x.safetensors", None) is None
+        assert config_beside(tmp_path / "x.safetensors") is None
+        assert header_config(tmp_path / "x.safetensors", {"lora_adapter_metadata": text}) is None
+    assert config_beside(tmp_path / "elsewhere" / "x.safetensors") is None
+    assert header_config(tmp_path / "x.safetensors", {"r": "4", "alpha_pattern": "{}"}) is None

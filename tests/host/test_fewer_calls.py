@@ -10,7 +10,7 @@ import torch
 from adapter_files import ADAPTERS, Calls, patched
 from host_runs import conds_of, everywhere, realign, realign_guider, sampled
 from realign.nodes.demo import RealignDemoModels
-from realign.nodes.load_anchor import lora_clone
+from realign.nodes.models.formats import adapter_clone
 from realign.nodes.models.low_rank import factorise
 from realign.nodes.run.fewer_calls import CONTROL, OFF, REUSE
 from realign.realign_core import LambdaSchedule
@@ -32,7 +32,7 @@ def demo():
     with torch.inference_mode():
         reference, anchor, *conds = RealignDemoModels.execute("heart", "any", "any").args[:4]
         difference, _ = factorise(reference, anchor[0].patcher, 4096)  # kept whole
-        pair = reference, lora_clone(reference, difference, 1.0, "demo")[0]
+        pair = reference, adapter_clone(reference, difference, 1.0, "demo")[0]
     return pair, conds, {"samples": torch.zeros(1, 3, 64, 64)}
 
 

@@ -16,10 +16,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..models.layers import is_matrix
-from ..models.options import alike
-from .on_layer import OnLayer, on_layer
-from .sharing import CannotShareError
+from .layers import is_matrix
+from .on_layer import CannotShareError, OnLayer, on_layer
+from .options import alike
 
 
 @dataclass

@@ -14,11 +14,16 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models.factors import acts
-from ..models.layers import is_convolution, is_matrix, weight_shape
-from .sharing import ADDITIVE, CannotShareError
+from .factors import acts
+from .layers import is_convolution, is_matrix, weight_shape
 
+# The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
+ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
 NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
+
+
+class CannotShareError(Exception):
+    """Why an anchor cannot run on the reference's weights. The message ends the sentence “… because”."""
 
 
 class Difference:

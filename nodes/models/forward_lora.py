@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import PatcherInjection
 
-from ..models.layers import is_rounded
-from ..models.options import additions
 from .adapters import Adapters
-from .sharing import CannotShareError, Unmerged
+from .layers import is_rounded
+from .on_layer import CannotShareError
+from .options import additions
 
 
-class ForwardLora(Unmerged):
+class ForwardLora(PatcherInjection):  # type: ignore[misc]
     """The host puts it into the network when it loads the MODEL, and takes it out when it unloads it.
 
     patches: of weights, as the host's `ModelPatcher.patches`. Raises CannotShareError for one that can only be merged.
