@@ -144,6 +144,7 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
     from realign.nodes.demo import RealignDemoModels
     from realign.nodes.load_anchor import LoadAnchorModel, low_rank_clone
     from realign.nodes.models.anchor import Anchor
+    from realign.nodes.models.low_rank import factorise
 
     reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "red", "any").args
     loaded = {}
@@ -152,7 +153,7 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
             name = f"loras/{write_lora('demo', reference, folder)}"
             loaded[kind] = LoadAnchorModel.execute(reference, name, 1.0, "unknown / no KL term", 0.0).args
         elif kind == LOW_RANK:
-            patcher, _ = low_rank_clone(reference, anchor[0].patcher, RANK, "demo")
+            patcher, _ = low_rank_clone(reference, factorise(reference, anchor[0].patcher, RANK), RANK, "demo")
             loaded[kind] = ((Anchor(patcher, "demo"),), patcher)
         else:
             loaded[kind] = (anchor, anchor[0].patcher)

@@ -15,7 +15,8 @@ from .models.factors import BrokenLoraError
 from .models.files import find_file, list_files, load_model, read_file
 from .models.finite import not_finite
 from .models.lora import StateDict, is_lora, match_lora, normalise
-from .models.low_rank import low_rank_difference
+from .models.low_rank import factorise
+from .models.low_rank_cache import Difference, DifferenceCache
 from .models.pair import check_pair
 from .page import SHOWS, beta_shown, show_text
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
@@ -76,12 +77,20 @@ class LoadAnchorModel(Node):
     ) -> io.NodeOutput:
         path = find_file(anchor_name)
         known = None if beta_source == FROM_FILE else typed_beta(beta_source, beta)
-        state_dict, metadata = read_file(path)
+        cache = DifferenceCache.of(model, path, low_rank) if low_rank else None
+        difference = cache.read() if cache else None
+        if cache and difference:
+            state_dict, metadata = difference[0], cache.metadata()
+        else:
+            state_dict, metadata = read_file(path)
         if beta_source == FROM_FILE:
             known = beta_from_metadata(metadata)
         label = f"β = {known:g}" if known else "β unknown: λ is strength"
 
-        if is_lora(state_dict):
+        if difference:
+            patcher, note = low_rank_clone(model, difference, low_rank, path.name)
+            label += f"\n{note}"
+        elif is_lora(state_dict):
             state_dict, scale_known = normalise(state_dict, path, metadata)
             patcher, note = lora_clone(model, state_dict, strength, path.name)
             label += f"\n{note}"
@@ -91,7 +100,10 @@ class LoadAnchorModel(Node):
             patcher = load_model(path, state_dict, metadata)
             check_pair(model, patcher, path.name)
             if low_rank:
-                patcher, note = low_rank_clone(model, patcher, low_rank, path.name)
+                difference = factorise(model, patcher, low_rank)
+                if cache:
+                    cache.write(difference)
+                patcher, note = low_rank_clone(model, difference, low_rank, path.name)
                 label += f"\n{note}"
         logging.info("Realign anchor %s: %s", path.name, label.replace("\n", "; "))
         show_text(getattr(cls.hidden, "unique_id", None), label)
@@ -123,9 +135,9 @@ def lora_clone(model: ModelPatcher, state_dict: StateDict, strength: float, name
     return clone, note
 
 
-def low_rank_clone(model: ModelPatcher, anchor: ModelPatcher, rank: int, name: str) -> tuple[ModelPatcher, str]:
-    """A clone of the reference with its difference to the anchor on it, and how much of that the rank keeps."""
-    state_dict, share = low_rank_difference(model, anchor, rank, name)
+def low_rank_clone(model: ModelPatcher, difference: Difference, rank: int, name: str) -> tuple[ModelPatcher, str]:
+    """A clone of the reference with its difference to an anchor on it, and how much of that the rank keeps."""
+    state_dict, share = difference
     patcher, _ = lora_clone(model, state_dict, 1.0, name)
     note = f"rank {rank} keeps {share:.1%} of the difference"
     if share < LOW_SHARE:
