@@ -97,7 +97,7 @@ class Shapes:
             small: dict[str, Any] = {"depth": 1, "num_patches": 32**2, "pos_embed_max_size": 32}
             return config | small | {"x_block_self_attn_layers": [0], "context_embedder_config": embedder}
         small = tiny_models.FLUX if self.kind == "flux" else tiny_models.UNET[self.kind]
-        return config | {key: value for key, value in small.items() if not key.startswith("num_head")}
+        return config | small
 
     def latent(self, batch: int = 1) -> dict[str, torch.Tensor]:
         side = 8 if self.is_small else SIDES[self.kind]
