@@ -66,9 +66,10 @@ def largest(patcher):
 def test_what_stays_on_the_device_is_what_the_host_leaves_there(pair, card, monkeypatch, models, share):
     """To a few layers: it moves whole ones, and keeps room for those on their way."""
     monkeypatch.setattr(host, "MIN_WEIGHT_MEMORY_RATIO", share)
+    monkeypatch.setattr(host, "minimum_inference_memory", lambda: 40_000_000)  # more than a few layers
     reference, anchor = pair
     size = reference.model_size()
-    device = card(models * size + 20_000_000)
+    device = card(models * size + 60_000_000)
     working = device.working(reference, SHAPE)
     need = reference.model.memory_required(list(SHAPE))
     host.load_models_gpu([reference, anchor], memory_required=2 * need, minimum_memory_required=need)
