@@ -6,7 +6,7 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench toy format python host clean-cache
+.PHONY: help demo serve test matrix bench bench-gpu toy format python host clean-cache
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
@@ -14,6 +14,7 @@ help:
 	@echo "make test    format, lint, types, and the core, host and browser tests"
 	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"
 	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md"
+	@echo "make bench-gpu  the same on a GPU, on models of real size with random weights; writes benchmarks/results/gpu.md"
 	@echo "make toy     the whole method on a plane where the answer is known; prints a table, draws docs/toy.png"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
@@ -43,6 +44,11 @@ matrix:
 bench:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  "$$python" benchmarks/speed.py --host "$$host" $(ARGS)
+
+# ARGS: options of benchmarks/gpu.py, e.g. make bench-gpu ARGS="--kinds sdxl --minutes 20"
+bench-gpu:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  "$$python" benchmarks/gpu.py --host "$$host" $(ARGS)
 
 # One thread: its matrices are small, and threads that wait for each other take longer where the cores are shared.
 toy:

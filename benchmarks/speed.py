@@ -51,7 +51,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=4, help="rounds (default 4)")
     parser.add_argument("--steps", type=int, default=4, help="of each sampling run (default 4)")
     parser.add_argument("--device", choices=("host", "cpu"), default="host", help="host: as ComfyUI decides")
-    parser.add_argument("--full-size", nargs="+", choices=("sd15", "sdxl"), default=[], help="needs a CUDA GPU")
     parser.add_argument("--skip", nargs="+", choices=("overhead", "memory"), default=[], help="leave these parts out")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of speed.md and speed.png")
     parser.add_argument("--memory-child", nargs=4, help=argparse.SUPPRESS)
@@ -67,11 +66,7 @@ def main() -> int:
         use_folder(Path(folder))
         say(json.dumps(memory_child(method, anchor, kind, Path(folder))))
         return 0
-    if options.full_size and (options.device == "cpu" or not torch.cuda.is_available()):
-        say("--full-size needs a CUDA GPU, and torch sees none: one run would take hours. Leave it out.")
-        return 1
-    kinds = [f"full_{kind}" for kind in options.full_size] or options.architectures
-    memory_kind = kinds[0] if options.full_size else MEMORY_KIND
+    kinds, memory_kind = options.architectures, MEMORY_KIND
     results: list[Result] = []
     overheads: list[Overhead] = []
     memory: list[dict[str, Any]] = []
@@ -86,7 +81,7 @@ def main() -> int:
                 results.append(measure(case, batch, options.steps, options.repeats, options.full))
                 say(f"\n{time_table(results[-1])}\n\n({time.monotonic() - begin:.0f} s)")
                 wanted = OVERHEAD if options.full else OVERHEAD[:1]
-                if "overhead" not in options.skip and ((kind, batch) in wanted or options.full_size):
+                if "overhead" not in options.skip and (kind, batch) in wanted:
                     overheads += measure_overhead(case, batch)
         if "memory" not in options.skip:
             say(f"memory ({time.monotonic() - begin:.0f} s)")

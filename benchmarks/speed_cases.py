@@ -25,8 +25,7 @@ TOLERANCE = 1e-4  # of the latent's standard deviation
 LAMBDAS = (0.0, 0.5, 1.0)
 ARCHITECTURES = ("sd15", "sdxl", "sd3", "demo")
 NAMES = {"sd15": "SD 1.5, small", "sdxl": "SDXL, small", "sd3": "SD3, small", "demo": "demo models"}
-NAMES |= {"full_sd15": "SD 1.5, full size", "full_sdxl": "SDXL, full size"}
-SIZES = {"sd15": 8, "sdxl": 8, "sd3": 64, "demo": 64, "full_sd15": 64, "full_sdxl": 128}  # latents, per side
+SIZES = {"sd15": 8, "sdxl": 8, "sd3": 64, "demo": 64}  # latents, per side
 FULL_ANCHOR, LORA, LOW_RANK = "full", "LoRA", "low rank"
 ANCHORS = (FULL_ANCHOR, LORA, LOW_RANK)
 RANK, LORA_RANK = 64, 16
@@ -87,6 +86,8 @@ def use_folder(folder: Path) -> None:
 def now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
     return time.perf_counter()
 
 
@@ -128,22 +129,22 @@ def load_case(kind: str, folder: Path, anchors: Sequence[str] = ANCHORS) -> Case
     import tiny_models
     from realign.nodes.load_anchor import LoadAnchorModel
 
-    paths = write_full_size(kind, folder) if kind.startswith("full_") else write_small(kind, folder)
+    paths = write_small(kind, folder)
     reference = comfy.sd.load_checkpoint_guess_config(str(paths[0]), output_vae=False, output_clip=False)[0]
     loaded = {}
     for anchor in anchors:
         name = f"loras/{write_lora(kind, reference, folder)}" if anchor == LORA else f"checkpoints/{paths[1].name}"
         low_rank = RANK if anchor == LOW_RANK else 0
         loaded[anchor] = LoadAnchorModel.execute(reference, name, 1.0, "unknown / no KL term", 0.0, low_rank).args
-    base = kind.removeprefix("full_")
-    conditioning = [tiny_models.conditioning(base, seed) for seed in (1, 2)]
-    return Case(kind, reference, loaded, *conditioning, 16 if base == "sd3" else 4)
+    conditioning = [tiny_models.conditioning(kind, seed) for seed in (1, 2)]
+    return Case(kind, reference, loaded, *conditioning, 16 if kind == "sd3" else 4)
 
 
 def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
     from realign.nodes.demo import RealignDemoModels
     from realign.nodes.load_anchor import LoadAnchorModel, low_rank_clone
     from realign.nodes.models.anchor import Anchor
+    from realign.nodes.models.low_rank import factorise
 
     reference, anchor, positive, negative, *_ = RealignDemoModels.execute("heart", "red", "any").args
     loaded = {}
@@ -152,7 +153,7 @@ def load_demo(folder: Path, anchors: Sequence[str]) -> Case:
             name = f"loras/{write_lora('demo', reference, folder)}"
             loaded[kind] = LoadAnchorModel.execute(reference, name, 1.0, "unknown / no KL term", 0.0).args
         elif kind == LOW_RANK:
-            patcher, _ = low_rank_clone(reference, anchor[0].patcher, RANK, "demo")
+            patcher, _ = low_rank_clone(reference, factorise(reference, anchor[0].patcher, RANK), RANK, "demo")
             loaded[kind] = ((Anchor(patcher, "demo"),), patcher)
         else:
             loaded[kind] = (anchor, anchor[0].patcher)
@@ -170,50 +171,6 @@ def write_small(kind: str, folder: Path) -> tuple[Path, Path]:
     # SD3's table of positions is no trained weight, and no patch can change it.
     moved = {k: weights[k] if k == "pos_embed" else v for k, v in tiny_models.perturbed(weights, 7).items()}
     return tiny.reference(kind), tiny.checkpoint(f"{kind}_speed_anchor", moved)
-
-
-def write_full_size(kind: str, folder: Path) -> tuple[Path, Path]:
-    """Checkpoints of random fp16 weights in the real sizes; the anchor is moved by a tenth of each weight's spread."""
-    import comfy.model_management
-    from safetensors.torch import save_file
-
-    paths = [folder / "checkpoints" / f"{kind}_{which}.safetensors" for which in ("reference", "anchor")]
-    if all(path.exists() for path in paths):
-        return paths[0], paths[1]
-    device = comfy.model_management.get_torch_device()
-    for path, amount in zip(paths, (0.0, 0.1)):
-        generator, moving = (torch.Generator(device).manual_seed(seed) for seed in (1, 2))
-        weights = {}
-        for name, shape in full_size_shapes(kind).items():
-            value = torch.randn(shape, generator=generator, device=device)
-            if len(shape) > 1:
-                value /= shape[1:].numel() ** 0.5
-            else:
-                value = 0.1 * value + (1.0 if name.endswith("weight") else 0.0)
-            if amount:
-                value += amount * value.std().nan_to_num(0.1) * torch.randn(shape, generator=moving, device=device)
-            weights[f"model.diffusion_model.{name}"] = value.half().cpu()
-        save_file(weights, path)
-    return paths[0], paths[1]
-
-
-def full_size_shapes(kind: str) -> dict[str, torch.Size]:
-    import comfy.ops
-    import tiny_models
-    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-
-    if kind == "full_sd15":
-        module = tiny_models.full_sd15()
-    else:
-        sdxl = tiny_models.UNET["sdxl"] | {
-            "channel_mult": [1, 2, 4],
-            "transformer_depth": [0, 0, 2, 2, 10, 10],
-            "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-            "transformer_depth_middle": 10,
-        }
-        common = dict(image_size=32, in_channels=4, out_channels=4, use_spatial_transformer=True, legacy=False)
-        module = UNetModel(**common, **sdxl, device="meta", operations=comfy.ops.disable_weight_init)
-    return {name: value.shape for name, value in module.state_dict().items()}
 
 
 def write_lora(kind: str, reference: Any, folder: Path) -> str:

@@ -59,9 +59,11 @@ def reset_peak() -> None:
 
 
 def peak_memory() -> float:
-    """Bytes: of the GPU where there is one, else of the process."""
+    """Bytes: of the GPU where there is one, else of the process. MPS knows no peak, but keeps what was allocated."""
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated())
+    if torch.backends.mps.is_available():
+        return float(torch.mps.driver_allocated_memory())
     status = Path("/proc/self/status")
     if status.is_file():  # as ru_maxrss, but `reset_peak` resets it
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

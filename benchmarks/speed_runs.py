@@ -61,7 +61,7 @@ def ksampler(case: Case, batch: int, model: Any, sampler: str = "euler") -> Call
     return sample
 
 
-def with_guider(case: Case, batch: int, guider: Any) -> Callable[[int], torch.Tensor]:
+def with_guider(case: Case, latent: dict[str, torch.Tensor], guider: Any) -> Callable[[int], torch.Tensor]:
     import comfy.samplers
     from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 
@@ -70,13 +70,16 @@ def with_guider(case: Case, batch: int, guider: Any) -> Callable[[int], torch.Te
     def sample(steps: int) -> torch.Tensor:
         sigmas = comfy.samplers.calculate_sigmas(sampling, SCHEDULER, steps)
         sampler, noise = comfy.samplers.sampler_object("euler"), Noise_RandomNoise(SEED)
-        return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, case.latent(batch)).args[0]["samples"]
+        return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, dict(latent)).args[0]["samples"]
 
     return sample
 
 
-def make_run(case: Case, batch: int, method: str, kind: str, lam: float | None) -> Run:
-    """What a workflow does once is done here: the host keeps the outputs of nodes whose inputs do not change."""
+def make_run(case: Case, batch: int, method: str, kind: str, lam: float | None, **options: Any) -> Run:
+    """What a workflow does once is done here: the host keeps the outputs of nodes whose inputs do not change.
+
+    options: further inputs of RealignGuider.
+    """
     from realign.nodes.guider import RealignGuider, RealignModel
     from realign.nodes.sampler import RealignSampler
 
@@ -84,8 +87,9 @@ def make_run(case: Case, batch: int, method: str, kind: str, lam: float | None) 
         return Run(method, "–", None, ksampler(case, batch, case.reference))
     anchor, anchor_model = case.anchors[kind]
     if method == GUIDER:
-        guider = RealignGuider.execute(case.reference, anchor, case.positive, case.negative, CFG, lam).args[0]
-        return Run(method, kind, lam, with_guider(case, batch, guider))
+        inputs = case.reference, anchor, case.positive, case.negative, CFG, lam
+        guider = RealignGuider.execute(*inputs, **options).args[0]
+        return Run(method, kind, lam, with_guider(case, case.latent(batch), guider))
     if method == MODEL:
         model = RealignModel.execute(case.reference, anchor, lam).args[0]
         return Run(method, kind, lam, ksampler(case, batch, model))
@@ -93,7 +97,7 @@ def make_run(case: Case, batch: int, method: str, kind: str, lam: float | None) 
         from comfy_extras.nodes_custom_sampler import DualModelGuider
 
         guider = DualModelGuider.execute(case.reference, case.positive, CFG, anchor_model, case.negative).args[0]
-        return Run(method, kind, lam, with_guider(case, batch, guider))
+        return Run(method, kind, lam, with_guider(case, case.latent(batch), guider))
     if method == MERGE:
         return Run(method, kind, lam, ksampler(case, batch, merged(case, kind, lam)))
 

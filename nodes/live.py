@@ -51,6 +51,7 @@ class Progress:
         context = get_executing_context()
         self.node_id = context.node_id if context else None
         self.began, self.drawing, self.said = time.perf_counter(), 0.0, 0.0
+        self.facts, self.notes = "", ""  # on the node: of the newest step, and what holds for the whole run
         self.whole: list[Tensor] = []
 
     @classmethod
@@ -91,7 +92,12 @@ class Progress:
             self._send(self._drawn(Strip.picture), total, total)
 
     def say(self, text: str) -> None:
-        show_text(self.node_id, text)
+        """Below the line that changes with the steps."""
+        self.notes += f"\n{text}"
+        self._show()
+
+    def _show(self) -> None:
+        show_text(self.node_id, f"{self.facts}{self.notes}".strip())
 
     def _in_whole(self, places: Sequence[int], *parts: Tensor) -> list[Tensor]:
         """The whole batch, with what is not sampled yet at 0."""
@@ -109,7 +115,8 @@ class Progress:
         if not trace.steps or (now - self.said < TEXT_INTERVAL and not last):
             return
         self.said = now
-        show_text(self.node_id, " · ".join([f"step {step + 1}/{total}", *self._facts(trace, last)]))
+        self.facts = " · ".join([f"step {step + 1}/{total}", *self._facts(trace, last)])
+        self._show()
 
     def _facts(self, trace: Trace, last: bool) -> list[str]:
         sweep, anchors, newest = self.realignment.sweep, self.realignment.anchors, trace.steps[-1]

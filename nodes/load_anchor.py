@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -13,11 +14,13 @@ from .models.anchor import NO_BETA, Anchor, typed_beta
 from .models.beta import beta_from_metadata
 from .models.files import find_file, list_files
 from .models.formats import MODEL, adapter_clone, load_anchor, open_anchor
-from .models.low_rank import low_rank_difference
+from .models.low_rank import factorise
+from .models.low_rank_cache import Difference, DifferenceCache
 from .page import SHOWS, beta_shown, show_text
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
+AS_REFERENCE, DEFAULT = "as the reference", "default"
 LOW_SHARE = 0.9  # of the difference's energy; below, an anchor is no longer what its trainer made
 
 
@@ -53,6 +56,10 @@ class LoadAnchorModel(Node):
                     "0 keeps a full anchor exact, as a second model. A rank (8 to 1024; 32 to 256 usual) keeps "
                     "only the reference and a low-rank difference: less memory. Without effect on a LoRA."
                 ),
+                choice("weight_dtype", [AS_REFERENCE, DEFAULT], **ADVANCED)(
+                    "Number format of a full anchor's weights: the reference's, so that it takes no more memory and "
+                    "the two differ by training alone, or ComfyUI's choice for the file. Without effect on a LoRA."
+                ),
             ],
             outputs=[
                 AnchorType.Output(display_name="anchor", tooltip="The anchor, for the sampler, guider or MODEL."),
@@ -71,26 +78,46 @@ class LoadAnchorModel(Node):
         beta_source: str,
         beta: float,
         low_rank: int = 0,
+        weight_dtype: str = AS_REFERENCE,
     ) -> io.NodeOutput:
-        known = None if beta_source == FROM_FILE else typed_beta(beta_source, beta)
-        file = open_anchor(find_file(anchor_name))
+        path, known = find_file(anchor_name), None
+        if beta_source != FROM_FILE:
+            known = typed_beta(beta_source, beta)
+        like = model if weight_dtype == AS_REFERENCE else None
+        patcher, metadata, lines, level = _loaded(model, path, strength, low_rank, like)
         if beta_source == FROM_FILE:
-            known = beta_from_metadata(file.metadata)
-        loaded = load_anchor(model, file, strength)
-        patcher, lines = loaded.patcher, [f"β = {known:g}" if known else "β unknown: λ is strength"]
-        lines += loaded.account.lines()
-        if loaded.kind == MODEL and low_rank:
-            patcher, note = low_rank_clone(model, patcher, low_rank, file.name)
-            lines.append(note)
-        level = logging.WARNING if loaded.account.missed else logging.INFO
-        logging.log(level, "Realign anchor %s: %s", file.name, "; ".join(lines))
+            known = beta_from_metadata(metadata)
+        lines.insert(0, f"β = {known:g}" if known else "β unknown: λ is strength")
+        logging.log(level, "Realign anchor %s: %s", path.name, "; ".join(lines))
         show_text(getattr(cls.hidden, "unique_id", None), "\n".join(lines))
-        return io.NodeOutput((Anchor(patcher, file.name, known),), patcher, ui=beta_shown(known))
+        return io.NodeOutput((Anchor(patcher, path.name, known),), patcher, ui=beta_shown(known))
 
 
-def low_rank_clone(model: ModelPatcher, anchor: ModelPatcher, rank: int, name: str) -> tuple[ModelPatcher, str]:
-    """A clone of the reference with its difference to the anchor on it, and how much of that the rank keeps."""
-    state_dict, share = low_rank_difference(model, anchor, rank, name)
+def _loaded(
+    model: ModelPatcher, path: Path, strength: float, low_rank: int, like: ModelPatcher | None
+) -> tuple[ModelPatcher, dict[str, str], list[str], int]:
+    """The anchor as a MODEL, its file's metadata, and what became of the file: in lines, and as a level of the log.
+    like: see `load_anchor`."""
+    cache = DifferenceCache.of(model, path, low_rank, str(like is not None)) if low_rank else None
+    found = cache.read() if cache else None
+    if cache and found:  # the file is not read
+        patcher, line = low_rank_clone(model, found, low_rank, path.name)
+        return patcher, cache.metadata(), [line], logging.INFO
+    file = open_anchor(path)
+    loaded = load_anchor(model, file, strength, like)
+    patcher, lines = loaded.patcher, loaded.account.lines()
+    if loaded.kind == MODEL and low_rank:
+        difference = factorise(model, patcher, low_rank)
+        if cache:
+            cache.write(difference)
+        patcher, line = low_rank_clone(model, difference, low_rank, path.name)
+        lines.append(line)
+    return patcher, file.metadata, lines, logging.WARNING if loaded.account.missed else logging.INFO
+
+
+def low_rank_clone(model: ModelPatcher, difference: Difference, rank: int, name: str) -> tuple[ModelPatcher, str]:
+    """A clone of the reference with its difference to an anchor on it, and how much of that the rank keeps."""
+    state_dict, share = difference
     patcher, _ = adapter_clone(model, state_dict, 1.0, name)
     note = f"rank {rank} keeps {share:.1%} of the difference"
     if share < LOW_SHARE:

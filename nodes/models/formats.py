@@ -44,11 +44,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Format:
-    """load: reference, file, strength; raises ValueError in one sentence."""
+    """load: reference, file, strength, and the MODEL whose number format it gets; raises ValueError in one sentence."""
 
     kind: str
     recognise: Callable[[File], bool]
-    load: Callable[[ModelPatcher, File, float], tuple[ModelPatcher, Account]]
+    load: Callable[[ModelPatcher, File, float, ModelPatcher | None], tuple[ModelPatcher, Account]]
 
 
 def open_anchor(path: Path) -> File:
@@ -56,16 +56,19 @@ def open_anchor(path: Path) -> File:
     return File(path, *read_file(path))
 
 
-def load_anchor(reference: ModelPatcher, file: File, strength: float) -> Loaded:
-    """By the first of the formats that the file is of. strength: of an adapter; 1 as trained.
+def load_anchor(reference: ModelPatcher, file: File, strength: float, like: ModelPatcher | None = None) -> Loaded:
+    """By the first of the formats that the file is of. strength: of an adapter; 1 as trained. like: whose number format
+    a full model gets; None: the host's choice for the file.
 
     Raises ValueError, in one sentence, for a file that cannot be an anchor of the reference.
     """
     found = next(one for one in FORMATS if one.recognise(file))
-    return Loaded(found.kind, *found.load(reference, file, strength))
+    return Loaded(found.kind, *found.load(reference, file, strength, like))
 
 
-def _load_adapter(reference: ModelPatcher, file: File, strength: float) -> tuple[ModelPatcher, Account]:
+def _load_adapter(
+    reference: ModelPatcher, file: File, strength: float, _: ModelPatcher | None
+) -> tuple[ModelPatcher, Account]:
     return adapter_clone(reference, file.state_dict, strength, file.name, file)
 
 
@@ -112,8 +115,11 @@ def _check_kinds(found: Contents, name: str) -> None:
         )
 
 
-def _load_full(reference: ModelPatcher, file: File, _: float) -> tuple[ModelPatcher, Account]:
-    patcher, account = load_model(file.path, file.state_dict, file.metadata)
+def _load_full(
+    reference: ModelPatcher, file: File, _: float, like: ModelPatcher | None
+) -> tuple[ModelPatcher, Account]:
+    dtype = None if like is None else like.model.get_dtype()
+    patcher, account = load_model(file.path, file.state_dict, file.metadata, dtype)
     check_pair(reference, patcher, file.name)
     return patcher, account
 
@@ -123,7 +129,7 @@ def _is_ema_alone(file: File) -> bool:
     return any(key.startswith("model_ema.") for key in keys) and not any(key.startswith(PREFIX) for key in keys)
 
 
-def _refuse_ema(_: ModelPatcher, file: File, __: float) -> tuple[ModelPatcher, Account]:
+def _refuse_ema(_: ModelPatcher, file: File, *__: object) -> tuple[ModelPatcher, Account]:
     raise ValueError(
         f"“{file.name}” holds a model's EMA weights alone (model_ema.…), which ComfyUI does not load: take the version "
         "of it that has the model's own weights (model.diffusion_model.…), or one that is saved as a diffusion model."

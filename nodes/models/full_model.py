@@ -19,26 +19,34 @@ from .finite import not_finite
 from .layouts import StateDict
 
 PREFIX = "model.diffusion_model."
+QUANTISED = "_quantization_metadata"  # in a file's header, as the host writes it
 
 
-def load_model(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> tuple[ModelPatcher, Account]:
+def load_model(
+    path: Path, state_dict: StateDict, metadata: dict[str, str], dtype: torch.dtype | None = None
+) -> tuple[ModelPatcher, Account]:
     """A full model in any layout the host detects: checkpoint, diffusion model, diffusers UNet or transformer.
+
+    dtype: of its weights; None, and for a quantised file: the host's choice.
 
     Raises ValueError for a file that is no diffusion model, that lacks weights (the host would only warn, and sample
     with what happened to lie in memory), or whose weights are not finite.
     """
     reload: tuple[Any, ...]
     keys = list(state_dict)
+    quantised = QUANTISED in metadata or any(key.endswith((".comfy_quant", "scaled_fp8")) for key in keys)
+    options = {} if dtype is None or quantised else {"dtype": dtype}
     with _loaded_weights() as found:
         try:
             if any(key.startswith(PREFIX) for key in keys):
                 patcher = comfy.sd.load_state_dict_guess_config(
-                    state_dict, output_vae=False, output_clip=False, metadata=metadata
+                    state_dict, output_vae=False, output_clip=False, model_options=options, metadata=metadata
                 )[0]
-                reload = (comfy.sd.load_checkpoint_guess_config, (str(path), False, False), 0)
+                again = str(path), False, False, False, None, True, options
+                reload = (comfy.sd.load_checkpoint_guess_config, again, 0)
             else:
-                patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, metadata=metadata)
-                reload = (comfy.sd.load_diffusion_model, (str(path), {}))
+                patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, options, metadata)
+                reload = (comfy.sd.load_diffusion_model, (str(path), options))
         except Exception as error:
             raise ValueError(
                 _one_of_many(path) or f"“{path.name}” is no diffusion model that this ComfyUI can load ({said(error)})."
@@ -59,12 +67,12 @@ def load_model(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> t
             f"“{path.name}” is broken: its weight {broken} holds values that are not finite numbers (NaN or infinity). "
             "Download it again, or take another version of it."
         )
-    patcher.cached_patcher_init = (_read_again, (str(path),)) if path.suffix == ".json" else reload
+    patcher.cached_patcher_init = (_read_again, (str(path), dtype)) if path.suffix == ".json" else reload
     return patcher, _account(keys, found.unexpected)
 
 
-def _read_again(path: str) -> ModelPatcher:
-    return load_model(Path(path), *read_file(Path(path)))[0]
+def _read_again(path: str, dtype: torch.dtype | None) -> ModelPatcher:
+    return load_model(Path(path), *read_file(Path(path)), dtype)[0]
 
 
 def _account(keys: list[str], unexpected: list[str]) -> Account:

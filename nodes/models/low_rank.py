@@ -1,49 +1,22 @@
-"""A full anchor as reference + low-rank difference: a LoRA made of the two models' weights, and its cache on disk."""
+"""A full anchor as reference + low-rank difference: a LoRA made of the two models' weights."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import math
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 
 import comfy.model_management
 import comfy.utils
-import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from einops import rearrange
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
-from .files import read_file
 from .layouts import StateDict
 
 PREFIX = "diffusion_model."
-FORMAT = "1"  # of the file and of the way it is made: another number, and cached files are made again
+FORMAT = "1"  # of the difference and of the way it is made: another number, and cached files are made again
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _OVERSAMPLING, _POWER_ITERATIONS, _SEED = 32, 8, 0  # at least 98 % of what the best factors keep, of pure noise too
-_SAMPLED = 4096  # values of a tensor that its fingerprint holds, beside the sum of all
 _EXACT = "use low_rank = 0"
-
-
-def low_rank_difference(reference: ModelPatcher, anchor: ModelPatcher, rank: int, name: str) -> tuple[StateDict, float]:
-    """`factorise`, from the cache in the host's user folder where these two models' difference lies there already.
-
-    name: the anchor's file. Raises ValueError as `factorise` does.
-    """
-    ours, theirs = _compared(reference, anchor)
-    digest = _fingerprint(ours | {f"anchor {key}": value for key, value in theirs.items()}, FORMAT, str(rank))
-    folder = Path(folder_paths.get_user_directory()) / "realign" / "low_rank"
-    path = folder / f"{Path(name).stem[:48]}-r{rank}-{digest[:20]}.safetensors"
-    cached = _read(path)
-    if cached is not None:
-        return cached
-    state_dict, share = factorise(reference, anchor, rank)
-    _write(path, state_dict, {"share": repr(share), "rank": str(rank), "anchor": name})
-    return state_dict, share
 
 
 def factorise(reference: ModelPatcher, anchor: ModelPatcher, rank: int) -> tuple[StateDict, float]:
@@ -93,7 +66,7 @@ def _parts(
     has_weight: whether a bias has a weight beside it, without which the host knows no `diff_b`.
     """
     layer = key.removesuffix(".weight")
-    if layer != key and delta.ndim > 1 and rank * (delta.shape[0] + delta[0].numel()) < delta.numel():
+    if is_factored(key, delta.shape, rank):
         up, down = (part.to(dtype) for part in _factors(rearrange(delta, "out ... -> out (...)"), rank))
         kept = (up.float() @ down.float()).view_as(delta)
         up, down = up.view(*up.shape, *[1] * (delta.ndim - 2)), down.view(-1, *delta.shape[1:])
@@ -101,6 +74,17 @@ def _parts(
     whole = delta.to(dtype)
     name = f"{key.removesuffix('.bias')}.diff_b" if key.endswith(".bias") and has_weight else f"{layer}.diff"
     return {name: whole.cpu().contiguous()}, whole.float()
+
+
+def is_factored(key: str, shape: Sequence[int], rank: int) -> bool:
+    """Whether a weight's difference becomes two factors, since they are smaller than it."""
+    size = torch.Size(shape)
+    return key.endswith(".weight") and len(size) > 1 and rank * (size[0] + size[1:].numel()) < size.numel()
+
+
+def is_plain(weight: torch.Tensor) -> bool:
+    """Whether it is a tensor of 16, 32 or 64 bit floats, which can be subtracted."""
+    return type(weight) in (torch.Tensor, torch.nn.Parameter) and weight.dtype in _PLAIN
 
 
 def _factors(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,7 +113,7 @@ def _device(largest: int) -> torch.device:
     return device
 
 
-def _weights(patcher: ModelPatcher) -> StateDict:
+def weights_of(patcher: ModelPatcher) -> StateDict:
     """The diffusion model's own weights, whatever patches of its clones the host has on them at the moment."""
     out = {k: v for k, v in patcher.model_state_dict().items() if k.startswith(PREFIX)}
     out.update((k, v[0]) for k, v in patcher.hook_backup.items() if k in out)
@@ -139,7 +123,7 @@ def _weights(patcher: ModelPatcher) -> StateDict:
 
 def _compared(reference: ModelPatcher, anchor: ModelPatcher) -> tuple[StateDict, StateDict]:
     """The weights of both. Raises ValueError unless they are unpatched, plain floats, and of the same layers."""
-    ours, theirs = _weights(reference), _weights(anchor)
+    ours, theirs = weights_of(reference), weights_of(anchor)
     if reference.patches:
         raise ValueError(
             "The reference model carries a LoRA or other weight patches, which a low-rank difference would leave out: "
@@ -149,7 +133,7 @@ def _compared(reference: ModelPatcher, anchor: ModelPatcher) -> tuple[StateDict,
         for key, value in weights.items():
             if key not in others or others[key].shape != value.shape:
                 raise ValueError(f"Reference and anchor do not agree in the size of {_short(key)}: {_EXACT}.")
-            plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.dtype in _PLAIN
+            plain = is_plain(value)
             # Counters and index tables are no weights; they only have to be the same.
             if not plain and (key.endswith((".weight", ".bias")) or not torch.equal(value, others[key].to(value))):
                 raise ValueError(
@@ -174,49 +158,3 @@ def _patchable(patcher: ModelPatcher) -> set[str]:
 
 def _short(key: str) -> str:
     return f"“{key.removeprefix(PREFIX)}”"
-
-
-def _fingerprint(weights: Mapping[str, torch.Tensor], *words: str) -> str:
-    """SHA-256 of words, and each tensor's name, shape, type, a strided sample and the sum of its bits: no rounding."""
-    digest = hashlib.sha256("\n".join(words).encode())
-    for key in sorted(weights):
-        value = weights[key].detach()
-        digest.update(f"\n{key} {tuple(value.shape)} {value.dtype} ".encode())
-        if not value.is_floating_point() or not value.numel():
-            continue
-        flat = value.reshape(-1)
-        integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
-        total = sum(int(part.view(integer).sum(dtype=torch.int64)) for part in flat.split(1 << 22))
-        digest.update(f"{total} ".encode())
-        sample = flat[:: math.ceil(flat.numel() / _SAMPLED)].contiguous().cpu()
-        digest.update(sample.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> tuple[StateDict, float] | None:
-    """A cached difference and its share; None where there is none, or not the one that was written."""
-    if not path.is_file():
-        return None
-    try:
-        state_dict, metadata = read_file(path)
-        share = float(metadata["share"])
-        if metadata["format"] == FORMAT and metadata["content"] == _fingerprint(state_dict):
-            return state_dict, share
-    except (ValueError, KeyError, RuntimeError):
-        pass
-    logging.warning("Realign: the cached difference %s is broken, so it is computed again", path)
-    return None
-
-
-def _write(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> None:
-    """The file appears whole or not at all. A disk that cannot hold it costs only the next load's time."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state_dict, part, metadata=metadata | {"format": FORMAT, "content": _fingerprint(state_dict)})
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        logging.warning("Realign: the low-rank difference could not be kept in %s (%s)", path.parent, error)
-    finally:
-        if part.is_file():
-            part.unlink()

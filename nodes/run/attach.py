@@ -31,6 +31,7 @@ from .parts import Part, parts_of
 from .posterior import is_posterior, steps_of, with_options
 from .realignment import Lambdas, Realignment
 from .result import check_result
+from .room import room_note
 from .run import Run
 from .shared_weights import NeedsOwnWeights
 from .state import State
@@ -156,6 +157,7 @@ class Attached:
         self.models.check(guider)
         planned = [self._plan(guider, part) for part in parts_of(self.realignment, guider, call)]
         listener = self._listening(self.realignment, guider, call) if self._listening else None
+        self._say_room(guider.model_patcher, planned, listener)
         state = self.models.state(guider)
         latents, traces = [], []
         with untouched(guider) as again, self.models.remembering(state) as begin:
@@ -180,6 +182,14 @@ class Attached:
         check_result(out, None if listener is None else listener.say)
         self._remember(out, trace)
         return out
+
+    def _say_room(self, reference: ModelPatcher, planned: Sequence[_Planned], listener: Listener | None) -> None:
+        mixed = [plan for plan in planned if plan.alone(self.realignment) is None]
+        used = sorted({k for plan in mixed for k in plan.used(self.realignment)})
+        largest = max((plan.call.noise.shape for plan in mixed), key=lambda shape: shape[0], default=None)
+        text = room_note(reference, self.realignment, used, largest) if largest else ""
+        if text and listener is not None:
+            listener.say(text)
 
     def _plan(self, guider: Any, part: Part) -> _Planned:
         """Raises ValueError or ImproperMixtureError for a part that could not be sampled to its end."""

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...realign_core import Cell, Sweep
-from ..models.memory import MEMORY_MARGIN, free_memory
+from ..models.memory import MEMORY_MARGIN, free_memory, free_memory_of_streamed
 from .by_element import draws_can_be_shared, may_couple
 from .call import Call
 from .posterior import with_options
@@ -102,12 +102,19 @@ class _Swept:
             return 1
         if self.sweep.batch_size:
             return max(self.sweep.batch_size // self.sweep.images, 1)
-        patcher, shape = self.guider.model_patcher, self.call.noise.shape
-        free = free_memory([patcher, *anchors])
-        for count in range(units, 1, -1):
-            if patcher.memory_required([count * self.sweep.images, *shape[1:]]) * MEMORY_MARGIN < free:
-                return count
-        return 1
+        return self._fitting(units, [self.guider.model_patcher, *anchors])
+
+    def _fitting(self, units: int, patchers: Sequence[Any]) -> int:
+        """How many fit beside the models. Where not even one does, the host streams weights, once for each call
+        whatever its batch: then as many as fit where weights make room for them, since more calls move more."""
+        shape = self.call.noise.shape
+        needs = [
+            patchers[0].memory_required([n * self.sweep.images, *shape[1:]]) * MEMORY_MARGIN for n in range(units + 1)
+        ]
+        free = free_memory(patchers)
+        if needs[1] >= free:
+            free = free_memory_of_streamed(patchers)
+        return max((n for n in range(1, units + 1) if needs[n] < free), default=1)
 
     def _noise(self) -> Tensor:
         """The starting noise of all cells: the host's for the run's seed, and what it draws for the seeds after it.

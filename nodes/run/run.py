@@ -23,6 +23,7 @@ from ..models.forward_lora import ForwardLora
 from ..models.options import copied
 from ..models.pair import noise_level
 from .call import KEY, Call, Question, first_wrapper
+from .fewer_calls import REUSE
 from .guard import Guard
 from .guidance import Behind
 from .guiders import Swap
@@ -30,6 +31,7 @@ from .merged_weights import MergedWeights
 from .models import MASK_FUNCTION
 from .own_weights import OwnWeights
 from .realignment import Lambdas, Realignment
+from .room import reference_first, streamed_anchor
 from .shared_weights import SharedWeights
 from .sharing import injected
 from .state import State
@@ -97,7 +99,12 @@ class Run:
         """One load for all: the anchors are the reference's additional models while the host loads it."""
         if model is not self.guider.model_patcher:  # a further model of the guider's
             return executor(model, *args, **kwargs)
-        model.set_additional_models(KEY, [patcher for copy in self.copies for patcher in copy.to_load()])
+        others = [patcher for copy in self.copies for patcher in copy.to_load()]
+        if self.realignment.fewer_calls.method == REUSE:
+            anchor = streamed_anchor(model, others, self.call.noise.shape)
+            if anchor is not None:
+                return reference_first(executor, model, anchor, others, *args, **kwargs)
+        model.set_additional_models(KEY, others)
         try:
             real, conds, loaded = executor(model, *args, **kwargs)
         finally:

@@ -13,6 +13,7 @@ import pytest
 import tiny_models
 import torch
 from host_runs import conds_of, distance, stock
+from realign.nodes import load_anchor
 from realign.nodes.load_anchor import LoadAnchorModel
 from realign.nodes.models import low_rank
 from rounding import assert_agree
@@ -217,7 +218,7 @@ def test_a_difference_near_the_end_of_half_precision(tiny):
 def calls(monkeypatch):
     """The ranks that were really computed."""
     out, real = [], low_rank.factorise
-    monkeypatch.setattr(low_rank, "factorise", lambda *args: out.append(args[2]) or real(*args))
+    monkeypatch.setattr(load_anchor, "factorise", lambda *args: out.append(args[2]) or real(*args))
     return out
 
 
@@ -229,7 +230,7 @@ def same_patches(a, b):
 
 
 def low_rank_weight(patcher, key):
-    weight = torch.zeros_like(low_rank._weights(patcher)[key], dtype=torch.float32)
+    weight = torch.zeros_like(low_rank.weights_of(patcher)[key], dtype=torch.float32)
     return comfy.lora.calculate_weight(patcher.patches[key], weight, key)
 
 
@@ -372,7 +373,7 @@ def test_a_quantised_model_is_refused(tiny, sd15):
     )
     for pair, what in (((packed, sd15), "reference"), ((sd15, packed), "anchor")):
         with pytest.raises(ValueError, match=f"The {what} is quantised") as error:
-            low_rank.low_rank_difference(*pair, 8, "a")
+            low_rank.factorise(*pair, 8)
         assert "low_rank = 0" in sentence(error)
 
 

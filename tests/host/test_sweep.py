@@ -150,7 +150,8 @@ def test_a_batch_that_does_not_fit_is_divided_by_the_hosts_own_estimate(models, 
     shape = tuple(batch["samples"].shape)
     need = pair[0].memory_required([2, *shape[1:]]) * memory.MEMORY_MARGIN
     for free, largest in ((need * 1.01, 2), (0.0, 1)):
-        monkeypatch.setattr(parts, "free_memory", lambda patchers, free=free: free)
+        for name in ("free_memory", "free_memory_of_streamed"):
+            monkeypatch.setattr(parts, name, lambda patchers, free=free: free)
         with Calls(pair[0]) as rows:
             realign(pair, *conds, batch, 0.5, lambda_schedule=sweep)
         assert max(rows) == 2 * largest  # with cfg

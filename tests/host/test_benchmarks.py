@@ -1,0 +1,75 @@
+"""The benchmarks that need another machine, or none: they run here, on small models, in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).resolve().parents[2]
+
+
+def run(script, out, *arguments):
+    """The table rows of what a script writes, without heads: (section, cells)."""
+    command = [sys.executable, str(PACK / "benchmarks" / script), "--host", os.environ["REALIGN_HOST"], "--small"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(out), *arguments], capture_output=True, text=True, env=environment, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+    (file,) = out.glob("*.md")
+    rows, section = [], ""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        section = line.removeprefix("## ") if line.startswith("## ") else section
+        if line.startswith("| ") and not line.startswith(("| ---", "| models", "| method")):
+            rows.append((section, [cell.strip() for cell in line.strip("| ").split(" | ")]))
+    return rows
+
+
+def test_memory_of_cards(tmp_path):
+    """A card's streamed weights are what does not fit of all; none where all does."""
+    rows = run("memory.py", tmp_path, "--kinds", "sdxl", "--cards", "1.75", "2.1", "24")
+    (_, in_all), *cards = rows
+    assert in_all[1] == "**GiB in all**"
+    stock, full, *_ = map(float, in_all[2:])
+    assert full > stock
+    assert [cells[1] for _, cells in cards] == ["1.75 GB", "2.1 GB", "24 GB"]
+    small, _, large = (cells[2:] for _, cells in cards)
+    assert set(large) == {"fits"}
+    assert float(small[1]) == pytest.approx(full - (1.75 - 0.5), abs=0.11)  # each figure is rounded
+    assert small[0] != "fits"
+
+
+@pytest.mark.parametrize(("kind", "number_format"), [("sd35", "bf16"), ("flux", "fp8")])
+def test_every_run_on_a_gpu(tmp_path, kind, number_format):
+    rows = run("gpu.py", tmp_path, "--kinds", kind, "--formats", number_format, "--steps", "2", "--repeats", "1")
+    passes = {(cells[0], cells[1]): cells[3] for _, cells in rows if re.match(r"[\d.]+ \(", cells[2])}
+    left_out = {(cells[0], cells[1]): cells[2] for _, cells in rows if (cells[0], cells[1]) not in passes}
+    assert left_out == ({("RealignGuider", "low rank"): "needs 16 bit weights"} if number_format == "fp8" else {})
+    assert len(rows) == 11
+    assert passes["KSampler, one model", "–"] == "1"
+    for method in ("RealignGuider", "RealignSampler"):
+        assert passes[method, "LoRA"] == passes[method, "full"] == "2"
+    assert passes["DualModelGuider", "full"] == "2"
+    assert 1 < float(passes["RealignGuider, difference reuse", "full"]) < 2
+    assert 1 < float(passes["RealignGuider, control variate", "LoRA"]) < 2
+    assert {cells[4] for _, cells in rows if (cells[0], cells[1]) in passes} <= {"–"} or _has_cuda()
+
+
+def _has_cuda():
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def test_a_gpu_is_asked_for():
+    command = [sys.executable, str(PACK / "benchmarks" / "gpu.py"), "--host", os.environ["REALIGN_HOST"]]
+    if _has_cuda():
+        pytest.skip("there is one")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "needs a CUDA or MPS device" in done.stdout
