@@ -8,7 +8,7 @@ from typing import Any
 
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from .checked import Node
 from .inputs import cfg_input, number, pair_inputs, prompt_inputs
@@ -78,7 +78,7 @@ class RealignCheck(Node):
         report = "\n".join([*table, "", *about(model, anchor, steps, cfg)])
         logging.info("Realign Check:\n%s", report)
         show_text(node_id, "\n".join(table))
-        return io.NodeOutput(report, ui={"realign_check": ["\n".join(table)]})
+        return io.NodeOutput(report, ui=ui.PreviewText(report))
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -113,7 +113,9 @@ def loaded(model: ModelPatcher, anchors: Anchors) -> list[str]:
     """What of both is on the device now. An anchor may have a weight copy of its own, made for it."""
     others = [patcher for one in anchors for patcher in (one.patcher, one.kept.get("weights")) if patcher is not None]
     out = in_memory("reference", [model])
-    return out + (in_memory("anchor", [o for o in others if not o.is_clone(model)]) or ["the anchor runs on these weights"])
+    return out + (
+        in_memory("anchor", [o for o in others if not o.is_clone(model)]) or ["the anchor runs on these weights"]
+    )
 
 
 def about(model: ModelPatcher, anchors: Anchors, steps: int, cfg: float) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -34,28 +35,38 @@ FIELDS = {
 }
 
 
+class Hook(NamedTuple):
+    place: str  # the module's name
+    kind: str
+    function: Any
+
+
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """put_on: by the host's fields. hooks: (place, kind, function), by what it belongs to and its own id.
-    modules: by their names in the model. busy: whether the model still belongs to a run."""
+    """hooks: how often each function is at each place. modules: by their names in the model. busy: whether the model
+    still belongs to a run."""
 
     put_on: PutOn
-    hooks: Mapping[tuple[str, int], tuple[str, Any]]
+    hooks: Counter[Hook]
     modules: Mapping[str, torch.nn.Module]
     busy: bool
 
     @classmethod
     def of(cls, patcher: ModelPatcher) -> Footprint:
         modules = dict(patcher.model.named_modules())
-        hooks = {(place, id(one)): (kind, one) for place, kind, one in _hooks(modules)}
-        return cls(PutOn.of(patcher), hooks, modules, getattr(patcher.model, "current_patcher", None) is not None)
+        return cls(
+            PutOn.of(patcher),
+            Counter(_hooks(modules)),
+            modules,
+            getattr(patcher.model, "current_patcher", None) is not None,
+        )
 
     def left(self, later: Footprint) -> list[str]:
         """What `later` has or lacks beyond this, a few words each; a function is named by the node that made it."""
         out = []
         for there, gone, said in ((later, self, ""), (self, later, " is gone")):
-            for (place, _), (kind, function) in sorted(there.hooks.items() - gone.hooks.items(), key=str):
-                out.append(f"a {kind} of “{public_name(function)}” on {place or 'the model'}{said}")
+            for hook in there.hooks - gone.hooks:
+                out.append(f"a {hook.kind} of “{public_name(hook.function)}” on {hook.place or 'the model'}{said}")
         changed = [name for name in self.modules if later.modules.get(name) is not self.modules[name]]
         changed += [name for name in later.modules if name not in self.modules]
         if changed:
@@ -70,14 +81,13 @@ class Footprint:
         return out
 
 
-def _hooks(modules: Mapping[str, torch.nn.Module]) -> Iterator[tuple[str, str, Any]]:
-    """(place, kind, function) of each."""
+def _hooks(modules: Mapping[str, torch.nn.Module]) -> Iterator[Hook]:
     for name in GLOBAL:
         for one in getattr(torch.nn.modules.module, name, {}).values():
-            yield "all models", HOOKS[name.removeprefix("_global")], one
+            yield Hook("all models", HOOKS[name.removeprefix("_global")], one)
     for place, module in modules.items():
         for name, kind in HOOKS.items():
             for one in (getattr(module, name, None) or {}).values():
-                yield place, kind, one
+                yield Hook(place, kind, one)
         if "forward" in vars(module):
-            yield place, "forward function", vars(module)["forward"]
+            yield Hook(place, "forward function", vars(module)["forward"])

@@ -28,6 +28,7 @@ from .replay import Asked, Tape, recording, replaying
 from .rounding import TIMES, shaken
 
 LAMBDA = 0.5  # of the mixture, over all anchors together
+MIXED = f"λ {LAMBDA:g}"
 SEED = 0
 MOST_SUSPECTS = 8  # each costs three runs
 WIDER = "load it in a wider number format (start ComfyUI with --fp32-unet), lower cfg, or download its file again"
@@ -90,6 +91,8 @@ class Check:
         if all(bool(torch.isfinite(latent).all()) for latent in latents):
             self._look(self._mixture)
         self._afterwards(before, again, clean, habit)
+        # Last, as it takes nodes off, of which some clean up after others.
+        self.findings = [self._named(one) if one.what == MIXED and one.right is False else one for one in self.findings]
         return self.findings
 
     def _look(self, stage: Callable[..., Finding], *args: Any) -> None:
@@ -133,13 +136,13 @@ class Check:
             return Finding("anchor", said, False, advice)
         effect = min(mixed.effect(k) for k in range(len(self.anchors)))
         self.findings.append(Finding("anchor", f"its answers are up to {effect:.2g} std from the reference's"))
-        what, off, bound = f"λ {LAMBDA:g}", mixed.error(), mixed.last_bits()
+        what, off, bound = MIXED, mixed.error(), mixed.last_bits()
         if off > bound:
             tapes = [self._shaken(patcher, mixed) for patcher in self._patchers()]
             bound = mixed.rounding(tapes)
         told = _told(off, bound)
         if off > bound:
-            return self._wrong(what, mixed, bound, list(dict.fromkeys(named)))
+            return self._wrong(what, mixed, bound)
         if bound >= mixed.weights[1] * effect:  # an anchor that is not there would not be seen
             said = f"cannot be told, as the number format rounds as much as the anchor does ({told})"
             said += f"; it looks like λ {mixed.as_if():.2g}" if len(self.anchors) == 1 else ""
@@ -154,7 +157,7 @@ class Check:
 
     def _mix(self, reference: ModelPatcher, anchors: Anchors) -> Mixed:
         """A realigned run, and each model asked what it was asked. Raises Failed."""
-        what, share = f"λ {LAMBDA:g}", 1 / len(anchors)
+        what, share = MIXED, 1 / len(anchors)
         anchors = tuple(_plain(one, share) for one in anchors)
         tape = Tape(then=self.loaded)
 
@@ -169,19 +172,23 @@ class Check:
         weights = [1 - LAMBDA, *(LAMBDA * share for _ in anchors)]
         return Mixed(tape, models, weights, calls)
 
-    def _wrong(self, what: str, mixed: Mixed, bound: float, named: list[str]) -> Finding:
-        """A mixture that is none: how it looks, and which node makes it so."""
-        off = mixed.error()
+    def _wrong(self, what: str, mixed: Mixed, bound: float) -> Finding:
+        """A mixture that is none, and what it looks like."""
+        off, lam = mixed.error(), mixed.as_if()
         said = f"not the mixture of both ({_told(off, bound)})"
-        lam = mixed.as_if()
         if len(self.anchors) == 1 and abs(lam - LAMBDA) > 0.01 and off < float("inf"):
-            said += f"; rather as at λ {lam:.2g}"
-        guilty = [name for name in named[:MOST_SUSPECTS] if self._right_without(name)]
-        if guilty:
-            which = " or ".join(f"“{name}”" for name in guilty)
-            said += f"; without {which} it is right"
-            return Finding(what, said, False, f"bypass {which}: it remembers or changes what Realign cannot see")
+            said += f"; rather as at λ {lam:.2f}"
         return Finding(what, said, False, REPORT)
+
+    def _named(self, wrong: Finding) -> Finding:
+        """With the nodes that make the mixture wrong: without them it is right."""
+        names = dict.fromkeys(name for patcher in self._patchers() for name in suspects(patcher))
+        guilty = [name for name in list(names)[:MOST_SUSPECTS] if self._right_without(name)]
+        if not guilty:
+            return wrong
+        which = " or ".join(f"“{name}”" for name in guilty)
+        advice = f"bypass {which}: it remembers or changes what Realign cannot see"
+        return replace(wrong, said=f"{wrong.said}; without {which} it is right", advice=advice)
 
     def _right_without(self, name: str) -> bool:
         anchors = tuple(replace(one, patcher=without(one.patcher, name), kept={}) for one in self.anchors)
