@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from .checked import Node
 from .inputs import cfg_input, number, pair_inputs, prompt_inputs
@@ -68,6 +69,7 @@ class RealignCheck(Node):
         steps: int = 4,
         cfg: float = 7.0,
     ) -> io.NodeOutput:
+        began = time.perf_counter()
         node_id = getattr(cls.hidden, "unique_id", None)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps)
         memory: list[str] = []
@@ -77,8 +79,8 @@ class RealignCheck(Node):
         table = [verdict(findings), *map(line, findings), *facts(model, anchor, check.mixed, memory)]
         report = "\n".join([*table, "", *about(model, anchor, steps, cfg)])
         logging.info("Realign Check:\n%s", report)
-        show_text(node_id, "\n".join(table))
-        return io.NodeOutput(report, ui=ui.PreviewText(report))
+        show_text(node_id, f"checked in {time.perf_counter() - began:.3g} s")
+        return io.NodeOutput(report, ui={"realign_check": [{"table": "\n".join(table), "report": report}]})
 
 
 def verdict(findings: Sequence[Finding]) -> str:

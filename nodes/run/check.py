@@ -215,7 +215,7 @@ class Check:
             self.findings.append(Finding(what, said, False, f"restart ComfyUI to get rid of it; {REPORT}"))
         if torch.equal(after, before) or not torch.isfinite(before).all():
             if not left and not habit:
-                said = "the reference is as before: its stock run bit for bit, and all that is on it"
+                said = "the reference is as before, bit for bit, with all that was on it"
                 self.findings.append(Finding(what, said))
             return
         off, machine = apart(after, before), apart(again, before)

@@ -318,12 +318,17 @@ def test_the_report_names_no_paths(tiny, monkeypatch):
 
 
 def test_the_table_is_shown_on_the_node(models, monkeypatch):
-    shown = []
+    shown, (positive, negative) = [], conds_of("sd15")
     monkeypatch.setattr(node_file, "show_text", lambda node_id, text: shown.append(text))
-    report = report_of(models("sd15"))
+    reference, anchor = models("sd15")
+    inputs = (reference, anchors_of(anchor), positive, negative, tiny_models.latent("sd15"))
+    out = RealignCheck.execute(*inputs, steps=1)
+    (told,) = out.ui["realign_check"]
     assert shown[0] == "checking: stock run of the reference …"
-    assert report.startswith(shown[-1])
-    assert "torch" in report.removeprefix(shown[-1])
+    assert shown[-1].startswith("checked in ")
+    assert told["report"] == out.args[0]
+    assert told["report"].startswith(told["table"])
+    assert "torch" in told["report"].removeprefix(told["table"])
 
 
 def test_streamed_memory_is_told(models, monkeypatch):
