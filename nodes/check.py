@@ -41,7 +41,7 @@ class RealignCheck(Node):
                 *prompt_inputs(),
                 io.Latent.Input("latent", tooltip="The size to check at: as you sample, or smaller to be faster."),
                 number("steps", 4, 1, 100, optional=True)(
-                    "Steps of each run (1–100). The check makes about ten runs; 4 steps find what is wrong."
+                    "Steps of each run (1–100). The check makes about 12 runs; 4 steps find what is wrong."
                 ),
                 _cfg(),
             ],
