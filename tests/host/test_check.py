@@ -265,7 +265,7 @@ def hooks(patcher):
     return Footprint.of(patcher).hooks
 
 
-@pytest.mark.parametrize("at", [1, 5, 9, 14, 19, 23, 29, 33])
+@pytest.mark.parametrize("at", [2, 10, 18, 22, 30, 34, 38, 42, 46])
 def test_a_cancelled_check_leaves_the_models_as_they_were(tiny, at):
     """Within each of its runs."""
     pair, conds, latent = pair_of(tiny, "sd15", "lora", torch.float16), conds_of("sd15"), tiny_models.latent("sd15")
