@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    check,
     combine_anchors,
     compare,
     demo,
@@ -18,7 +19,20 @@ from . import (
     trace,
 )
 
-PARTS = (load_anchor, combine_anchors, lambda_schedule, sampler, guider, trace, sweep, compare, grid, report, demo)
+PARTS = (
+    load_anchor,
+    combine_anchors,
+    lambda_schedule,
+    sampler,
+    guider,
+    trace,
+    sweep,
+    compare,
+    grid,
+    report,
+    check,
+    demo,
+)
 NODES: list[type[io.ComfyNode]] = [node for part in PARTS for node in part.NODES]
 
 

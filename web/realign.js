@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.js";
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
+import { attachCheck, checkOutputsUpdated } from "./lib/check.js";
 import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
@@ -15,6 +16,7 @@ const ATTACH = new Map([
   ...BETA_READERS.map((kind) => [kind, attachBetaReader]),
   ["LambdaSchedule", attachSchedule],
   ["RealignCompare", attachCompare],
+  ["RealignCheck", attachCheck],
 ]);
 
 app.registerExtension({
@@ -32,5 +34,6 @@ app.registerExtension({
   onNodeOutputsUpdated(outputs) {
     betaOutputsUpdated(outputs);
     compareOutputsUpdated(outputs);
+    checkOutputsUpdated(outputs);
   },
 });

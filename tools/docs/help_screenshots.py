@@ -116,9 +116,7 @@ def compare(tab: Page) -> Image.Image:
         ["sampler", 2, "compare", "trace"],
     ]
     tab.evaluate(BUILD, [nodes, links])
-    button = tab.locator(RUN).first
-    inner = button.locator("button")
-    (inner.first if inner.count() else button).click()
+    _press_run(tab)
     shown = "() => document.querySelector('.realign-compare img')?.naturalWidth > 0"
     tab.wait_for_function(shown, timeout=240_000)
     tab.evaluate("() => document.querySelector('.realign-compare .realign-stage').focus()")
@@ -128,4 +126,29 @@ def compare(tab: Page) -> Image.Image:
     return pictured(tab, "compare")
 
 
-OF_THE_PAGE: dict[str, Callable[[Page], Image.Image]] = {"load_anchor": load_anchor, "compare": compare}
+def check(tab: Page) -> Image.Image:
+    """Realign Check after a check of the demo models."""
+    nodes: list[list[Any]] = [
+        ["demo", "RealignDemoModels", [0, 0], None, {"shape": "heart"}],
+        ["empty", "EmptyLatentImage", [0, 330], None, {"width": 64, "height": 64}],
+        ["check", "RealignCheck", [380, 0], None, {"cfg": 1.5}],
+    ]
+    links = [
+        *(["demo", i, "check", name] for i, name in enumerate(("model", "anchor", "positive", "negative"))),
+        ["empty", 0, "check", "latent"],
+    ]
+    tab.evaluate(BUILD, [nodes, links])
+    _press_run(tab)
+    done = "() => document.querySelector('.realign-table')?.innerText.includes('model calls')"
+    tab.wait_for_function(done, timeout=240_000)
+    tab.mouse.move(20, 1000)
+    return pictured(tab, "check")
+
+
+def _press_run(tab: Page) -> None:
+    button = tab.locator(RUN).first
+    inner = button.locator("button")
+    (inner.first if inner.count() else button).click()
+
+
+OF_THE_PAGE: dict[str, Callable[[Page], Image.Image]] = {"load_anchor": load_anchor, "compare": compare, "check": check}

@@ -3,11 +3,11 @@
 const ID = "realign-styles";
 
 const CSS = `
-.realign-line, .realign-plot, .realign-compare {
+.realign-line, .realign-plot, .realign-compare, .realign-check {
   --realign-field: var(--comfy-input-bg); --realign-edge: var(--border-color);
   box-sizing: border-box; width: 100%; font: 12px/1.35 Inter, Arial, sans-serif; color: var(--input-text);
 }
-.lg-node .realign-plot, .lg-node .realign-compare {
+.lg-node .realign-plot, .lg-node .realign-compare, .lg-node .realign-check {
   --realign-field: var(--component-node-widget-background, var(--comfy-input-bg)); --realign-edge: transparent;
 }
 .realign-line {
@@ -15,7 +15,7 @@ const CSS = `
   -webkit-line-clamp: 2; font-size: 11px; line-height: 16px; color: var(--descrip-text, var(--input-text));
   cursor: default; text-wrap: balance;
 }
-.realign-plot, .realign-compare { display: flex; flex-direction: column; gap: 6px; min-height: 0; }
+.realign-plot, .realign-compare, .realign-check { display: flex; flex-direction: column; gap: 6px; min-height: 0; }
 .realign-plot { height: 100%; min-height: 172px; padding: 2px; }
 .realign-plot canvas { flex: 1 1 0px; min-height: 120px; height: 0; width: 100%; border-radius: 5px;
   background: var(--realign-field); }
@@ -41,17 +41,23 @@ const CSS = `
 .realign-compare input[type="range"] {
   width: 100%; margin: 0; height: 16px; accent-color: var(--p-primary-color, #60a5fa); cursor: pointer;
 }
-.realign-compare button, .realign-plot select {
+.realign-compare button, .realign-check button, .realign-plot select {
   font: inherit; color: var(--input-text); background: var(--realign-field); border: 1px solid var(--realign-edge);
   border-radius: 5px; padding: 3px 8px; cursor: pointer;
 }
-.realign-compare button.realign-main { flex: 1; padding: 5px 8px; }
-.realign-compare button:hover:not(:disabled), .realign-plot select:hover { border-color: var(--input-text); }
-.realign-compare button:disabled, .realign-compare button[aria-disabled="true"] { opacity: 0.4; cursor: default; }
+.realign-compare button.realign-main, .realign-check button.realign-main { flex: 1; padding: 5px 8px; }
+.realign-compare button:hover:not(:disabled), .realign-check button:hover:not(:disabled), .realign-plot select:hover { border-color: var(--input-text); }
+.realign-compare button:disabled, .realign-check button:disabled, .realign-compare button[aria-disabled="true"] { opacity: 0.4; cursor: default; }
 .realign-compare button:focus-visible, .realign-plot select:focus-visible, .realign-compare input:focus-visible {
   outline: 1px solid var(--p-primary-color, #60a5fa); outline-offset: 1px;
 }
 .realign-compare [hidden], .realign-plot [hidden] { display: none; }
+.realign-check { height: 100%; min-height: 230px; padding: 2px; }
+.realign-table {
+  flex: 1 1 0px; min-height: 160px; overflow: auto; padding: 6px 8px; border-radius: 5px;
+  background: var(--realign-field); user-select: text; cursor: text;
+}
+.realign-table p { margin: 0 0 4px; white-space: pre-wrap; overflow-wrap: anywhere; }
 .realign-said {
   height: 32px; overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
   white-space: normal;

@@ -6,6 +6,11 @@ const zh = {
   "Run: the pictures of the λ sweep appear here, to flip through with the slider or ← →.":
     "运行后，λ 扫描的图像会出现在这里，用滑块或 ← → 翻看。",
   "Row above": "上一行",
+  "Run: what is right and what is not with these models appears here.": "运行后，这里会列出这些模型哪里正确、哪里不正确。",
+  "What the check found": "检查结果",
+  "Copy the report": "复制报告",
+  Copied: "已复制",
+  "Connect the output to “Preview as Text”, and copy it there": "请把输出连到“预览文本”，在那里复制",
   "Row below": "下一行",
   "λ of the picture": "图像的 λ",
   "λ comparison": "λ 对比",
@@ -65,6 +70,12 @@ const ja = {
   "Run: the pictures of the λ sweep appear here, to flip through with the slider or ← →.":
     "実行すると、λスイープの画像がここに並び、スライダーか ← → でめくれます。",
   "Row above": "上の行",
+  "Run: what is right and what is not with these models appears here.":
+    "実行すると、これらのモデルで何が正しく、何が正しくないかがここに表示されます。",
+  "What the check found": "確認の結果",
+  "Copy the report": "レポートをコピー",
+  Copied: "コピーしました",
+  "Connect the output to “Preview as Text”, and copy it there": "出力を「テキストとしてプレビュー」につなぎ、そこでコピーしてください",
   "Row below": "下の行",
   "λ of the picture": "画像のλ",
   "λ comparison": "λ比較",
