@@ -1,8 +1,8 @@
 """A LoRA that a model applies in its forward pass, as it is.
 
 Where a model's weights have fewer than 16 bits, the host rounds them again once it has merged a LoRA into them, at
-random (comfy/float.py): up to 39 % of a LoRA's effect is then rounding. So on such a model the LoRA stays beside the
-weights, as in the host's bypass mode, here for every kind of patch that can be applied so.
+random (comfy/float.py), and a good part of a LoRA's effect is then rounding. So on such a model the LoRA stays beside
+the weights, as in the host's bypass mode, here for every kind of patch that can be applied so.
 """
 
 from __future__ import annotations

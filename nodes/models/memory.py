@@ -33,7 +33,7 @@ class Device:
     def of(cls, device: torch.device, free: float | None = None) -> Device:
         """As it is now. free: another amount, of a card that is not here."""
         if free is None:
-            loaded = [m.model_loaded_memory() for m in host.current_loaded_models if m.device == device]
+            loaded = [m.model_loaded_memory() for m in host.current_loaded_models if m.device == device and m.model]
             free = host.get_free_memory(device) + sum(loaded)
         streams = host.vram_state in (host.VRAMState.LOW_VRAM, host.VRAMState.NORMAL_VRAM) and host.lowvram_available
         least, reserved = host.minimum_inference_memory(), host.extra_reserved_memory()
