@@ -1,6 +1,6 @@
 """A LoRA that a model applies in its forward pass, as it is.
 
-Where a model's weights have fewer than 16 bits, the host rounds them again once it has merged a LoRA into them, at
+Where a model's weights have 8 bits, the host rounds them again once it has merged a LoRA into them, at
 random (comfy/float.py), and a good part of a LoRA's effect is then rounding. So on such a model the LoRA stays beside
 the weights, as in the host's bypass mode, here for every kind of patch that can be applied so.
 """
@@ -71,7 +71,7 @@ def with_lora(model: ModelPatcher, patches: dict[Any, Any], strength: float) -> 
 
 
 def rounds(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
-    """Whether the anchor is a LoRA on the reference that the host merges into weights of fewer than 16 bits."""
+    """Whether the anchor is a LoRA on the reference that the host merges into weights of 8 bits."""
     if not anchor.is_clone(reference):
         return False
     own = (k for k, entries in anchor.patches.items() if additions(reference.patches.get(k, []), entries))

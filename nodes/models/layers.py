@@ -57,7 +57,20 @@ def shape_of(model: torch.nn.Module, key: str) -> tuple[int, ...]:
 
 
 def is_rounded(model: torch.nn.Module, key: str) -> bool:
-    """Whether the host rounds this weight to fewer than 16 bits again once it has merged something into it."""
+    """Whether the host rounds this weight to 8 bits again once it has merged something into it."""
+    weight = _kept(model, key)
+    if isinstance(weight, QuantizedTensor):
+        return not is_packed(model, key)
+    return weight.is_floating_point() and weight.dtype.itemsize < 2
+
+
+def is_packed(model: torch.nn.Module, key: str) -> bool:
+    """Whether the host keeps several values of this weight in a byte."""
+    weight = _kept(model, key)
+    return isinstance(weight, QuantizedTensor) and weight.nbytes < weight.numel()
+
+
+def _kept(model: torch.nn.Module, key: str) -> torch.Tensor:
     weight = comfy.utils.get_attr(model, key)
-    kept = getattr(weight, "data", weight)
-    return isinstance(kept, QuantizedTensor) or (kept.is_floating_point() and kept.dtype.itemsize < 2)
+    kept: torch.Tensor = getattr(weight, "data", weight)
+    return kept

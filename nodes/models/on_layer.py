@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .factors import acts
-from .layers import is_convolution, is_matrix, weight_shape
+from .layers import is_convolution, is_matrix, is_packed, weight_shape
 
 # The host's adapters that only add to a layer's output, and where their weights have DoRA's scale, which does not.
 ADDITIVE = {"lora": 4, "loha": 7, "lokr": 8}
@@ -89,6 +89,10 @@ def on_layer(model: torch.nn.Module, column: int, key: str, entry: Any) -> OnLay
         layer = model.get_submodule(path)
     except AttributeError:
         raise CannotShareError(f"it changes {key}, which belongs to no layer") from None
+    if is_packed(
+        model, key
+    ):  # a LoRA beside the weights would be another model than the host's, of which λ = 1 is the run
+        raise CannotShareError("ComfyUI rounds weights of 4 bits to others when it merges a LoRA into them")
     if strength_model != 1.0:
         raise CannotShareError(f"it scales the weight of {key}")
     if isinstance(patch, comfy.weight_adapter.WeightAdapterBase):

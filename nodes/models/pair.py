@@ -14,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import NoiseLevel
 from .layers import weight_shapes
+from .options import additions
 
 VARIANCE_EXPLODING = (comfy.model_sampling.EPS, comfy.model_sampling.V_PREDICTION, comfy.model_sampling.EDM)
 FLOW = (comfy.model_sampling.CONST,)
@@ -80,6 +81,45 @@ def check_pair(reference: ModelPatcher, anchor: ModelPatcher, name: str) -> None
             "alike, load the anchor with a model loader, apply the same ModelSampling node to it as to the "
             "reference, and use “Anchor from MODEL”."
         )
+
+
+def pair_notes(reference: ModelPatcher, anchor: ModelPatcher, name: str) -> list[str]:
+    """What is no error, and yet makes λ = 1 another picture than the anchor's own, in a sentence each."""
+    notes, models = [], (reference, anchor)
+    ours, theirs = (one.get_model_object("model_sampling") for one in models)
+    if not _same_levels(ours, theirs):
+        ranges = (f"σ {float(one.sigma_min):.3g} … {float(one.sigma_max):.4g}" for one in (theirs, ours))
+        notes.append(
+            f"The anchor “{name}” has another noise schedule than the reference ({' and '.join(ranges)}): the two are "
+            "mixed at equal σ, and λ = 1 is the anchor at the reference's noise levels, not its own run. For its own, "
+            "put the same ModelSampling node on both."
+        )
+    if _carries_more(reference, anchor):
+        notes.append(
+            f"The reference carries a LoRA (or other weight patches) that the anchor “{name}” does not: it fades as λ "
+            "rises. To keep it, load it into both."
+        )
+    return notes
+
+
+def _same_levels(ours: torch.nn.Module, theirs: torch.nn.Module) -> bool:
+    tables = [getattr(one, "sigmas", None) for one in (ours, theirs)]
+    if any(table is None for table in tables):
+        return True
+    one, other = (table.detach().float().cpu() for table in tables if table is not None)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def _carries_more(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
+    """Whether the reference has patches, or LoRAs beside its weights, that the anchor has not. Those of two files are
+    told apart by their number alone."""
+    for field in ("patches", "injections"):
+        theirs = getattr(anchor, field)
+        for key, ours in getattr(reference, field).items():
+            both = theirs.get(key, [])
+            if additions(both, ours) if anchor.is_clone(reference) else len(ours) > len(both):
+                return True
+    return False
 
 
 def _layer_difference(reference: ModelPatcher, anchor: ModelPatcher) -> str:

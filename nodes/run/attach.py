@@ -118,6 +118,7 @@ class Attached:
     def __init__(self, realignment: Realignment, listening: Listening | None):
         self.realignment, self._listening = realignment, listening
         self._running: list[Any] = []  # guiders
+        self._said: set[str] = set()
         self._traces: deque[tuple[tuple[int, ...], Tensor, Trace]] = deque(maxlen=REMEMBERED)
 
     @staticmethod
@@ -157,7 +158,7 @@ class Attached:
         self.models.check(guider)
         planned = [self._plan(guider, part) for part in parts_of(self.realignment, guider, call)]
         listener = self._listening(self.realignment, guider, call) if self._listening else None
-        self._say_room(guider.model_patcher, planned, listener)
+        self._say(guider.model_patcher, planned, listener)
         state = self.models.state(guider)
         latents, traces = [], []
         with untouched(guider) as again, self.models.remembering(state) as begin:
@@ -183,12 +184,19 @@ class Attached:
         self._remember(out, trace)
         return out
 
-    def _say_room(self, reference: ModelPatcher, planned: Sequence[_Planned], listener: Listener | None) -> None:
+    def _say(self, reference: ModelPatcher, planned: Sequence[_Planned], listener: Listener | None) -> None:
+        """On the node whenever it runs, in the log once: what is to be known of the pair, and of the room for it."""
+        used = sorted({k for plan in planned for k in plan.used(self.realignment)})
+        notes = self.models.notes(reference, used)
+        for note in notes:
+            if note not in self._said:
+                logging.warning("Realign: %s", note)
+        self._said |= {*notes}
         mixed = [plan for plan in planned if plan.alone(self.realignment) is None]
         used = sorted({k for plan in mixed for k in plan.used(self.realignment)})
         largest = max((plan.call.noise.shape for plan in mixed), key=lambda shape: shape[0], default=None)
-        text = room_note(reference, self.realignment, used, largest) if largest else ""
-        if text and listener is not None:
+        room = room_note(reference, self.realignment, used, largest) if largest else ""
+        for text in filter(None, [*notes, room] if listener else ()):
             listener.say(text)
 
     def _plan(self, guider: Any, part: Part) -> _Planned:

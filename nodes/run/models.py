@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import MERGED
 from ..models.options import alike, same_function
+from ..models.pair import pair_notes
 from ..models.put_on import PutOn, fit
 from ..models.reach import node_name, reached
 from .call import KEY
@@ -50,6 +51,11 @@ class Models:
                     f"Realign: this {type(guider).__name__} holds the realigned MODEL with and without a LoRA, and the "
                     "host would use one of them for both, as they share their weights: load one of them by itself."
                 )
+
+    def notes(self, reference: ModelPatcher, anchors: Iterable[int]) -> list[str]:
+        """What is to be known of the pairs that a run mixes. anchors: 0 … K - 1."""
+        pairs = ((self.swap(k + 1)(reference), self._anchors[k].name) for k in anchors)
+        return [note for anchor, name in pairs for note in pair_notes(reference, anchor, name)]
 
     def check_mask(self, guider: Any, anchors: Iterable[int]) -> None:
         """Raise ValueError where nodes change the noise mask over the steps (Differential Diffusion), and not in the
