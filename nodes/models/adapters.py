@@ -7,7 +7,7 @@ are the reference, a unit vector is an anchor, λ the model of mixed weights. No
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .layers import is_matrix
+from .layers import is_compiled, is_matrix
 from .on_layer import CannotShareError, OnLayer, on_layer
 from .options import alike
 
@@ -36,6 +36,7 @@ class Adapters:
         self._model = reference.model
         self._dtype = reference.model.get_dtype_inference()
         self._strengths: Sequence[float] | None = None  # one per column, while a model is asked
+        self._eager = False
         # The host moves and counts a module's parameters; the adapters read them from there once they are loaded.
         self._tensors = torch.nn.ParameterList()
         self._adapters: list[tuple[Any, list[Any]]] = []  # with its weights, a tensor as its place in _tensors
@@ -70,6 +71,7 @@ class Adapters:
         """While the context is open, the layers apply the adapters as `at` says. The host has loaded
         `patcher` by then, or as much of it as had room."""
         device = self.patcher.load_device
+        self._eager = is_compiled(self._model)
         handles = []
         try:
             for adapter, weights in self._adapters:
@@ -88,10 +90,12 @@ class Adapters:
 
     @contextmanager
     def at(self, strengths: Sequence[float]) -> Iterator[None]:
-        """strengths: one per column, for all that is computed while the context is open."""
+        """strengths: one per column, for all that is computed while the context is open. Code that was compiled without
+        the hooks would go on without them: what they act on is not run compiled."""
         self._strengths = strengths
         try:
-            yield
+            with torch.compiler.set_stance("force_eager") if self._eager and any(strengths) else nullcontext():
+                yield
         finally:
             self._strengths = None
 

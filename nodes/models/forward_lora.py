@@ -17,9 +17,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import PatcherInjection
 
 from .adapters import Adapters
-from .layers import is_rounded
+from .layers import is_compiled, is_rounded
 from .on_layer import CannotShareError
 from .options import additions
+from .put_on import compiling
 
 
 class ForwardLora(PatcherInjection):  # type: ignore[misc]
@@ -58,7 +59,9 @@ def with_lora(model: ModelPatcher, patches: dict[Any, Any], strength: float) -> 
     clone.add_patches(patches, strength)
     own = {key: additions(model.patches.get(key, []), entries) for key, entries in clone.patches.items()}
     own = {key: entries for key, entries in own.items() if entries}
-    if not any(is_rounded(model.model, key) for key in own):
+    parts = [part for part in model.object_patches.values() if isinstance(part, torch.nn.Module)]
+    compiled = compiling(model) or any(map(is_compiled, [model.model, *parts]))  # what is compiled runs no hooks
+    if compiled or not any(is_rounded(model.model, key) for key in own):
         return clone
     try:
         lora = ForwardLora(model, own)

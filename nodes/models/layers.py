@@ -56,6 +56,11 @@ def shape_of(model: torch.nn.Module, key: str) -> tuple[int, ...]:
     return weight_shape(model.get_submodule(path), name)
 
 
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Whether a part of it is a compiled module, in its place or by itself."""
+    return any("_orig_mod" in part._modules or part._compiled_call_impl is not None for part in model.modules())
+
+
 def is_rounded(model: torch.nn.Module, key: str) -> bool:
     """Whether the host rounds this weight to 8 bits again once it has merged something into it."""
     weight = _kept(model, key)
