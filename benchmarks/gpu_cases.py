@@ -76,8 +76,8 @@ class Measured:
 def load_real(kind: str, number_format: str, is_small: bool) -> RealCase:
     """Reference and anchors. A full anchor is left out where main memory could not hold both models."""
     import comfy.model_management as management
-    from realign.nodes.load_anchor import lora_clone
     from realign.nodes.models.anchor import Anchor
+    from realign.nodes.models.formats import adapter_clone
 
     shapes, dtype, device = Shapes(kind, is_small), FORMATS[number_format], management.get_torch_device()
     if not management.supports_cast(device, dtype):
@@ -90,7 +90,7 @@ def load_real(kind: str, number_format: str, is_small: bool) -> RealCase:
     for name, rank in RANKS.items():
         if name == LORA or dtype != FP8:  # a low-rank difference needs plain weights
             factors = lora(reference, rank, 3, everywhere=name == LOW_RANK)
-            models[name] = lora_clone(reference, factors, 1.0, name)[0]
+            models[name] = adapter_clone(reference, factors, 1.0, name)[0]
     anchors = {name: ((Anchor(model, name),), model) for name, model in models.items()}
     return RealCase(kind, reference, anchors, shapes.conditioning(1), shapes.conditioning(2), 0, shapes)
 

@@ -24,7 +24,8 @@ NOT_DIFFUSION = tuple(
     for name in ("X0", "IMG_TO_IMG", "IMG_TO_IMG_FLOW")
     if hasattr(comfy.model_sampling, name)
 )
-_DEVICE = re.compile(r"dynamic_|_v(_|$)|_pins?(_|$)")
+# What the host keeps of a device's memory, on a model and on its layers (comfy/model_patcher.py, dynamic loading).
+_OF_MODEL, _OF_LAYERS = re.compile(r"dynamic_"), re.compile(r"_v(_|$)|_pins?(_|$)")
 
 
 def prediction_type(patcher: ModelPatcher) -> str:
@@ -163,9 +164,9 @@ def with_own_weights(patcher: ModelPatcher) -> ModelPatcher:
 
 @contextmanager
 def _without_device_memory(model: torch.nn.Module) -> Iterator[None]:
-    """What the host keeps on a model and its layers of the device's memory (comfy/model_patcher.py, dynamic loading)
-    belongs to this model alone: a copy of it would be used by both, and freed twice."""
-    kept = [(vars(module), name) for module in model.modules() for name in vars(module) if _DEVICE.match(name)]
+    """It belongs to this model alone: a copy of it would be used by both, and freed twice."""
+    kept = [(vars(module), name) for module in model.modules() for name in vars(module) if _OF_LAYERS.match(name)]
+    kept += [(vars(model), name) for name in vars(model) if _OF_MODEL.match(name)]
     values = [own.pop(name) for own, name in kept]
     try:
         yield

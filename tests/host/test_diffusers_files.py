@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 
+import comfy.model_management
 import pytest
 import real_adapters
 import torch
@@ -36,6 +37,7 @@ CONFIGS = {
 
 @pytest.fixture(scope="module")
 def sd15(models):
+    comfy.model_management.unload_all_models()  # another test's LoRA may lie merged in its weights
     return models("sd15")[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import comfy.model_management
 import pytest
 import real_adapters
 import torch
@@ -17,6 +18,7 @@ ROUNDING = 2e-5  # as for PEFT's files
 
 @pytest.fixture(scope="module")
 def sd15(models):
+    comfy.model_management.unload_all_models()  # another test's LoRA may lie merged in its weights
     return models("sd15")[0]
 
 

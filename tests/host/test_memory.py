@@ -49,12 +49,13 @@ def test_a_weight_copy_shares_no_device_memory():
     model = toy_model(PerPixel)
     layer = model.model.diffusion_model.layer
     model.model.dynamic_vbars, model.model.dynamic_pins = {"cuda:0": Range()}, {"cuda:0": Range()}
-    layer._v = (Range(), 789, 64)
+    layer._v, layer.dynamic_img_pad = (Range(), 789, 64), True
     layer._v_signature, layer._pin_state, layer._pins = (ctypes.c_uint32 * 2)(1, 1), Range(), [Range()]
     kept = dict(vars(layer)), dict(vars(model.model))
     copy = with_own_weights(with_toy_lora(model)).model
     names = ("dynamic_vbars", "dynamic_pins", "_v", "_v_signature", "_pin_state", "_pins")
     assert not any(hasattr(module, name) for module in copy.modules() for name in names)
+    assert copy.diffusion_model.layer.dynamic_img_pad  # a layer's own
     assert (vars(layer), vars(model.model)) == kept  # the first has what it had
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import comfy.model_management
 import pytest
 import real_adapters
 from anchor_files import load, refusal
@@ -30,6 +31,7 @@ ROUNDING = 2e-5  # of the largest change of a weight; float32, factors of rank 4
 
 @pytest.fixture(scope="module")
 def sd15(models):
+    comfy.model_management.unload_all_models()  # another test's LoRA may lie merged in its weights
     return models("sd15")[0]
 
 
