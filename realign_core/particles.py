@@ -131,14 +131,14 @@ class ParticleRun:
 
     def _propose(self, i: int, noise: Callable[[], Tensor]) -> Tensor:
         """From N(μ + v·shift, v), μ and v of the step; log p - log q of the draw is paid at the next step."""
-        x, denoised, shift = self.memory["x"], self.memory["denoised"], self.memory.get("shift")
+        x, denoised, shift = self.memory.pop("x"), self.memory.pop("denoised"), self.memory.get("shift")
         step = self.steps[i]
         if shift is None:
             return step.draw(x, denoised, noise)
 
         def shifted() -> Tensor:
             drawn = noise().to(shift)
-            along = step.std.to(shift) * shift
+            along = step.scaled(shift)
             self._paid = -rearrange(along * drawn + along.square() / 2, "b ... -> b (...)").sum(-1)
             return drawn + along
 

@@ -3,7 +3,7 @@
 
 The target is p(x_0) exp(r(x_0)/α_r), p being what the models sample. On the way a particle is judged by its predicted
 x_0: its twist is φ = τ r(D)/α_r, with a temper τ that rises to 1. Where r has a gradient, the proposal is shifted
-towards it and the weight pays for that exactly. docs/mathematics.md (19) to (24).
+towards it and the weight pays for that exactly. docs/mathematics.md (19) to (25).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Tilt:
     potential: str = DIFFERENCE  # "difference" of the twists, "max" or "sum" of the rewards so far (FK steering)
     every: int = 1  # ask the reward at every n-th step (and the last); in between the twist is kept, without gradient
     interval: tuple[float, float] = (0.0, 1.0)  # … of those of the run, 0 its first step and 1 its end
+    at_once: int | None = None  # elements per call of the reward, where all of them at once would not fit
     variance: float = 1.0  # of the data per element, for "reward" and "curvature": that of the latents of most models
     gamma: float | None = None  # of "steps"; None: τ = 1 after 87 % of them, which is DAS' 0.008 at 100
 
@@ -60,6 +61,8 @@ class Tilt:
                 raise ValueError(f"a tilt's {what} is a finite number above 0, not {number}")
         if self.gamma is not None and not self.gamma > 0:
             raise ValueError(f"gamma is a number above 0, not {self.gamma}")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"the reward judges at least one element at once, not {self.at_once}")
         if self.every < 1:
             raise ValueError(f"the reward is asked at every n-th step, n ≥ 1, not {self.every}")
         if not 0 <= self.interval[0] <= self.interval[1] <= 1:
@@ -110,18 +113,18 @@ class Twist:
             return torch.zeros_like(self.memory["twist"])
         last = i == len(self.levels) - 2
         try:
-            rewards, slopes = self._judged(x, denoised, wanted=not last)
+            rewards, slope = self._judged(denoised, wanted=not last)
         except ValueError as error:
             raise ValueError(f"step {i + 1} of {len(self.levels) - 1}: the reward {self.tilt.name}: {error}") from error
         self.memory["rewards"][:, i] = rewards
-        if slopes is not None:
-            self._measure(denoised, slopes[-1])
+        if slope is not None:
+            self._measure(denoised, slope)
         self.tau = torch.ones_like(self.tau) if last else self.temper(i)
-        if slopes is not None:
+        if slope is not None:
             now, then = self.levels[i], self.levels[i + 1]
             ratio = float(now.alpha) / float(then.alpha)  # ∇ is with respect to x_t
             tau = self._each(self.temper(i + 1) / self.tilt.strength, x)
-            self.memory["shift"] = (ratio * tau) * (slopes[0] if self.gradient == FULL else self._gain(now) * slopes[0])
+            self.memory["shift"] = ratio * tau * self._through_model(now, x, denoised, slope)
         return self._increment(rewards / self.tilt.strength, last)
 
     def _increment(self, scaled: Tensor, last: bool) -> Tensor:
@@ -140,33 +143,44 @@ class Twist:
 
     # The reward and its gradient.
 
-    def _judged(self, x: Tensor, denoised: Tensor, wanted: bool) -> tuple[Tensor, list[Tensor] | None]:
-        """r, (B,), fp64, on the CPU, and its gradients, the last of them with respect to D; None: not to be had."""
+    def _judged(self, denoised: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        """r, (B,), fp64, on the CPU, and ∇r with respect to D, like D; None: not wanted, or not to be had."""
+        pieces = denoised.detach().split(self.tilt.at_once or len(denoised))
+        judged = [self._piece(at_least_float32(piece), wanted) for piece in pieces]
+        slopes = [slope for _, slope in judged if slope is not None]
+        return torch.cat([rewards for rewards, _ in judged]), torch.cat(slopes) if slopes else None
+
+    def _piece(self, denoised: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
         if not wanted or self.gradient == NONE:
             with torch.no_grad():
-                return self._numbers(self.tilt.reward(at_least_float32(denoised.detach())), denoised), None
+                return self._numbers(self.tilt.reward(denoised), denoised), None
         with torch.inference_mode(False), torch.enable_grad():  # a host may run without
-            if self.gradient == FULL:
-                if not (x.requires_grad and denoised.requires_grad):
-                    raise ValueError("the full gradient needs a D that was computed from x with gradients on")
-                by = [x, denoised]
-            else:
-                by = [at_least_float32(denoised.detach()).clone().requires_grad_()]
-            found = self.tilt.reward(at_least_float32(by[-1]))
-            if self.gradient is None:
-                self.gradient = REWARD if isinstance(found, Tensor) and found.requires_grad else NONE
+            at = denoised.clone().requires_grad_()
+            found = self.tilt.reward(at)
             rewards = self._numbers(found, denoised)
+            if self.gradient is None:
+                self.gradient = REWARD if found.requires_grad else NONE
             if self.gradient == NONE:
                 return rewards, None
             if not found.requires_grad:
                 raise ValueError("has no gradient: say gradient='none'")
-            slopes = [slope.detach() for slope in torch.autograd.grad(found.sum(), by)]
-        if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
+            (slope,) = torch.autograd.grad(found.sum(), at)
+        if not bool(torch.isfinite(slope).all()):
             raise ValueError("has a gradient that is not finite (NaN or infinity)")
-        return rewards, slopes
+        return rewards, slope
+
+    def _through_model(self, level: NoiseLevel, x: Tensor, denoised: Tensor, slope: Tensor) -> Tensor:
+        """∇r with respect to x_t: back through the models, or as if the data were Gaussian."""
+        if self.gradient != FULL:
+            return self._gain(level) * slope
+        if not (x.requires_grad and denoised.requires_grad):
+            raise ValueError("the full gradient needs a D that was computed from x with gradients on")
+        with torch.inference_mode(False), torch.enable_grad():
+            (back,) = torch.autograd.grad(denoised, x, slope.to(denoised))
+        return at_least_float32(back)
 
     @staticmethod
-    def _numbers(found: object, denoised: Tensor) -> Tensor:
+    def _numbers(found: Tensor, denoised: Tensor) -> Tensor:
         if not isinstance(found, Tensor) or found.shape != (len(denoised),):
             shape = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"must give one number per element, shape ({len(denoised)},), but gave {shape}")

@@ -275,29 +275,18 @@ def test_an_evaluator_or_a_trace_left_out_is_found(monkeypatch):
     assert found["x"] < 1e-10
 
 
-def test_all_that_a_run_remembers_is_left_out_above():
+def test_all_that_a_run_remembers_is_left_out_above(monkeypatch):
     """A new thing in the memory needs its own line in the table."""
-    run = None
-    names = set()
-    step = ParticleRun.step
+    names, take = set(), ParticleRun.take
 
-    def watch(self, *args):
-        out = step(self, *args)
+    def watch(self, index):
         names.update(self.memory)
-        return out
+        take(self, index)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ParticleRun, "step", watch)
-        for potential in ("difference", "max"):
-            particles_of(
-                2,
-                3,
-                models=(DATA, ANCHOR),
-                lambdas=(0.5,),
-                tilt=Tilt(quadratic(), 1.0, potential=potential),
-                correct=True,
-            )
-    assert run is None
+    monkeypatch.setattr(ParticleRun, "take", watch)
+    for potential in ("difference", "max"):
+        tilt = Tilt(quadratic(), 1.0, potential=potential)
+        particles_of(2, 3, models=(DATA, ANCHOR), lambdas=(0.5,), tilt=tilt, correct=True, threshold=1.0)
     assert names == {"x", "denoised", "shift", "twist", "potential", "disagreement", "rewards"}
 
 
@@ -375,6 +364,15 @@ def test_a_reward_is_asked_once_a_step_and_a_model_too():
         noise=lambda *sigmas: torch.randn(8, 2),
     )
     assert (reward.asked, model.calls) == (STEPS, STEPS)
+
+
+@pytest.mark.parametrize("gradient", ["reward", "full", "none"])
+def test_a_reward_may_be_asked_in_pieces(gradient):
+    counting = quadratic()
+    whole = particles_of(2, 5, tilt=Tilt(quadratic(), 0.3, gradient=gradient))
+    pieces = particles_of(2, 5, tilt=Tilt(counting, 0.3, gradient=gradient, at_once=4))
+    np.testing.assert_allclose(whole.x, pieces.x, atol=1e-9)
+    assert counting.asked == 3 * STEPS
 
 
 @pytest.mark.parametrize("gradient", ["reward", "full"])

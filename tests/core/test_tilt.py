@@ -203,6 +203,7 @@ def test_what_is_no_fault_of_the_reward_passes_as_it_is():
         {"variance": -1.0},
         {"gamma": 0.0},
         {"every": 0},
+        {"at_once": 0},
         {"interval": (0.5, 0.2)},
         {"interval": (0.0, 1.5)},
         {"gradient": "half"},
