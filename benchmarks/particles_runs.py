@@ -113,12 +113,11 @@ def best_of(argmax: bool) -> Method:
     return sample
 
 
-def steered(known: bool = False, rarely: bool = False, **options: Any) -> Method:
-    """Particles. known: V is the data's own. rarely: as in FK steering, at every tenth of the run from 0.2 to 0.8."""
+def steered(rarely: bool = False, **options: Any) -> Method:
+    """Particles. rarely: as in FK steering, at every tenth of the run from 0.2 to 0.8."""
 
     def sample(toy: Toy, steps: int, particles: int, draws: int, seed: int) -> Tensor:
-        told = dict(options) | ({"variance": toy[0].spread} if known else {})
-        told |= {"every": steps // 10, "interval": (0.2, 0.8)} if rarely else {}
+        told = options | ({"every": steps // 10, "interval": (0.2, 0.8)} if rarely else {})
         tilt = Tilt(toy[1], 1.0, **told)
         return drawn_each(run([toy[0]], levels_of(KARRAS, steps), draws, particles, seed, tilt=tilt), seed)
 
@@ -137,9 +136,9 @@ METHODS: dict[str, tuple[Method, str, bool]] = {
     "FK steering, sum": (steered(rarely=True, gradient="none", potential="sum"), "N", False),
     "DAS: full gradient, its schedule": (steered(gradient="full", tempering="steps"), "N", True),
     "DAS without a gradient": (steered(gradient="none", tempering="steps"), "N", False),
-    "ours: reward-only gradient, by curvature": (steered(known=True), "N", False),
-    "the same with V = 1": (steered(), "N", False),
-    "full gradient, by curvature": (steered(known=True, gradient="full"), "N", True),
+    "ours: reward-only gradient, by curvature": (steered(), "N", False),
+    "the same, V given as 1": (steered(variance=1.0), "N", False),
+    "full gradient, by curvature": (steered(gradient="full"), "N", True),
     "ours without a gradient": (steered(gradient="none"), "N", False),
 }
 FLOOR = "exact draws (the floor)"

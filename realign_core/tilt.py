@@ -26,6 +26,8 @@ REWARD, FULL, NONE = "reward", "full", "none"
 CURVATURE, ONE, STEPS = "curvature", "one", "steps"
 DIFFERENCE, MAX, SUM = "difference", "max", "sum"
 GRADIENTS, TEMPERINGS, POTENTIALS = (REWARD, FULL, NONE), (CURVATURE, ONE, STEPS), (DIFFERENCE, MAX, SUM)
+TINY = 1e-9
+LATENTS = 1.0  # the variance of most models' latents: what is taken for one particle, which has none to be measured by
 REACHED = 0.87  # the share of the steps after which DAS' schedule has reached 1: γ = 0.008 at 100 steps
 
 
@@ -45,7 +47,8 @@ class Tilt:
     every: int = 1  # ask the reward at every n-th step (and the last); in between the twist is kept, without gradient
     interval: tuple[float, float] = (0.0, 1.0)  # … of those of the run, 0 its first step and 1 its end
     at_once: int | None = None  # elements per call of the reward, where all of them at once would not fit
-    variance: float = 1.0  # of the data per element, for "reward" and "curvature": that of the latents of most models
+    # Of the data per element, for "reward" and "curvature". None: measured between a group's particles at each step.
+    variance: float | None = None
     gamma: float | None = None  # of "steps"; None: τ = 1 after 87 % of them, which is DAS' 0.008 at 100
 
     def __post_init__(self) -> None:
@@ -57,7 +60,7 @@ class Tilt:
             if value not in known:
                 raise ValueError(f"there is no {what} {value!r}: take one of {', '.join(str(name) for name in known)}")
         for number, what in ((self.strength, "strength"), (self.variance, "variance")):
-            if not (math.isfinite(number) and number > 0):
+            if number is not None and not (math.isfinite(number) and number > 0):
                 raise ValueError(f"a tilt's {what} is a finite number above 0, not {number}")
         if self.gamma is not None and not self.gamma > 0:
             raise ValueError(f"gamma is a number above 0, not {self.gamma}")
@@ -91,6 +94,8 @@ class Twist:
         if tilt.potential != DIFFERENCE:
             start = -math.inf if tilt.potential == MAX else 0.0
             memory["potential"] = torch.full((size,), start, dtype=torch.float64)
+        # V, (M,): as in Gaussian data, for which D changes by αV/(α²V + σ²) of what x_t does
+        self.variance = torch.full((groups,), tilt.variance or LATENTS, dtype=torch.float64)
         self._bend = torch.zeros(2, groups, dtype=torch.float64)  # -Σ⟨Δ∇r, ΔD⟩/α_r and Σ|ΔD|² between particles so far
 
     def asks(self, i: int) -> bool:
@@ -118,7 +123,7 @@ class Twist:
             raise ValueError(f"step {i + 1} of {len(self.levels) - 1}: the reward {self.tilt.name}: {error}") from error
         self.memory["rewards"][:, i] = rewards
         if slope is not None:
-            self._measure(denoised, slope)
+            self._measure(self.levels[i], x, denoised, slope)
         self.tau = torch.ones_like(self.tau) if last else self.temper(i)
         if slope is not None:
             now, then = self.levels[i], self.levels[i + 1]
@@ -172,7 +177,8 @@ class Twist:
     def _through_model(self, level: NoiseLevel, x: Tensor, denoised: Tensor, slope: Tensor) -> Tensor:
         """∇r with respect to x_t: back through the models, or as if the data were Gaussian."""
         if self.gradient != FULL:
-            return self._gain(level) * slope
+            alpha = float(level.alpha)
+            return self._each(alpha * self.variance / self._noisy(level), x) * slope
         if not (x.requires_grad and denoised.requires_grad):
             raise ValueError("the full gradient needs a D that was computed from x with gradients on")
         with torch.inference_mode(False), torch.enable_grad():
@@ -189,10 +195,9 @@ class Twist:
             raise ValueError("gave a value that is no finite number (NaN or infinity)")
         return numbers
 
-    def _gain(self, level: NoiseLevel) -> float:
-        """dD/dx_t of Gaussian data of the tilt's variance: αV/(α²V + σ²)."""
-        alpha, sigma, variance = float(level.alpha), float(level.sigma), self.tilt.variance
-        return alpha * variance / (alpha**2 * variance + sigma**2)
+    def _noisy(self, level: NoiseLevel) -> Tensor:
+        """The variance of x_t, (M,): α²V + σ²."""
+        return float(level.alpha) ** 2 * self.variance + float(level.sigma) ** 2
 
     # Tempering.
 
@@ -205,8 +210,8 @@ class Twist:
         if kind == STEPS:
             gamma = 2 ** (1 / (REACHED * steps)) - 1 if self.tilt.gamma is None else self.tilt.gamma
             return torch.full_like(self.tau, min((1 + gamma) ** i - 1, 1.0))
-        alpha, sigma, variance = float(self.levels[i].alpha), float(self.levels[i].sigma), self.tilt.variance
-        unknown = variance * sigma**2 / (alpha**2 * variance + sigma**2)  # of x_0 when x_t is known
+        level = self.levels[i]
+        unknown = self.variance * float(level.sigma) ** 2 / self._noisy(level)  # of x_0 where x_t is known
         return 1 / (1 + unknown * self.curvature)
 
     @property
@@ -215,10 +220,18 @@ class Twist:
         bend, spread = self._bend
         return torch.where(spread > 0, bend / spread, 0.0).clamp(min=0)
 
-    def _measure(self, denoised: Tensor, slope: Tensor) -> None:
-        points, slopes = (self._from_mean(value.detach()) for value in (denoised, slope / self.tilt.strength))
-        sums = torch.stack([reduce(-points * slopes, "m n e -> m", "sum"), reduce(points**2, "m n e -> m", "sum")])
-        self._bend += sums.cpu().double()
+    def _measure(self, level: NoiseLevel, x: Tensor, denoised: Tensor, slope: Tensor) -> None:
+        """By the secants between a group's particles: curvature of the reward, and the variance of the data."""
+        if len(x) == self.groups:
+            return
+        noisy, points, slopes = (self._from_mean(value.detach()) for value in (x, denoised, slope / self.tilt.strength))
+        products = (-points * slopes, points * points, noisy * points, noisy * noisy)
+        bend, spread, along, wide = torch.stack([reduce(p, "m n e -> m", "sum") for p in products]).cpu().double()
+        self._bend += torch.stack([bend, spread])
+        alpha, sigma = float(level.alpha), float(level.sigma)
+        if self.tilt.variance is None and alpha > 0 and bool((wide > 0).all()):
+            share = (alpha * along / wide).clamp(0, 1 - TINY)  # of x_t that D keeps: α²V/(α²V + σ²)
+            self.variance = (sigma / alpha) ** 2 * share / (1 - share)
 
     def _from_mean(self, values: Tensor) -> Tensor:
         """(M, N, elements): less the group's mean."""

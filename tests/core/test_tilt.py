@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from ground_truth import SPACES
+from ground_truth import SPACES, GaussianData
 from particle_runs import DATA, STEPS, linear, particles_of, quadratic
 from torch import Tensor
 
@@ -84,17 +84,28 @@ def test_there_is_no_shift_at_a_step_without_a_gradient():
     assert "shift" not in one.memory
 
 
-def test_for_gaussian_data_of_that_variance_the_reward_only_gradient_is_the_full_one():
-    """One coordinate by itself, so that dD/dx_t is αV/(α²V + σ²)."""
-    from ground_truth import GaussianData
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("variance", [None, 2.5], ids=["measured", "given"])
+def test_for_data_of_one_variance_the_reward_only_gradient_is_the_full_one(variance, space):
+    """dD/dx_t is αV/(α²V + σ²) then, in every direction, so that the particles tell V to rounding."""
+    data = GaussianData(np.array([0.4, -1.0]), 2.5 * np.eye(2))
+    one, other = (
+        particles_of(2, 4, models=(data,), space=space, tilt=Tilt(quadratic(), 0.5, gradient=kind, variance=told))
+        for kind, told in (("reward", variance), ("full", 2.5))
+    )
+    np.testing.assert_allclose(one.x, other.x, atol=1e-9)
 
-    data = GaussianData(np.zeros(2), 2.5 * np.eye(2))
-    for space in SPACES:
-        one, other = (
-            particles_of(2, 4, models=(data,), space=space, tilt=Tilt(quadratic(), 0.5, gradient=kind, variance=2.5))
-            for kind in ("reward", "full")
-        )
-        np.testing.assert_allclose(one.x, other.x, atol=1e-9)
+
+def test_each_group_measures_the_variance_for_itself_and_one_particle_takes_that_of_latents():
+    level = NoiseLevel(1.0, 2.0)
+    factors = torch.tensor([0.3, 0.8]).double().repeat_interleave(2)[:, None]  # V/(V + 4)
+    x = points()
+    two = Twist(Tilt(quadratic(), 1.0), [level, NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.0)], 2, 2, {})
+    two.weigh(0, x, factors * x)
+    assert two.variance.tolist() == pytest.approx([0.3 * 4 / 0.7, 0.8 * 4 / 0.2])
+    alone = Twist(Tilt(quadratic(), 1.0), [level, NoiseLevel(1.0, 1.0), NoiseLevel(1.0, 0.0)], 4, 1, {})
+    alone.weigh(0, x, factors * x)
+    assert alone.variance.tolist() == [1.0] * 4
 
 
 # Tempering.
