@@ -31,10 +31,17 @@ from .trace import Trace
 
 
 class ParticleRun:
-    """The particles of one run, between the models' answers: `particle_steps` is the loop around it.
+    """The particles of one run, between the models' answers. `particle_steps` is the loop around it, which a host's
+    sampler may as well write itself:
 
-    Of each step: `watched(x, i)`, then the models' D at it inside of `gradients(i)`, then `step`. What belongs to a
-    particle is kept here, in `memory`, or by whoever is told by `take`.
+        for i in range(len(steps)):
+            with run.gradients(i):
+                x = run.watched(x, i)
+                denoised = model(x, i)
+            x = run.step(i, x, denoised, noise, disagreement)
+        run.result(x)
+
+    What belongs to a particle is kept here, in `memory`, or by whoever is told by `take`.
     """
 
     def __init__(

@@ -118,6 +118,15 @@ def test_an_index_is_one_of_a_particle_that_has_weight_and_rises(logs, scheme, n
     assert bool((index.diff() >= 0).all())
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-53])
+def test_the_ends_of_the_unit_interval_meet_no_particle_without_weight(scheme, drawn):
+    weights = torch.tensor([[0.0, 0.7, 0.3, 0.0]], dtype=torch.float64)
+    index = SCHEMES[scheme](weights, 3, torch.full((1, 4), drawn, dtype=torch.float64))[0].tolist()
+    assert set(index) <= {1, 2}
+    assert len(index) == 3
+
+
 @given(schemes, st.integers(1, 9))
 def test_equal_weights_keep_every_particle(scheme, particles):
     if scheme in ("multinomial", "stratified"):
