@@ -120,7 +120,12 @@ class Twist:
         try:
             rewards, slope = self._judged(denoised, wanted=not last)
         except ValueError as error:
-            raise ValueError(f"step {i + 1} of {len(self.levels) - 1}: the reward {self.tilt.name}: {error}") from error
+            where = f"step {i + 1} of {len(self.levels) - 1}"
+            if not bool(torch.isfinite(denoised).all()):
+                raise ValueError(
+                    f"{where}: the models predict values that are no finite numbers (NaN or infinity)"
+                ) from error
+            raise ValueError(f"{where}: the reward {self.tilt.name}: {error}") from error
         self.memory["rewards"][:, i] = rewards
         if slope is not None:
             self._measure(self.levels[i], x, denoised, slope)

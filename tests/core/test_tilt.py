@@ -190,6 +190,12 @@ def test_a_reward_that_fails_is_named_with_its_step(judge, told):
         particles_of(2, 4, tilt=Tilt(named("sharpness", judge), 1.0))
 
 
+def test_a_model_that_fails_is_not_laid_at_the_rewards_door():
+    one = twist(Tilt(quadratic(), 1.0))
+    with pytest.raises(ValueError, match="step 3 of 4: the models predict values"):
+        one.weigh(2, points(), points() * math.nan)
+
+
 def test_a_gradient_that_is_not_there_is_not_done_without_in_silence():
     with pytest.raises(ValueError, match="gradient='none'"):
         particles_of(2, 4, tilt=Tilt(lambda x: x.detach().sum(-1), 1.0, gradient="reward"))
