@@ -45,8 +45,7 @@ of five seeds and half its 95 % interval.
 Grid and ring are those of DAS (arXiv 2501.05803): nine Gaussians at {{-4, 0, 4}}², r = -x²/100 - y², and eight on a
 circle of radius 4, r = -x² - (y - 1)²/10, covariance 0.3, α_r = 1. Total variation is counted in cells of 0.5; it is
 never 0 for finitely many draws, so the same number of exact draws stands beside it (the floor). Sliced Wasserstein: 32
-directions. V, the data's variance per coordinate, is measured unless given; η 1, VE levels from σ 40 to
-0.03.
+directions. V, the data's variance per coordinate, is measured unless given; η 1, VE levels from σ 40 to 0.03.
 """
 
 
