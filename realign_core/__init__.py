@@ -1,8 +1,11 @@
 """The mathematics of denoising-time realignment, on torch and einops alone. Each module cites its equations."""
 
+from .correction import Correction, correction_weight, disagreement, guarded
 from .fewer_calls import ControlVariate, DifferenceReuse, even_span, velocity_scale
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .listed import listed_values, plain_number
+from .particles import ParticleRun, check_groups, check_particles, particle_sample, particle_steps
+from .population import Particles
 from .posterior import (
     MixedStep,
     MixedSteps,
@@ -24,6 +27,7 @@ from .prediction import (
     on_elements,
     separate,
 )
+from .resampling import SCHEMES, effective_sample_size, log_mean_weight, normalised, pool, resample
 from .sampling import (
     Sample,
     element_mean,
@@ -35,16 +39,19 @@ from .sampling import (
 )
 from .schedule import LambdaSchedule
 from .sweep import LAMBDAS, MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
+from .tilt import Reward, Tilt, Twist
 from .trace import Trace
 
 __all__ = [
     "LAMBDAS",
     "MERGED",
     "MOST_CELLS",
+    "SCHEMES",
     "Answers",
     "Ask",
     "Cell",
     "ControlVariate",
+    "Correction",
     "DifferenceReuse",
     "Evaluator",
     "Exact",
@@ -54,29 +61,46 @@ __all__ = [
     "MixedStep",
     "MixedSteps",
     "NoiseLevel",
+    "ParticleRun",
+    "Particles",
     "Prediction",
+    "Reward",
     "Sample",
     "Sweep",
+    "Tilt",
     "Trace",
+    "Twist",
+    "check_groups",
+    "check_particles",
     "combine",
+    "correction_weight",
+    "disagreement",
+    "effective_sample_size",
     "element_mean",
     "even_span",
     "even_values",
     "gaussian_noise",
     "geometric_mixture",
+    "guarded",
     "kl_increment",
     "kl_increments",
     "lambdas_for_betas",
     "listed_values",
+    "log_mean_weight",
     "max_lambda",
     "mixed_step",
     "noise_prediction",
+    "normalised",
     "on_elements",
+    "particle_sample",
+    "particle_steps",
     "per_element",
     "plain_number",
+    "pool",
     "posterior_variance",
     "realigned_sample",
     "realignment_weights",
+    "resample",
     "reverse_posterior",
     "sample_steps",
     "separate",

@@ -116,7 +116,7 @@ class DifferenceReuse:
                     if self.tolerance is not None and len(anchor.points) == 2:
                         share = _ratio(errors[-1:], sizes[-1:]) * scale / self.sigma_data
                         anchor.adapt(share, self.tolerance)
-                anchor.refresh(now, at, difference)
+                anchor.refresh(now, at, difference.detach())
             elif used[k]:
                 predicted[k] = reference + scale * extrapolate(anchor.points, at, self.reach)
         correction = _ratio(errors, sizes) if errors else None
@@ -227,7 +227,7 @@ class ControlVariate:
         if self._residuals:
             missed = scale * (residual - self._residual(at, order)).norm()
             correction = _ratio([missed], _distances(denoised))
-        self._residuals = [*self._residuals, (at, residual, order)][-2:]
+        self._residuals = [*self._residuals, (at, residual.detach(), order)][-2:]
         self._lambdas, self._refreshed = lambdas, now
         return Prediction(denoised, called, combined, 1 + sum(used), correction, saved=-1)
 
@@ -282,7 +282,8 @@ def _distances(denoised: Sequence[Tensor | None]) -> list[Tensor]:
 
 def _ratio(errors: Sequence[Tensor], sizes: Sequence[Tensor]) -> float:
     """Norms of parts as those of the whole, one over the other."""
-    return float(torch.stack(list(errors)).norm() / torch.stack(list(sizes)).norm().clamp(min=TINY))
+    missed, whole = (torch.stack(list(norms)).detach().norm() for norms in (errors, sizes))
+    return float(missed / whole.clamp(min=TINY))
 
 
 def _log_sigma(level: NoiseLevel) -> float:

@@ -106,8 +106,12 @@ class MixedStep(NamedTuple):
         """x_s, shaped like x and of its dtype. noise: standard normal, like x; not called where the step has none."""
         mean = self.mean(x, denoised)
         if bool((self.std > 0).any()):
-            mean = mean + _for(self.std, mean) * noise().to(mean)
+            mean = mean + self.scaled(noise().to(mean))
         return mean.to(x.dtype)
+
+    def scaled(self, noise: Tensor) -> Tensor:
+        """std · noise, of the noise's dtype."""
+        return _for(self.std, noise) * noise
 
 
 def _for(coefficient: Tensor, x: Tensor) -> Scalar:

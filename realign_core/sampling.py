@@ -98,6 +98,22 @@ def realigned_sample(
     Raises before the first call what `MixedSteps.check` raises, and ValueError for lengths that differ, a λ that does
     not fit x, or an x that is not finite.
     """
+    mixed, trace = prepared(x, levels, lambdas, eta)
+    predict = predictor(ask, evaluator or Exact(), mixed, trace)
+
+    def draw(i: int) -> Tensor:
+        return noise(float(levels[i].sigma), float(levels[i + 1].sigma))
+
+    out, denoised = sample_steps(
+        lambda x, i: predict(x, i).combined, x, mixed, noise=draw, callback=callback, order=steps
+    )
+    return Sample(out, denoised.to(out.dtype), trace)
+
+
+def prepared(
+    x: Tensor, levels: Sequence[NoiseLevel], lambdas: Sequence[Sequence[Scalar]], eta: float | Sequence[float]
+) -> tuple[MixedSteps, Trace]:
+    """The steps of a run, checked, and its empty trace. Raises what `realigned_sample` does."""
     anchors = len(lambdas[0]) if lambdas else 0
     etas = list(eta) if isinstance(eta, Sequence) else [eta] * (anchors + 1)
     if len(etas) != anchors + 1:
@@ -108,20 +124,19 @@ def realigned_sample(
     mixed.check()
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the starting latent holds values that are not finite numbers (NaN or infinity).")
-    trace = Trace.of([float(level.sigma) for level in levels], _means(mixed, x))
-    evaluate = evaluator or Exact()
+    return mixed, Trace.of([float(level.sigma) for level in levels], _means(mixed, x))
 
-    def denoise(x: Tensor, i: int) -> Tensor:
-        predicted = evaluate(ask, x, levels[i], mixed[i].weights)
-        kl = kl_increments(predicted, levels[i], levels[i + 1])
-        trace.record(i, kl, predicted.calls, predicted.saved, predicted.correction)
-        return predicted.combined
 
-    def draw(i: int) -> Tensor:
-        return noise(float(levels[i].sigma), float(levels[i + 1].sigma))
+def predictor(ask: Ask, evaluate: Evaluator, steps: MixedSteps, trace: Trace) -> Callable[[Tensor, int], Prediction]:
+    """(x_t, step) -> what the evaluator predicts at the step's weights; the trace is told."""
 
-    out, denoised = sample_steps(denoise, x, mixed, noise=draw, callback=callback, order=steps)
-    return Sample(out, denoised.to(out.dtype), trace)
+    def predict(x: Tensor, i: int) -> Prediction:
+        now, then = steps.levels[i], steps.levels[i + 1]
+        predicted = evaluate(ask, x, now, steps[i].weights)
+        trace.record(i, kl_increments(predicted, now, then), predicted.calls, predicted.saved, predicted.correction)
+        return predicted
+
+    return predict
 
 
 def _means(steps: MixedSteps, x: Tensor) -> Tensor:

@@ -27,7 +27,10 @@ class Trace:
     info: dict[str, Any] = field(default_factory=dict)  # what is known of the run: anchors, β, η, sampler …
     _late: tuple[int, Tensor] | None = None  # a step and its KL (K + 1, B), not yet in `known`
 
+    # Normal tensors throughout: a run in inference mode may leave it for a gradient, and is recorded there too.
+
     @classmethod
+    @torch.inference_mode(False)
     def of(
         cls,
         sigmas: Sequence[float],
@@ -46,6 +49,7 @@ class Trace:
         self.settle()
         return self.known
 
+    @torch.inference_mode(False)
     def settle(self, beside: Tensor | None = None) -> Tensor | None:
         """Brings the last step's KL to the CPU, and in the same copy, so that the device is waited for once, `beside`
         (N,), which is returned there in fp32."""
@@ -77,16 +81,18 @@ class Trace:
         calls add up."""
         if kl is not None and not self.calls[step]:
             self.settle()
-            self._late, self.correction[step] = (step, kl), correction
+            self._late, self.correction[step] = (step, kl.detach()), correction
         self.calls[step] += calls
         self.saved[step] += saved
 
+    @torch.inference_mode(False)
     def clear(self) -> None:
         """As if the run had not begun."""
         self.known, self._late = torch.full_like(self.known, torch.nan), None
         for values in (self.calls, self.saved):
             values[:] = [0.0] * len(values)
 
+    @torch.inference_mode(False)
     def take(self, index: Tensor) -> None:
         """From now on the batch's element i is what element index[i] was. index: (B,)."""
         chosen = index.cpu()
