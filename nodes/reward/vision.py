@@ -1,0 +1,76 @@
+"""A picture in the numbers of an image encoder of the host's: as its own nodes do it, but with a gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from einops import rearrange
+
+CENTRE, WHOLE = "center", "none"  # as the host's CLIP Vision Encode calls them
+CROPS = [CENTRE, WHOLE]
+CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
+CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+
+
+def prepared(images: torch.Tensor, size: int, crop: str, mean: list[float], std: list[float]) -> torch.Tensor:
+    """images: (B, H, W, 3) in [0, 1] -> (B, 3, size, size), as the encoder was trained on them.
+
+    The shorter side becomes `size` and the middle stays (center), or all of the picture is squeezed into the square
+    (none). The host rounds to 8 bits besides, which has no gradient.
+    """
+    x = rearrange(images, "b h w c -> b c h w")
+    height, width = x.shape[2:]
+    if (height, width) != (size, size):
+        scale = size / min(height, width)
+        sides = (round(scale * height), round(scale * width)) if crop == CENTRE else (size, size)
+        x = torch.nn.functional.interpolate(x, size=sides, mode="bicubic", antialias=True)
+        top, left = (sides[0] - size) // 2, (sides[1] - size) // 2
+        x = x[:, :, top : top + size, left : left + size]
+    shift, scale_of = (torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None] for values in (mean, std))
+    return (x.clamp(0, 1) - shift) / scale_of
+
+
+def called(patcher: ModelPatcher, *args: Any, **kwargs: Any) -> Any:
+    """What a loaded network of the host's gives; under autograd, with gradients with respect to its inputs.
+
+    Two things of the host's networks are not made for gradients. Their weights are often made in inference mode: here
+    they take part as plain tensors on the same memory. And they add in place to what a layer has kept for its gradient:
+    here that is a copy.
+    """
+    if not torch.is_grad_enabled():
+        return patcher.model(*args, **kwargs)
+    weights = dict(patcher.model.named_parameters()) | dict(patcher.model.named_buffers())
+    plain = {name: _plain(value) for name, value in weights.items() if type(value) in _TENSORS}
+    with torch.autograd.graph.saved_tensors_hooks(_copied, lambda kept: kept):
+        return torch.func.functional_call(patcher.model, plain, args, kwargs)
+
+
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+
+
+def _plain(weight: torch.Tensor) -> torch.Tensor:
+    """The same numbers in the same memory, as a tensor that autograd may keep, and that wants no gradient."""
+    if not weight.is_inference():
+        return weight.detach()
+    alias = torch.empty(0, dtype=weight.dtype, device=weight.device)
+    return alias.set_(weight.untyped_storage(), weight.storage_offset(), weight.shape, weight.stride())
+
+
+def _copied(kept: torch.Tensor) -> torch.Tensor:
+    return kept.clone() if kept.requires_grad and not kept.is_leaf else kept
+
+
+def unit(embeds: torch.Tensor) -> torch.Tensor:
+    """(B, C), or (B, tokens, C) of which the mean counts -> (B, C) of length 1."""
+    embeds = embeds.mean(1) if embeds.ndim == 3 else embeds
+    return torch.nn.functional.normalize(embeds, dim=-1)
+
+
+def encoded(clip_vision: Any, images: torch.Tensor, crop: str) -> torch.Tensor:
+    """A CLIP_VISION's embedding of each picture, (B, C) of length 1, on the pictures' device. It must be loaded."""
+    x = images.to(clip_vision.load_device)
+    x = prepared(x, clip_vision.image_size, crop, clip_vision.image_mean, clip_vision.image_std)
+    out = called(clip_vision.patcher, pixel_values=x, intermediate_output=-2)
+    return unit(out[2]).to(images.device)
