@@ -37,7 +37,8 @@ def head_of(weights: Mapping[str, torch.Tensor], name: str) -> tuple[Linear, ...
             f"“{name}” is an aesthetic head of an unknown layout (layers {', '.join(map(str, places))}): use "
             f"{LAYOUTS[(0, 2, 4, 6, 7)]}.pth of LAION's improved aesthetic predictor."
         )
-    return tuple((weight.float(), bias.float()) for weight, bias in layers if bias is not None)
+    with torch.inference_mode(False):  # autograd keeps no tensor that was made in it, as files are read
+        return tuple((weight.float().clone(), bias.float().clone()) for weight, bias in layers if bias is not None)
 
 
 @dataclass(frozen=True)

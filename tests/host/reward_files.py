@@ -12,13 +12,13 @@ from transformers import CLIPConfig, CLIPModel
 WIDTH, LAYERS, PATCH, SIDE = 64, 2, 14, 28
 
 
-def tiny_clip(seed=0, act="gelu", heads=1, projection=WIDTH, vision_width=WIDTH, side=SIDE):
+def tiny_clip(seed=0, act="gelu", heads=1, projection=WIDTH, vision_width=WIDTH, vision_heads=None):
     """transformers' CLIPModel, with weights large enough that every layer counts."""
     text = dict(hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=LAYERS, num_attention_heads=heads)
     text |= dict(hidden_act=act, projection_dim=projection, eos_token_id=49407, bos_token_id=49406, pad_token_id=49407)
     vision = dict(hidden_size=vision_width, intermediate_size=2 * vision_width, num_hidden_layers=LAYERS)
-    vision |= dict(num_attention_heads=heads, hidden_act=act, patch_size=PATCH, image_size=side)
-    vision |= dict(projection_dim=projection)
+    vision |= dict(num_attention_heads=vision_heads or heads)
+    vision |= dict(hidden_act=act, patch_size=PATCH, image_size=SIDE, projection_dim=projection)
     with torch.inference_mode(False):
         generator = torch.Generator().manual_seed(seed)
         model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=projection)).eval()
