@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import comfy.clip_vision
+import comfy.utils
 import torch
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel
@@ -99,3 +100,7 @@ def aesthetic_head(seed=0, width=WIDTH, sizes=(1024, 128, 64, 16, 1), places=(0,
         out[f"layers.{place}.bias"] = torch.randn(outer, generator=generator)
         inner = outer
     return out
+
+
+def weights_of(path):
+    return comfy.utils.load_torch_file(str(path))
