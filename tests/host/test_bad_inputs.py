@@ -249,6 +249,16 @@ def test_each_is_refused_in_a_sentence_and_leaves_nothing_behind(server):
     assert server.run(finite_sampler(seed=1))["finite"]["finite"] == [True]  # the host goes on
 
 
+def test_a_reward_model_that_is_missing_is_said_with_its_folder(server):
+    """The host's own sentence would only say that the value is not in a list."""
+    from realign.nodes.load_reward import RealignRewardModel
+
+    (result,) = results_of(server, [graph_of(RealignRewardModel, {"reward_name": "reward_models/no such.pt"})])
+    assert isinstance(result, HostError)
+    for words in ("There is no reward model “reward_models/no such.pt”", "reward_models, press R", "PickScore_v1"):
+        assert words in str(result)
+
+
 TAKEN = {
     "a whole number as a λ": {"lambda_": {"link": "1"}},
     "a λ beyond the slider": {"lambda_": {"link": "4.5"}},

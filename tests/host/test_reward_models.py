@@ -7,6 +7,7 @@ import logging
 import os
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import comfy.model_management
 import folder_paths
@@ -19,7 +20,7 @@ from realign.nodes.likeness import RealignLikeness
 from realign.nodes.load_reward import RealignRewardModel
 from realign.nodes.reward.files import FOLDER, list_files
 from realign.nodes.reward.protocol import RewardError, gradient, scores
-from realign.nodes.reward.vision import CENTRE, CLIP_MEAN, CLIP_STD, WHOLE, prepared
+from realign.nodes.reward.vision import CENTRE, CLIP_MEAN, CLIP_STD, WHOLE, called, prepared
 from reward_files import SIDE, WIDTH
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
@@ -268,6 +269,36 @@ def test_likeness_of_other_shapes_is_the_hosts_but_for_its_rounding(crop):
     assert (scores(reward, images) - wanted).abs().max() < 1
     other = reward.clip_vision.encode_image(images, crop=crop != CENTRE)["image_embeds"]
     assert (100 * torch.nn.functional.cosine_similarity(other, other[:1]) - wanted).abs().max() > 2
+
+
+class BroughtAlong(torch.nn.Module):
+    """A network as a host short of memory runs it: each weight is brought into the same room for its layer alone."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights, self.room = torch.nn.ParameterList(weights), torch.empty_like(weights[0])
+
+    def forward(self, x):
+        for weight in self.weights:
+            self.room.copy_(weight)
+            x = x + 0
+            x += torch.nn.functional.linear(x, self.room).tanh()
+        return x
+
+
+def test_weights_that_do_not_stay_and_sums_in_place_keep_the_gradient_right():
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(6, 6, generator=generator) for _ in range(3)]
+    patcher = SimpleNamespace(model=BroughtAlong(weights))
+    assert patcher.model.room.is_inference()
+    with torch.inference_mode(False), torch.enable_grad():
+        x = torch.randn(2, 6, generator=generator).requires_grad_()
+        (ours,) = torch.autograd.grad(called(patcher, x).square().sum(), x)
+        y = x
+        for weight in weights:
+            y = y + (y @ weight.clone().T).tanh()
+        (wanted,) = torch.autograd.grad(y.square().sum(), x)
+    assert torch.allclose(ours, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_the_gradient_leads_to_more_likeness():
