@@ -27,7 +27,8 @@ def tiny_clip(seed=0, act="gelu", heads=1, projection=WIDTH, vision_width=WIDTH,
             if weight.ndim > 1:
                 weight.data = 1.5 * torch.randn(weight.shape, generator=generator) / weight[0].numel() ** 0.5
             elif name != "logit_scale":
-                weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
+                middle = float(name.endswith("weight"))  # of a norm; biases and the class are about 0
+                weight.data = middle + 0.1 * torch.randn(weight.shape, generator=generator)
         model.text_model.embeddings.token_embedding.weight.data *= 8
         model.logit_scale.data.fill_(4.5)
         model.half().float()  # the host keeps them in half precision
