@@ -314,12 +314,12 @@ def test_the_host_loads_and_frees_it_as_any_model(folder):
     reward_files.save_single(reward_files.tiny_clip(1), folder / "x.safetensors")
     reward = loaded("x.safetensors", "a cat")
     held = weakref.ref(reward.patcher.model)
+    for ask in (scores, gradient):
+        ask(reward, pictures())
+        assert reward.patcher in [one.model for one in comfy.model_management.current_loaded_models]
+        comfy.model_management.unload_all_models()
+        assert reward.patcher not in [one.model for one in comfy.model_management.current_loaded_models]
     scores(reward, pictures())
-    assert reward.patcher in [one.model for one in comfy.model_management.current_loaded_models]
-    comfy.model_management.unload_all_models()
-    assert reward.patcher not in [one.model for one in comfy.model_management.current_loaded_models]
-    scores(reward, pictures())
-    gradient(reward, pictures())
     del reward
     gc.collect()
     comfy.model_management.cleanup_models_gc()
