@@ -5,16 +5,22 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    best_of,
     check,
     combine_anchors,
+    combine_rewards,
     compare,
     demo,
     grid,
     guider,
     lambda_schedule,
+    likeness,
     load_anchor,
+    load_reward,
+    picture_reward,
     report,
     sampler,
+    score,
     sweep,
     trace,
 )
@@ -31,6 +37,12 @@ PARTS = (
     grid,
     report,
     check,
+    picture_reward,
+    load_reward,
+    likeness,
+    combine_rewards,
+    score,
+    best_of,
     demo,
 )
 NODES: list[type[io.ComfyNode]] = [node for part in PARTS for node in part.NODES]

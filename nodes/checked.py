@@ -19,6 +19,7 @@ from comfy_api.latest import io
 
 from ..realign_core import LAMBDAS, LambdaSchedule, Sweep
 from .models.anchor import Anchor
+from .reward.protocol import is_reward
 
 MOST_CHOICES = 12  # that a sentence lists
 Check = Callable[[io.Input, Any], Any]  # the value, as the node is to have it; raises ValueError
@@ -155,6 +156,10 @@ def _of(wanted: str, fits: Callable[[Any], bool]) -> Check:
     return check
 
 
+def _is_clip_vision(value: Any) -> bool:
+    return isinstance(getattr(value, "patcher", None), ModelPatcher) and hasattr(value, "encode_image")
+
+
 def _are_anchors(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(isinstance(one, Anchor) for one in value)
 
@@ -172,6 +177,8 @@ CHECKS: dict[str, Check] = {
     "MODEL": _of("a MODEL, as a model loader gives it", lambda value: isinstance(value, ModelPatcher)),
     "GUIDER": _of("a GUIDER", lambda value: isinstance(getattr(value, "model_patcher", None), ModelPatcher)),
     "REALIGN_ANCHOR": _of("an anchor, as Load Anchor Model gives it", _are_anchors),
+    "REALIGN_REWARD": _of("a reward, as Picture Reward or Load Reward Model give it", is_reward),
+    "CLIP_VISION": _of("a CLIP vision model, as Load CLIP Vision gives it", _is_clip_vision),
     "REALIGN_LAMBDA": _of("a λ Schedule or a λ Sweep", lambda value: isinstance(value, (LambdaSchedule, Sweep))),
 }
 

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 AnchorType = io.Custom("REALIGN_ANCHOR")
 LambdaType = io.Custom("REALIGN_LAMBDA")
+RewardType = io.Custom("REALIGN_REWARD")
 Conditioning = list[list[Any]]  # the value of CONDITIONING: [tensor, options] pairs
 
 CATEGORY = "realign"
@@ -19,3 +20,4 @@ FIRST_ALIASES = ["realign", "lambda", *WORDS]
 FIRST_ALIASES += ["对齐", "偏好", "アライメント", "選好"]  # alignment, preference: the page does not translate aliases
 ALIASES = ["realign", "lambda", *(f"realign {word}" for word in WORDS)]
 RLG_ALIASES = [*ALIASES, "for rlg", "reinforcement learning guidance", "for flow-grpo"]
+REWARD_ALIASES = [*ALIASES, "realign reward", "best of n", "realign score", "quality"]

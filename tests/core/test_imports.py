@@ -25,14 +25,15 @@ MAY_KNOW = {
     "types": {"realign_core"},
     "models": {"models", "types", "realign_core"},
     "pictures": {"pictures", "realign_core"},
+    "reward": {"reward", "models", "types", "realign_core"},
     "run": WORK,
-    "checked": WORK,
+    "checked": WORK | {"reward"},
     "page": BESIDE | WORK,
     "inputs": BESIDE | WORK,
     "live": BESIDE | WORK | {"pictures"},
-    "node file": BESIDE | WORK | {"pictures", "node file"},
+    "node file": BESIDE | WORK | {"pictures", "reward", "node file"},
     "__init__": {"node file", "types", "realign_core"},  # of nodes/, which joins the node files
-    "tools": BESIDE | WORK | {"pictures", "node file", "__init__", "tools"},
+    "tools": BESIDE | WORK | {"pictures", "reward", "node file", "__init__", "tools"},
 }
 LIBRARIES = {"torch", "einops"}  # all that realign_core may import, besides the standard library
 
@@ -218,9 +219,10 @@ def test_a_circle_of_tools_is_found(tmp_path):
 
 
 FORBIDDEN = {
-    "nodes/run/a.py": ["..live", "..page", "..inputs", "..sampler", "..pictures.x", "...tools.x", ".."],
-    "nodes/models/a.py": ["..run.x", "..pictures.x", "..live", "..sampler"],
-    "nodes/pictures/a.py": ["..run.x", "..models.x", "..types", "..live", "..sampler"],
+    "nodes/run/a.py": ["..live", "..page", "..inputs", "..sampler", "..pictures.x", "..reward.x", "...tools.x", ".."],
+    "nodes/models/a.py": ["..run.x", "..pictures.x", "..reward.x", "..live", "..sampler"],
+    "nodes/pictures/a.py": ["..run.x", "..models.x", "..reward.x", "..types", "..live", "..sampler"],
+    "nodes/reward/a.py": ["..run.x", "..pictures.x", "..inputs", "..page", "..live", "..sampler"],
     "nodes/inputs.py": [".sampler", ".pictures.x"],
     "nodes/types.py": [".models.x", ".run.x"],
     "nodes/unknown/a.py": ["..types"],
@@ -231,6 +233,7 @@ ALLOWED = {
         ".run.x",
         ".models.x",
         ".pictures.x",
+        ".reward.x",
         ".live",
         ".page",
         ".inputs",
@@ -240,13 +243,15 @@ ALLOWED = {
     "nodes/live.py": [".run.x", ".pictures.x", ".page"],
     "nodes/run/a.py": ["..models.x", "..types", "...realign_core.x", ".x"],
     "nodes/pictures/a.py": [".x", "...realign_core.x"],
+    "nodes/reward/a.py": ["..models.x", "..types", "...realign_core.x", ".x"],
 }
 CASES = [(file, module, way) for way in (FORBIDDEN, ALLOWED) for file, modules in way.items() for module in modules]
 
 
 @pytest.mark.parametrize(("file", "module", "way"), CASES)
 def test_an_arrow_back_is_found_and_no_other(tmp_path, file, module, way):
-    rooms = ("nodes__run__x", "nodes__models__x", "nodes__pictures__x", "realign_core__x", "tools__x")
+    rooms = [f"nodes__{name}__x" for name in ("run", "models", "pictures", "reward")]
+    rooms += ["realign_core__x", "tools__x"]
     tops = (f"nodes__{name}" for name in ("live", "page", "inputs", "types", "sampler"))
     root = planted(tmp_path, **dict.fromkeys([*rooms, *tops], ""))
     (root / "nodes" / "__init__.py").touch()

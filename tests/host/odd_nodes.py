@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import comfy.clip_vision
 import comfy.model_management
 import torch
 
@@ -37,6 +38,18 @@ class Odd:
         return (built(json.loads(inputs["json"])),)
 
 
+class Sees:
+    """A CLIP vision model, small and with whatever weights its memory holds."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP_VISION",), "give", "tests"
+
+    def give(self):
+        config = dict(num_hidden_layers=1, hidden_size=8, num_attention_heads=1, intermediate_size=8)
+        config |= dict(hidden_act="gelu", model_type="clip_vision_model", num_channels=3, patch_size=14, image_size=28)
+        return (comfy.clip_vision.ClipVisionModel(config | {"projection_dim": 8}),)
+
+
 class Loaded:
     """Shows how many models the host holds."""
 
@@ -58,4 +71,4 @@ class Finite:
         return {"ui": {"finite": [bool(torch.isfinite(latent["samples"]).all())]}}
 
 
-NODE_CLASS_MAPPINGS = {"Odd": Odd, "Loaded": Loaded, "Finite": Finite}
+NODE_CLASS_MAPPINGS = {"Odd": Odd, "Sees": Sees, "Loaded": Loaded, "Finite": Finite}

@@ -40,7 +40,10 @@ LINKS = {
     "CONDITIONING": ["demo", 2],
     "LATENT": ["latent", 0],
     "IMAGE": ["image", 0],
+    "REALIGN_REWARD": ["reward", 0],
+    "CLIP_VISION": ["sees", 0],
 }
+FILES = {"anchor_name": "loras/x.safetensors", "reward_name": "reward_models/x.safetensors"}
 NUMERIC, CHOICE = ("INT", "FLOAT"), "COMBO"
 
 
@@ -82,6 +85,8 @@ ODD = {
     "GUIDER": ["guider", {}],
     "REALIGN_ANCHOR": ["anchor", [], [3], {}],
     "REALIGN_LAMBDA": ["λ", 0.5, [0, 1], {}],
+    "REALIGN_REWARD": ["colourfulness", 1, [], {"name": "x"}],
+    "CLIP_VISION": ["ViT-L", 1, {}],
     "CURVE": [
         {"points": []},
         {"points": [[0, 0, 0], [1, 1, 1]]},
@@ -149,27 +154,30 @@ def needed(item):
 def said_of(item):
     """What sentences call an input otherwise."""
     called = {"lambda_mask": "λ mask", "mask": "λ mask", "curve": "λ curve", "anchor_name": "anchor file"}
+    called["reward_name"] = "reward model"
     return {called[item.id]} if item.id in called else set()
 
 
-def default(item, files):
+def default(item):
     if item.get_io_type() in LINKS:
         return LINKS[item.get_io_type()]
     if item.get_io_type() == CHOICE:
-        return files[0] if item.id == "anchor_name" else item.options[0]
+        return FILES.get(item.id) or item.options[0]
     return {"steps": 1, "trace": json.dumps(TRACE)}.get(item.id, item.default)
 
 
-def graph_of(node, inputs, files=("loras/x.safetensors",)):
+def graph_of(node, inputs):
     """The node with its defaults and these inputs, and what it needs, as a graph in API format."""
     schema = node.define_schema()
     graph = {
         "demo": {"class_type": "RealignDemoModels", "inputs": dict(shape="any", colour="any", background="any")},
         "latent": {"class_type": "EmptyLatentImage", "inputs": dict(width=64, height=64, batch_size=1)},
         "image": {"class_type": "EmptyImage", "inputs": dict(width=64, height=64, batch_size=1, color=0)},
+        "reward": {"class_type": "RealignPictureReward", "inputs": dict(reward="brightness")},
+        "sees": {"class_type": "Sees", "inputs": {}},
         "node": {
             "class_type": schema.node_id,
-            "inputs": {item.id: default(item, files) for item in schema.inputs if not item.optional},
+            "inputs": {item.id: default(item) for item in schema.inputs if not item.optional},
         },
     }
     for name, value in inputs.items():
@@ -186,8 +194,9 @@ def graph_of(node, inputs, files=("loras/x.safetensors",)):
 def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("host")
     (base / "custom_nodes").mkdir()
-    (base / "models" / "loras").mkdir(parents=True)
-    (base / "models" / "loras" / "x.safetensors").touch()
+    for name in FILES.values():
+        (base / "models" / name).parent.mkdir(parents=True)
+        (base / "models" / name).touch()
     here = Path(__file__).with_name("odd_nodes.py")
     (base / "custom_nodes" / here.name).write_text(here.read_text(encoding="utf-8"), encoding="utf-8")
     with Host(sys.executable, os.environ["REALIGN_HOST"], base=base) as host:
@@ -238,6 +247,16 @@ def test_each_is_refused_in_a_sentence_and_leaves_nothing_behind(server):
     assert not wrong, "\n".join(wrong)
     assert loaded(server) == 0, "a model was loaded for what is refused"
     assert server.run(finite_sampler(seed=1))["finite"]["finite"] == [True]  # the host goes on
+
+
+def test_a_reward_model_that_is_missing_is_said_with_its_folder(server):
+    """The host's own sentence would only say that the value is not in a list."""
+    from realign.nodes.load_reward import RealignRewardModel
+
+    (result,) = results_of(server, [graph_of(RealignRewardModel, {"reward_name": "reward_models/no such.pt"})])
+    assert isinstance(result, HostError)
+    for words in ("There is no reward model “reward_models/no such.pt”", "reward_models, press R", "PickScore_v1"):
+        assert words in str(result)
 
 
 TAKEN = {

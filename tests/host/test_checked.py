@@ -16,6 +16,7 @@ from realign.nodes import NODES
 from realign.nodes.checked import CHECKS, Node, range_of, told
 from realign.nodes.guider import RealignModel
 from realign.nodes.inputs import number
+from realign.nodes.reward.picture import PICTURE_REWARDS
 from realign.nodes.run.result import check_result
 from realign.nodes.sweep import RealignSweep
 
@@ -52,6 +53,7 @@ def test_every_node_has_its_inputs_checked(node):
 def valid(item):
     """A value of an input's type."""
     models = {"MODEL": toy_models.toy_model, "REALIGN_ANCHOR": lambda: anchors_of(toy_models.toy_model(seed=2))}
+    models["REALIGN_REWARD"] = lambda: PICTURE_REWARDS["brightness"]
     values = {"CONDITIONING": toy_models.CONDS[0], "LATENT": toy_models.latent(), "IMAGE": torch.rand(1, 8, 8, 3)}
     kind, own = item.get_io_type(), getattr(item, "default", None)
     if kind in models:

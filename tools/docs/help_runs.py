@@ -173,6 +173,33 @@ def trace_report(host: Host) -> Picture:
     return pictures(host, graph, "report")[0]
 
 
+def score(host: Host) -> Picture:
+    graph = {**demo("heart"), **swept_sampler((0, 0.5, 1, 1.5))}
+    graph["reward"] = node("RealignPictureReward", reward="colourfulness")
+    graph["score"] = node("RealignScore", reward=["reward", 0], images=["decode", 0], cell_size=112)
+    return pictures(host, graph, "score")[0]
+
+
+def combine_rewards(host: Host) -> Picture:
+    """Colourful, and small as a file: what each gives, and both."""
+    graph = {**demo("star", batch=4), **sampler(lambda_=0.5, seed=3)}
+    graph["colour"] = node("RealignPictureReward", reward="colourfulness")
+    graph["small"] = node("RealignPictureReward", reward="JPEG compressibility")
+    graph["both"] = node("RealignCombineRewards", reward=["colour", 0], weight=0.1, add=["small", 0], add_weight=5.0)
+    graph["score"] = node("RealignScore", reward=["both", 0], images=["decode", 0], cell_size=112)
+    return pictures(host, graph, "score")[0]
+
+
+def best_of(host: Host) -> Picture:
+    """Eight pictures of the reference, and the three that a reward likes best."""
+    graph = {**demo("flower", batch=8), **sampler(lambda_=0.0, seed=5)}
+    graph["reward"] = node("RealignPictureReward", reward="colourfulness")
+    graph["best"] = node("RealignBestOf", reward=["reward", 0], images=["decode", 0], count=3)
+    graph["best_saved"] = node("PreviewImage", images=["best", 0])
+    out = host.run(graph)
+    return strip([("all 8", host.pictures(out["decode_saved"])), ("best 3", host.pictures(out["best_saved"]))], [], 72)
+
+
 def demo_models(host: Host) -> Picture:
     shapes = ("ball", "star", "ring", "flower")
     rows: dict[str, list[Picture]] = {"reference": [], "anchor": []}
@@ -194,5 +221,8 @@ OF_RUNS: dict[str, Callable[[Host], Picture]] = {
     "grid": lambda_grid,
     "report": lambda_report,
     "trace": trace_report,
+    "score": score,
+    "combine_rewards": combine_rewards,
+    "best_of": best_of,
     "demo_models": demo_models,
 }

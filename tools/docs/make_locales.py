@@ -26,7 +26,11 @@ DOCS = PACK / "web" / "docs"
 TRANSLATED = ("zh", "ja")
 CATEGORY = "realign"
 MAIN = {"templateWorkflows": {"category": {CATEGORY: "Realign"}}}  # the pack's part of the Templates dialog
-HOST_LISTS = {"scheduler": "many", "anchor_name": "file"}  # combos whose options the host or its folders decide
+HOST_LISTS = {
+    "scheduler": "many",
+    "anchor_name": "file",
+    "reward_name": "file",
+}  # combos whose options the host or its folders decide
 LONGEST_ID = 16  # letters that the narrow column of names has room for
 WIDGETS = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "CURVE"}  # all other types are sockets
 

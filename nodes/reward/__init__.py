@@ -1,0 +1,1 @@
+"""What is good: rewards, a file each, and what every reward is asked through (protocol.py)."""
