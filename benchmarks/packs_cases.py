@@ -1,4 +1,5 @@
-"""Nodes of other packs that need more than their defaults to do something: another architecture, inputs, other nodes.
+"""Nodes of other packs that need more than their defaults to do something: another architecture, inputs, other nodes;
+and why some differ.
 
 All others are found by their sockets (`packs_graphs.places`).
 """
@@ -58,3 +59,9 @@ CASES = (
     Case("UltimateSDUpscaleNoUpscale", inputs=REDRAW),
     Case("UltimateSDUpscaleCustomSample", inputs={**REDRAW, "upscale_by": 1.0}),
 )
+
+# Nodes that are known to differ, and why; a sentence for the page.
+WHY = {
+    "NormalizedAttentionGuidance": "it computes keys and values of its prompt when the graph runs, with the weights of "
+    "the model that it is put on. An anchor with other weights needs a node of its own, before the Realign node.",
+}
