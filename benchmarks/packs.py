@@ -246,7 +246,8 @@ def tried(pack: Path, options: argparse.Namespace, models: Path) -> Tried:
                 run.run()
         except HostError as error:
             return Tried(*about, f"the ComfyUI ended: {told(error)}", "")
-    return Tried(*about, summary(run.rows), section(run.rows, run.idle, run.broken, run.late))
+    others = len(run.idle) + len(run.broken) + len(run.late)
+    return Tried(*about, summary(run.rows, others), section(run.rows, run.idle, run.broken, run.late))
 
 
 def main() -> int:

@@ -70,12 +70,14 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def summary(rows: list[Row]) -> str:
-    """ "7 nodes: 20 right, 2 refused"."""
+def summary(rows: list[Row], others: int = 0) -> str:
+    """ "7 nodes: 20 right, 2 refused". others: how many nodes have no rows although they can stand somewhere."""
     kinds = [kind_of(verdict) for row in rows for verdict in row.verdicts]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS_OF_VERDICTS if kind in kinds)
     nodes = len({row.node for row in rows})
-    return f"{nodes} node{'s' * (nodes != 1)}: {counts}" if rows else "no node does something on the small models"
+    if not rows:
+        return "nothing that runs on the small models" if others else "no node that patches, guides or samples"
+    return f"{nodes} node{'s' * (nodes != 1)}: {counts}"
 
 
 def kind_of(verdict: str) -> str:
