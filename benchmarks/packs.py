@@ -48,7 +48,7 @@ KINDS = ("sd15", "sd3", "flux")  # tried in this order, until a node does someth
 RIGHT = 2e-4  # standard deviations; rounding stays far below
 ROUNDING = 1e-6  # of an answer's standard deviation: what a LoRA in the forward pass differs from merged weights
 NOTHING = 1e-6  # what a node that does nothing changes
-LIMIT = 60.0  # seconds of a run
+LIMIT = 120.0  # seconds of a run
 SIDES = ("reference", "anchor")
 
 

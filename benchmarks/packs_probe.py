@@ -11,7 +11,7 @@ import torch
 WIDTH = {"sd15": 768, "sdxl": 2048, "sd3": 4096, "flux": 64}
 POOLED = {"sdxl": 1280, "sd3": 2048, "flux": 32}
 KEY = b"realign"
-PATIENCE = 30.0  # seconds that one run waits for the other
+PATIENCE = 60.0  # seconds that one run waits for the other
 
 
 class ProbePrompt:
