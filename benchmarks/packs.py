@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from packs_cases import CASES
 from packs_graphs import ANCHORS, BEFORE, BEHIND, PROMPT, Case, Description, Graph, places, realigned, stock
-from packs_report import Row, Tried, page, read, section, summary, told, version_of
+from packs_report import Row, Tried, page, read, section, sentence, summary, told, version_of
 from safetensors.torch import load_file, save_file
 
 PACK = Path(__file__).resolve().parents[1]
@@ -231,7 +231,7 @@ def failure_of(host: Host, pack: Path) -> str:
     """Why the host did not take the pack; "" if it did."""
     log = host.log_path.read_text(encoding="utf-8", errors="replace")
     found = re.search(rf"Cannot import \S*/{re.escape(pack.name)} module for custom nodes: (.*)", log)
-    return found[1] if found else ""
+    return sentence(found[1]) if found else ""
 
 
 def tried(pack: Path, options: argparse.Namespace, models: Path) -> Tried:

@@ -60,9 +60,14 @@ def told(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"needs {error.args[0]}"
     raised = getattr(error, "raised", "")
-    text = re.sub(r"\s+", " ", str(error))
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    text = sentence(str(error))
     return f"refused: {text}" if raised == "ValueError" else f"{raised or 'error'}: {text}"
+
+
+def sentence(text: str) -> str:
+    """On one line, not too long, and without this machine's folders."""
+    text = re.sub(r"\s+", " ", re.sub(r"(/[\w.~-]+){2,}/", "…/", text))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def cell(text: str) -> str:

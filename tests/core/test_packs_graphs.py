@@ -22,7 +22,7 @@ from packs_graphs import (
     realigned,
     stock,
 )
-from packs_report import Row, Tried, page, read, section, summary
+from packs_report import Row, Tried, page, read, section, sentence, summary, told
 
 
 def node(gives, module="custom_nodes.pack", optional=(), **required):
@@ -128,3 +128,10 @@ def test_a_page_is_read_again():
     }
     assert read(page(done, 2e-4)) == done
     assert read("") == {}
+
+
+def test_errors_fit_a_cell():
+    assert sentence("No 'x' in\n 'y' (/home/me/some/where/model.py)") == "No 'x' in 'y' (…/model.py)"
+    assert sentence("8 / 2, https://a.org") == "8 / 2, https://a.org"
+    assert len(sentence("long " * 1000)) < 500
+    assert told(KeyError("UPSCALE_MODEL")) == "needs UPSCALE_MODEL"
