@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from packs_cases import CASES
+from packs_cases import CASES, add_files
 from packs_graphs import ANCHORS, BEFORE, BEHIND, PROMPT, Case, Description, Graph, places, realigned, stock
 from packs_report import Row, Tried, page, read, section, sentence, summary, told, version_of
 from safetensors.torch import load_file, save_file
@@ -64,6 +64,7 @@ class Trio:
             (base / "models").symlink_to(models, target_is_directory=True)
             if pack is not None:
                 shutil.copytree(pack, base / "custom_nodes" / pack.name, ignore=shutil.ignore_patterns(".git"))
+                add_files(pack.name, base)
             self.hosts.append(Host(python, host, ["--cache-none"], base, with_pack=name == "realign"))
             # Some packs import themselves as custom_nodes.their_name, as they lie in ComfyUI's own folder.
             self.hosts[-1].environment["PYTHONPATH"] = str(base)
