@@ -17,7 +17,9 @@ from torch import Tensor
 
 MASK = ("SolidMask", {"value": 0.4, "width": SIZE, "height": SIZE})
 TILES = {"tile_width": 64, "tile_height": 64, "tile_overlap": 32}
+VAE = ("VAELoader", {"vae_name": "small.safetensors"})
 REDRAW = {"tile_width": 64, "tile_height": 64, "denoise": 0.8, "mask_blur": 0}
+RES4LYF = (("Flux", "flux"), ("SD35", "sd3"))
 
 CASES = (
     # ComfyUI-TeaCache, Comfy-WaveSpeed
@@ -80,6 +82,16 @@ CASES = (
     Case("KSampler (Efficient)", inputs={"vae_decode": "false", "preview_method": "none"}),
     Case("UltimateSDUpscaleNoUpscale", inputs=REDRAW),
     Case("UltimateSDUpscaleCustomSample", inputs={**REDRAW, "upscale_by": 1.0}),
+    # ComfyUI-Easy-Use, comfyui_jankdiffusehigh
+    Case(
+        "easy fullkSampler",
+        inputs={"pipe": "@pipe", "image_output": "None"},
+        also={"pipe": ("easy pipeIn", {"vae": "@vae"}), "vae": VAE},
+    ),
+    Case("DiffuseHighSampler", inputs={"vae_opt": "@vae"}, also={"vae": VAE}),
+    # RES4LYF
+    *(Case(f"Re{name}Patcher{more}", kind=kind) for name, kind in RES4LYF for more in ("", "Advanced")),
+    *(Case(name, kind="flux") for name in ("FluxGuidanceDisable", "FluxOrthoCFGPatcher")),
 )
 
 # Nodes that are known to differ, and why; a sentence for the page.

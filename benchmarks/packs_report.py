@@ -104,10 +104,14 @@ def reasons(broken: dict[str, str]) -> dict[str, list[str]]:
 def section(rows: list[Row], idle: list[str], broken: dict[str, str], late: list[str]) -> str:
     """What is said of a pack's nodes. idle: nodes without effect. broken: node → why. late: nodes not reached."""
     parts = []
+    notes: dict[str, int] = {}  # what is said at length → its number
     if rows:
         table = [f"| node | place | {' | '.join(f'{anchor} anchor' for anchor in ANCHORS)} |", "|---" * 4 + "|"]
-        table += [f"| {cell(row.node)} | {row.place} | {' | '.join(map(cell, row.verdicts))} |" for row in rows]
+        for row in rows:
+            cells = [row.node, row.place, *(_noted(verdict, notes) for verdict in row.verdicts)]
+            table.append(f"| {' | '.join(map(cell, cells))} |")
         parts.append("\n".join(table))
+    parts += [f"({number}) {text}" for text, number in notes.items()]
     wrong = {row.node for row in rows if any(kind_of(verdict) == "wrong" for verdict in row.verdicts)}
     parts += [f"{node}: {WHY[node]}" for node in sorted(wrong & WHY.keys())]
     if idle:
@@ -117,6 +121,14 @@ def section(rows: list[Row], idle: list[str], broken: dict[str, str], late: list
     if late:
         parts.append(f"Not reached in the time given: {', '.join(late)}.")
     return "\n\n".join(parts)
+
+
+def _noted(verdict: str, notes: dict[str, int]) -> str:
+    """A verdict, or what kind it is of and the number of its sentence in `notes`."""
+    if kind_of(verdict) not in ("refused", "with an error"):
+        return verdict
+    number = notes.setdefault(verdict.removeprefix("refused: "), len(notes) + 1)
+    return f"{kind_of(verdict)} ({number})"
 
 
 def page(done: dict[str, Tried], right: float) -> str:

@@ -121,7 +121,7 @@ def test_without_a_node():
 def test_a_page_is_read_again():
     rows = [Row("Bar|s", BEFORE, ("1e-06", "**0.3**")), Row("Other", BEHIND, ("refused: a | b", "0"))]
     text = section(rows, ["Idle"], {"Broken": "needs X"}, ["Late"])
-    assert all(name in text for name in ("Bar\\|s", "Idle", "Broken", "Late"))
+    assert all(name in text for name in ("Bar\\|s", "Idle", "Broken", "Late", "refused (1) |", "(1) a | b"))
     done = {
         "b-pack": Tried("b-pack", "1 (abc, 2026-01-01)", "0.30.0", summary(rows), text),
         "A-pack": Tried("A-pack", "?", "0.31.0", "not loaded: no | module", ""),
