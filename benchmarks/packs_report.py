@@ -19,6 +19,7 @@ Realign, on small random models. A figure is how far the latent is from the trut
 ComfyUIs without Realign, with one model each, that mix their answers at every step. Up to {right:g} is rounding. Some
 nodes compare and cut off and so make much of little: then “rounding” says how far noise of that size moves the truth
 itself. What is wrong is **bold**. Each node counts at every place where it can stand, with a full anchor and a LoRA.
+[benchmarks/README.md](../benchmarks/README.md) has the command; packs that are tried again replace their own lines.
 
 | pack | version | ComfyUI | verdict |
 |---|---|---|---|
