@@ -189,8 +189,11 @@ class Drawn:
             return Prediction([None] * len(weights), called, torch.full_like(x, torch.nan), 0)
         drawn = torch.multinomial(chances, len(x), replacement=True, generator=self.generator)
         called[drawn, torch.arange(len(x))] = True
-        answers = ask(x, level, called, None)  # an element that a model is not asked for is 0
-        return Prediction([answers.get(k) for k in range(len(weights))], called, sum(answers.values()), 1)
+        answers = ask(x, level, called, None)
+        mixed = torch.zeros_like(x)
+        for k, answer in answers.items():
+            mixed[called[k]] = answer[called[k]]
+        return Prediction([answers.get(k) for k in range(len(weights))], called, mixed, 1)
 
 
 # The toy

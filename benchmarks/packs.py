@@ -1,12 +1,13 @@
 """Realign beside node packs of others, as a table: each of their nodes that patches, guides or samples a MODEL.
 
-    python benchmarks/packs.py --host COMFYUI --packs FOLDER [--only NAME …] [--nodes NODE …] [--out docs/packs.md]
+    python benchmarks/packs.py --host COMFYUI --packs FOLDER [--only NAME …] [--out docs/packs.md]
 
 FOLDER holds the packs as custom_nodes/ would: a folder each, which is only read. A pack is loaded beside Realign in a
 ComfyUI of its own, in a scratch base directory; what it lacks in this interpreter's environment it has to do without.
 Each of its nodes then runs on small random models at every place where it can stand, and the latent is compared with
 the truth: two more ComfyUIs without Realign sample with one model each, and give each other their answers at every
-step (packs_probe.py). Distances are the largest difference in standard deviations of the true latent.
+step (packs_probe.py). Distances are the largest difference in standard deviations of the true latent. `--out`
+keeps what the page says of other packs.
 
 Packs are programs: run only those that you would install.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -22,15 +24,16 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from packs_cases import CASES
+from packs_cases import CASES, add_files
 from packs_graphs import ANCHORS, BEFORE, BEHIND, PROMPT, Case, Description, Graph, places, realigned, stock
-from packs_report import Row, Tried, cell, page, reasons, summary, told, version_of
+from packs_report import Row, Tried, page, read, section, sentence, summary, told, version_of
 from safetensors.torch import load_file, save_file
 
 PACK = Path(__file__).resolve().parents[1]
@@ -45,7 +48,7 @@ KINDS = ("sd15", "sd3", "flux")  # tried in this order, until a node does someth
 RIGHT = 2e-4  # standard deviations; rounding stays far below
 ROUNDING = 1e-6  # of an answer's standard deviation: what a LoRA in the forward pass differs from merged weights
 NOTHING = 1e-6  # what a node that does nothing changes
-LIMIT = 180.0  # seconds of a run
+LIMIT = 120.0  # seconds of a run
 SIDES = ("reference", "anchor")
 
 
@@ -61,6 +64,7 @@ class Trio:
             (base / "models").symlink_to(models, target_is_directory=True)
             if pack is not None:
                 shutil.copytree(pack, base / "custom_nodes" / pack.name, ignore=shutil.ignore_patterns(".git"))
+                add_files(pack.name, base)
             self.hosts.append(Host(python, host, ["--cache-none"], base, with_pack=name == "realign"))
             # Some packs import themselves as custom_nodes.their_name, as they lie in ComfyUI's own folder.
             self.hosts[-1].environment["PYTHONPATH"] = str(base)
@@ -99,9 +103,22 @@ def free_port() -> int:
 
 
 def latent_of(host: Host, graph: Graph) -> torch.Tensor:
-    """What a graph saves, (B, C, H, W). Raises HostError."""
-    (file,) = host.run(graph, limit=LIMIT)["saved"]["latents"]
+    """What a graph saves, (B, C, H, W). Raises HostError; a host that hangs or has ended is then another one."""
+    try:
+        (file,) = host.run(graph, limit=LIMIT)["saved"]["latents"]
+    except HostError:
+        if not at_rest(host):
+            host.stop()
+            host.start()
+        raise
     return load_file(host.base / "output" / file["subfolder"] / file["filename"])["latent_tensor"].double()
+
+
+def at_rest(host: Host) -> bool:
+    try:
+        return not host.get("/queue")["queue_running"]
+    except OSError:
+        return False
 
 
 def distance(ours: torch.Tensor, true: torch.Tensor) -> float:
@@ -111,13 +128,15 @@ def distance(ours: torch.Tensor, true: torch.Tensor) -> float:
 class Pack:
     """The rows of one pack."""
 
-    def __init__(self, trio: Trio, name: str, only: list[str] | None):
+    def __init__(self, trio: Trio, name: str, only: list[str] | None, minutes: float):
         self.trio, self.name, self.only = trio, name, only
+        self.end = time.monotonic() + 60 * minutes
         self.known: dict[str, Description] = trio.hosts[-1].get("/object_info")
-        self.true: dict[tuple[Any, ...], torch.Tensor] = {}
+        self.true: dict[str, torch.Tensor] = {}  # by graph
         self.rows: list[Row] = []
         self.idle: list[str] = []  # nodes that change nothing here
         self.broken: dict[str, str] = {}  # nodes that fail without Realign, and how
+        self.late: list[str] = []  # nodes for which no time was left
 
     def nodes(self) -> list[str]:
         own = f"custom_nodes.{self.name}"
@@ -126,6 +145,9 @@ class Pack:
 
     def run(self) -> None:
         for node in self.nodes():
+            if time.monotonic() > self.end:
+                self.late += [node] if places(self.known[node]) else []
+                continue
             given = [case for case in CASES if case.node == node]
             for place in [case.place for case in given if case.place] or places(self.known[node]):
                 self._try(node, place, given)
@@ -150,9 +172,13 @@ class Pack:
 
     def _truth(self, case: Case, anchor: str, disturbed: float = 0.0) -> torch.Tensor:
         """Of a case, or without a node. Kept, as it is asked for more than once."""
-        key = (case.node, case.place, case.kind, anchor, disturbed)
+
+        def graph(side: str, port: int) -> Graph:
+            return stock(case, self.known, anchor, side, port, disturbed)
+
+        key = json.dumps([graph(side, 0) for side in SIDES])
         if key not in self.true:
-            self.true[key] = self.trio.truth(lambda side, port: stock(case, self.known, anchor, side, port, disturbed))
+            self.true[key] = self.trio.truth(graph)
         return self.true[key]
 
     def _matters(self, case: Case) -> bool:
@@ -206,30 +232,23 @@ def failure_of(host: Host, pack: Path) -> str:
     """Why the host did not take the pack; "" if it did."""
     log = host.log_path.read_text(encoding="utf-8", errors="replace")
     found = re.search(rf"Cannot import \S*/{re.escape(pack.name)} module for custom nodes: (.*)", log)
-    return found[1] if found else ""
+    return sentence(found[1]) if found else ""
 
 
 def tried(pack: Path, options: argparse.Namespace, models: Path) -> Tried:
-    version = version_of(pack)
-    say(f"{pack.name} {version}")
+    about = pack.name, version_of(pack), version_of_host(Path(options.host))
+    say(" ".join(about))
     with tempfile.TemporaryDirectory(prefix="realign-packs-") as scratch:
         try:
             with Trio(sys.executable, options.host, pack, models, Path(scratch)) as trio:
                 if why := failure_of(trio.hosts[-1], pack):
-                    return Tried(pack.name, version, f"not loaded: {why}", [])
-                run = Pack(trio, pack.name, options.nodes)
+                    return Tried(*about, f"not loaded: {why}", "")
+                run = Pack(trio, pack.name, options.nodes, options.minutes)
                 run.run()
         except HostError as error:
-            return Tried(pack.name, version, f"the ComfyUI ended: {told(error)}", [])
-    lines = []
-    if run.rows:
-        lines += [f"| node | place | {' | '.join(f'{anchor} anchor' for anchor in ANCHORS)} |", "|---" * 4 + "|"]
-        lines += [f"| {cell(row.node)} | {row.place} | {' | '.join(map(cell, row.verdicts))} |" for row in run.rows]
-    if run.idle:
-        lines.append(f"\nWithout effect on the small models: {', '.join(sorted(set(run.idle)))}.")
-    for why, nodes in sorted(reasons(run.broken).items()):
-        lines.append(f"\nNot run, for they fail without Realign, too ({why}): {', '.join(nodes)}.")
-    return Tried(pack.name, version, summary(run.rows), lines)
+            return Tried(*about, f"the ComfyUI ended: {told(error)}", "")
+    others = len(run.idle) + len(run.broken) + len(run.late)
+    return Tried(*about, summary(run.rows, others), section(run.rows, run.idle, run.broken, run.late))
 
 
 def main() -> int:
@@ -237,23 +256,26 @@ def main() -> int:
     parser.add_argument("--host", required=True, help="ComfyUI's folder")
     parser.add_argument("--packs", required=True, type=Path, help="a folder of node packs")
     parser.add_argument("--only", nargs="+", help="of the packs, these alone")
-    parser.add_argument("--nodes", nargs="+", help="of their nodes, these alone")
-    parser.add_argument("--out", type=Path, help="write the tables there, too")
+    parser.add_argument("--nodes", nargs="+", help="of their nodes, these alone; for a look, not for the page")
+    parser.add_argument("--minutes", type=float, default=60.0, help="for a pack; it names what it has not reached")
+    parser.add_argument("--out", type=Path, help="the page to write the tables into")
     options = parser.parse_args()
+    if options.nodes and options.out:
+        parser.error("--out is for whole packs: leave --nodes out")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the ComfyUIs end, too
     os.environ["PIP_NO_INDEX"] = "1"  # a pack is not to change this interpreter's environment
     packs = sorted((path for path in options.packs.iterdir() if (path / "__init__.py").is_file()), key=lambda p: p.name)
-    done: list[Tried] = []
-    version = version_of_host(Path(options.host))
+    done: dict[str, Tried] = {}
     with small_models(options.host) as models:
         for pack in packs:
             if not options.only or pack.name in options.only:
-                done.append(tried(pack, options, models))
-                say(f"  {done[-1].verdict}")
+                done[pack.name] = tried(pack, options, models)
+                say(f"  {done[pack.name].verdict}")
                 if options.out:
-                    options.out.write_text(page(done, version, RIGHT), encoding="utf-8")
-    print(page(done, version, RIGHT))
-    return int(any("wrong" in one.verdict for one in done))
+                    before = read(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
+                    options.out.write_text(page(before | done, RIGHT), encoding="utf-8")
+    print(page(done, RIGHT))
+    return int(any("wrong" in one.verdict for one in done.values()))
 
 
 if __name__ == "__main__":

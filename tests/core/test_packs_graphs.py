@@ -22,6 +22,7 @@ from packs_graphs import (
     realigned,
     stock,
 )
+from packs_report import Row, Tried, page, read, section, sentence, summary, told
 
 
 def node(gives, module="custom_nodes.pack", optional=(), **required):
@@ -115,3 +116,22 @@ def test_without_a_node():
     names = [one["inputs"]["ckpt_name"] for one in graph.values() if "ckpt_name" in one["inputs"]]
     assert names == ["flux_anchor.safetensors"]
     assert Builder(Case(""), KNOWN).latent() == ["0", 0]
+
+
+def test_a_page_is_read_again():
+    rows = [Row("Bar|s", BEFORE, ("1e-06", "**0.3**")), Row("Other", BEHIND, ("refused: a | b", "0"))]
+    text = section(rows, ["Idle"], {"Broken": "needs X"}, ["Late"])
+    assert all(name in text for name in ("Bar\\|s", "Idle", "Broken", "Late", "refused (1) |", "(1) a | b"))
+    done = {
+        "b-pack": Tried("b-pack", "1 (abc, 2026-01-01)", "0.30.0", summary(rows), text),
+        "A-pack": Tried("A-pack", "?", "0.31.0", "not loaded: no | module", ""),
+    }
+    assert read(page(done, 2e-4)) == done
+    assert read("") == {}
+
+
+def test_errors_fit_a_cell():
+    assert sentence("No 'x' in\n 'y' (/home/me/some/where/model.py)") == "No 'x' in 'y' (…/model.py)"
+    assert sentence("8 / 2, https://a.org") == "8 / 2, https://a.org"
+    assert len(sentence("long " * 1000)) < 500
+    assert told(KeyError("UPSCALE_MODEL")) == "needs UPSCALE_MODEL"
