@@ -20,7 +20,6 @@ from .page import SHOWS, beta_shown, show_text
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
-AS_REFERENCE, DEFAULT = "as the reference", "default"
 LOW_SHARE = 0.9  # of the difference's energy; below, an anchor is no longer what its trainer made
 
 
@@ -56,10 +55,6 @@ class LoadAnchorModel(Node):
                     "0 keeps a full anchor exact, as a second model. A rank (8 to 1024; 32 to 256 usual) keeps "
                     "only the reference and a low-rank difference: less memory. Without effect on a LoRA."
                 ),
-                choice("weight_dtype", [AS_REFERENCE, DEFAULT], **ADVANCED)(
-                    "Number format of a full anchor's weights: the reference's, so that it takes no more memory and "
-                    "the two differ by training alone, or ComfyUI's choice for the file. Without effect on a LoRA."
-                ),
             ],
             outputs=[
                 AnchorType.Output(display_name="anchor", tooltip="The anchor, for the sampler, guider or MODEL."),
@@ -78,13 +73,11 @@ class LoadAnchorModel(Node):
         beta_source: str,
         beta: float,
         low_rank: int = 0,
-        weight_dtype: str = AS_REFERENCE,
     ) -> io.NodeOutput:
         path, known = find_file(anchor_name), None
         if beta_source != FROM_FILE:
             known = typed_beta(beta_source, beta)
-        like = model if weight_dtype == AS_REFERENCE else None
-        patcher, metadata, lines, level = _loaded(model, path, strength, low_rank, like)
+        patcher, metadata, lines, level = _loaded(model, path, strength, low_rank)
         if beta_source == FROM_FILE:
             known = beta_from_metadata(metadata)
         lines.insert(0, f"β = {known:g}" if known else "β unknown: λ is strength")
@@ -94,17 +87,16 @@ class LoadAnchorModel(Node):
 
 
 def _loaded(
-    model: ModelPatcher, path: Path, strength: float, low_rank: int, like: ModelPatcher | None
+    model: ModelPatcher, path: Path, strength: float, low_rank: int
 ) -> tuple[ModelPatcher, dict[str, str], list[str], int]:
-    """The anchor as a MODEL, its file's metadata, and what became of the file: in lines, and as a level of the log.
-    like: see `load_anchor`."""
-    cache = DifferenceCache.of(model, path, low_rank, str(like is not None)) if low_rank else None
+    """The anchor as a MODEL, its file's metadata, and what became of the file: in lines, and as a level of the log."""
+    cache = DifferenceCache.of(model, path, low_rank) if low_rank else None
     found = cache.read() if cache else None
     if cache and found:  # the file is not read
         patcher, line = low_rank_clone(model, found, low_rank, path.name)
         return patcher, cache.metadata(), [line], logging.INFO
     file = open_anchor(path)
-    loaded = load_anchor(model, file, strength, like)
+    loaded = load_anchor(model, file, strength)
     patcher, lines = loaded.patcher, loaded.account.lines()
     if loaded.kind == MODEL and low_rank:
         difference = factorise(model, patcher, low_rank)

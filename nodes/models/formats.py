@@ -44,11 +44,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Format:
-    """load: reference, file, strength, and the MODEL whose number format it gets; raises ValueError in one sentence."""
+    """load: reference, file, strength; raises ValueError in one sentence."""
 
     kind: str
     recognise: Callable[[File], bool]
-    load: Callable[[ModelPatcher, File, float, ModelPatcher | None], tuple[ModelPatcher, Account]]
+    load: Callable[[ModelPatcher, File, float], tuple[ModelPatcher, Account]]
 
 
 def open_anchor(path: Path) -> File:
@@ -56,19 +56,16 @@ def open_anchor(path: Path) -> File:
     return File(path, *read_file(path))
 
 
-def load_anchor(reference: ModelPatcher, file: File, strength: float, like: ModelPatcher | None = None) -> Loaded:
-    """By the first of the formats that the file is of. strength: of an adapter; 1 as trained. like: whose number format
-    a full model gets; None: the host's choice for the file.
+def load_anchor(reference: ModelPatcher, file: File, strength: float) -> Loaded:
+    """By the first of the formats that the file is of. strength: of an adapter; 1 as trained.
 
     Raises ValueError, in one sentence, for a file that cannot be an anchor of the reference.
     """
     found = next(one for one in FORMATS if one.recognise(file))
-    return Loaded(found.kind, *found.load(reference, file, strength, like))
+    return Loaded(found.kind, *found.load(reference, file, strength))
 
 
-def _load_adapter(
-    reference: ModelPatcher, file: File, strength: float, _: ModelPatcher | None
-) -> tuple[ModelPatcher, Account]:
+def _load_adapter(reference: ModelPatcher, file: File, strength: float) -> tuple[ModelPatcher, Account]:
     return adapter_clone(reference, file.state_dict, strength, file.name, file)
 
 
@@ -115,11 +112,9 @@ def _check_kinds(found: Contents, name: str) -> None:
         )
 
 
-def _load_full(
-    reference: ModelPatcher, file: File, _: float, like: ModelPatcher | None
-) -> tuple[ModelPatcher, Account]:
-    dtype = None if like is None else like.model.get_dtype()
-    patcher, account = load_model(file.path, file.state_dict, file.metadata, dtype)
+def _load_full(reference: ModelPatcher, file: File, _: float) -> tuple[ModelPatcher, Account]:
+    """In the reference's number format: it takes no more memory, and the two differ by training alone."""
+    patcher, account = load_model(file.path, file.state_dict, file.metadata, reference.model.get_dtype())
     check_pair(reference, patcher, file.name)
     return patcher, account
 

@@ -52,9 +52,8 @@ class DifferenceCache:
     stem: str
 
     @classmethod
-    def of(cls, reference: ModelPatcher, anchor: Path, rank: int, *how: str) -> DifferenceCache | None:
-        """how: what else the difference depends on. None for what has no low-rank difference (`factorise` says why),
-        and for a file that cannot be opened."""
+    def of(cls, reference: ModelPatcher, anchor: Path, rank: int) -> DifferenceCache | None:
+        """None for what has no low-rank difference (`factorise` says why), and for a file that cannot be opened."""
         weights = weights_of(reference)
         if reference.patches or not all(is_plain(v) for v in weights.values() if v.is_floating_point()):
             return None
@@ -62,7 +61,7 @@ class DifferenceCache:
             anchor_key = _file_key(anchor)
         except OSError:
             return None
-        words = FORMAT, str(rank), *how, anchor_key, _pair_key(reference), _source_key(reference)
+        words = FORMAT, str(rank), anchor_key, _pair_key(reference), _source_key(reference)
         digest = hashlib.sha256("\n".join((*words, _model_key(reference, weights))).encode()).hexdigest()
         return cls(anchor, anchor_key, rank, f"{anchor.stem[:48]}-r{rank}-{digest[:20]}")
 
