@@ -66,23 +66,22 @@ def stock_lora(reference: Any, name: str) -> Load:
 
 def cached(kind: str, folder: Path) -> Measure:
     """The second load of a full anchor as a low-rank difference, beside the host's of the same checkpoint."""
-    measured: list[Measure] = []  # its files are written when it is asked for the first time
+    measured: list[Measure] = []
 
     def measure() -> list[float]:
-        if not measured:
-            import comfy.sd
-
-            paths = write_small(kind, folder)
-            reference, stock = (
-                lambda path=path: comfy.sd.load_checkpoint_guess_config(str(path), output_vae=False, output_clip=False)[
-                    0
-                ]
-                for path in paths
-            )
-            measured.append(in_turns(anchor(reference(), f"checkpoints/{paths[1].name}", CACHED_RANK), stock))
+        if not measured:  # the files are written when it is asked for the first time
+            reference, other = write_small(kind, folder)
+            ours = anchor(stock_checkpoint(reference)(), f"checkpoints/{other.name}", CACHED_RANK)
+            measured.append(in_turns(ours, stock_checkpoint(other)))
         return measured[0]()
 
     return measure
+
+
+def stock_checkpoint(path: Path) -> Load:
+    import comfy.sd
+
+    return lambda: comfy.sd.load_checkpoint_guess_config(str(path), output_vae=False, output_clip=False)[0]
 
 
 def in_turns(ours: Load, stock: Load) -> Measure:

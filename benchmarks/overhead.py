@@ -53,7 +53,7 @@ TABLES = {
     "layers": Table(
         "Per layer with a LoRA",
         "Per adapted layer and call, rank 4, fp32: what a LoRA anchor adds in the anchor's call, and in the "
-        "reference's while it is in place; what the host's own bypass mode adds for the same LoRA; and the layer alone.",
+        "reference's while it is in place; what the host's own bypass mode adds for the same LoRA; the layer alone.",
         ("µs, anchor's call", "µs, reference's call", "µs, host's bypass", "µs, the layer alone"),
     ),
     "loads": Table(
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--host", default=host_folder(), help="ComfyUI's folder")
     parser.add_argument("--before", type=Path, help="a clone to compare with")
     parser.add_argument("--after", type=Path, default=PACK, help="the clone to measure (default: this one)")
-    parser.add_argument("--repeats", type=int, default=9, help="measurements of each case (default 9)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each case (default 5)")
     parser.add_argument("--only", default="", help="cases whose “table: case” holds this, e.g. “loads” or “swept”")
     parser.add_argument("--small", action="store_true", help="small models and short runs: only to see that it runs")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of overhead.md")
