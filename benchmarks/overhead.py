@@ -29,6 +29,7 @@ from speed_report import spread, table
 
 PACK = Path(__file__).resolve().parents[1]
 BEFORE, AFTER = "before", "after"
+LEAST = 0.7  # s that a measurement goes on; short ones are repeated
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -86,7 +87,7 @@ def answer(options: argparse.Namespace) -> None:
     say(json.dumps([made_with(options.child), {name: list(of) for name, of in cases.items()}]))
     for line in sys.stdin:
         name, case = json.loads(line)
-        say(json.dumps(cases[name][case]()))
+        say(json.dumps(overhead_cases.steadied(cases[name][case], 0 if options.small else LEAST)))
 
 
 def made_with(clone: Path) -> str:
@@ -179,9 +180,10 @@ def report(found: Measured, options: argparse.Namespace, committed: str) -> str:
     kept = {} if BEFORE in found.made_with or options.small else lines_before(committed)
     parts = [
         "# Overhead and load times",
-        f"Written by `make bench` (`benchmarks/overhead.py`). Medians of {options.repeats} measurements on one thread; "
-        "“after / before” is the median (quartiles) of the ratios of those that were taken right after one another. "
-        "Compare ms and µs only within one run on one machine: the ratios, and the rows of the host's own, tell more.",
+        f"Written by `make bench` (`benchmarks/overhead.py`). Medians of {options.repeats} measurements on one thread, "
+        f"each of at least {LEAST} s; “after / before” is the median (quartiles) of the ratios of those that were taken "
+        "right after one another. Compare ms and µs only within one run on one machine: the ratios, and the rows of the "
+        "host's own, tell more.",
     ]
     if BEFORE in found.made_with:
         parts += [

@@ -85,6 +85,14 @@ LAYERS = {"linear": "Linear 64 → 64, 64 rows", "convolution": "Conv2d 16 → 1
 LAYERS_LATENT = (1, 8, 16, 16)
 
 
+def steadied(measure: Measure, seconds: float) -> list[float]:
+    """Medians of as many measurements as take so long; of one where it takes longer."""
+    start, values = now(), [measure()]
+    while now() - start < seconds:
+        values.append(measure())
+    return [median(column) for column in zip(*values)]
+
+
 def randomise(module: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
