@@ -181,9 +181,9 @@ def report(found: Measured, options: argparse.Namespace, committed: str) -> str:
     parts = [
         "# Overhead and load times",
         f"Written by `make bench` (`benchmarks/overhead.py`). Medians of {options.repeats} measurements on one thread, "
-        f"each of at least {LEAST} s; “after / before” is the median (quartiles) of the ratios of those that were taken "
-        "right after one another. Compare ms and µs only within one run on one machine: the ratios, and the rows of the "
-        "host's own, tell more.",
+        f"each of at least {LEAST} s; “after / before” is the median (quartiles) of the ratios of those that were "
+        "taken right after one another. Compare ms and µs only within one run on one machine: the ratios, and the rows "
+        "of the host's own, tell more.",
     ]
     if BEFORE in found.made_with:
         parts += [
@@ -255,6 +255,9 @@ def main() -> None:
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for clone in filter(None, (options.before, options.after)):
+        if not (clone / "__init__.py").is_file():
+            parser.error(f"{clone} is no clone of this pack")
     if options.child:
         answer(options)
     elif not options.host:
