@@ -13,7 +13,7 @@ help:
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
 	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"
-	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md"
+	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md, overhead.md"
 	@echo "make bench-gpu  the same on a GPU, on models of real size with random weights; writes benchmarks/results/gpu.md"
 	@echo "make toy     the whole method on a plane where the answer is known; prints a table, draws docs/toy.png"
 	@echo "make particles  rewards, particles and the corrected mixture where the answer is known; benchmarks/results/particles.md"

@@ -5,7 +5,8 @@ All runs are sampling runs of the host's nodes, without VAE and text encoder, on
 turns in one process, each time is divided by that of the stock KSampler's runs right before and after it, and the
 median of the repeats is given with its quartiles. Memory is measured in a fresh process for each method.
 
-Writes benchmarks/results/speed.md and speed.png.
+Writes benchmarks/results/speed.md and speed.png; then what a step, a layer with a LoRA and a load cost, as overhead.md
+(overhead.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import overhead
 import torch
 from speed_cases import (
     ARCHITECTURES,
@@ -52,7 +54,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4, help="of each sampling run (default 4)")
     parser.add_argument("--device", choices=("host", "cpu"), default="host", help="host: as ComfyUI decides")
     parser.add_argument("--skip", nargs="+", choices=("overhead", "memory"), default=[], help="leave these parts out")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of speed.md and speed.png")
+    parser.add_argument("--before", type=Path, help="a clone that overhead and load times are compared with")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of what is written")
     parser.add_argument("--memory-child", nargs=4, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -93,6 +96,8 @@ def main() -> int:
     (options.out / "speed.md").write_text(text, encoding="utf-8")
     plot(results, memory, options.out / "speed.png")
     say(f"\n{text}\nWrote {options.out / 'speed.md'} and speed.png in {time.monotonic() - begin:.0f} s.")
+    if "overhead" not in options.skip:
+        overhead.write(argparse.Namespace(**vars(options), after=overhead.PACK, only="", small=False))
     wrong = [run for result in results for run in result.runs if run.error or "WRONG" in result.verdict(run)]
     return 1 if wrong else 0
 

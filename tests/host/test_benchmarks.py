@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,45 @@ def test_every_run_on_a_gpu(tmp_path, kind, number_format):
     assert 1 < float(passes["RealignGuider, difference reuse", "full"]) < 2
     assert 1 < float(passes["RealignGuider, control variate", "LoRA"]) < 2
     assert {cells[4] for _, cells in rows if (cells[0], cells[1]) in passes} <= {"–"} or _has_cuda()
+
+
+def test_overhead_and_load_times(tmp_path):
+    """Every case is measured, of two clones in turns, and what is asked in it is what its name says."""
+    rows = run("overhead.py", tmp_path, "--repeats", "1", "--before", str(PACK))
+    cases = {(section, *cells[:2]): cells[2:] for section, cells in rows if cells[0] != "case"}
+    assert [clone for _, _, clone in cases] == ["before", "after"] * (len(cases) // 2)
+    of = {
+        title: {case: cells for (section, case, _), cells in cases.items() if section == title} for title, *_ in cases
+    }
+    assert {title: len(found) for title, found in of.items()} == {
+        "Per step": 10,
+        "Per layer with a LoRA": 2,
+        "Loading": 2,
+    }
+    calls = {case.split(",")[0]: cells[2] for case, cells in of["Per step"].items()}
+    assert calls == {"stock": "1.00", "guider": "2.00", "sampler": "2.00"}
+    ratios = [cells[-1] for (*_, clone), cells in cases.items() if clone == "after"]
+    assert all(float(ratio.split()[0]) > 0 for ratio in ratios)
+
+
+def test_lines_before_are_kept_with_what_they_were_measured_on(monkeypatch):
+    monkeypatch.syspath_prepend(str(PACK / "benchmarks"))
+    import overhead
+
+    options, case = SimpleNamespace(repeats=2, small=False), ("loads", "LoRA, 794 layers")
+    values = {"before": [[8.0, 2.0, 4.0]] * 2, "after": [[4.0, 2.0, 2.0]] * 2}
+    made = {"before": "commit aaaa, here", "after": "commit bbbb, here"}
+    both = overhead.report(overhead.Measured(made, {case: values}), options, "")
+    assert "| LoRA, 794 layers | after | 4.00 | 2.00 | 2.00 | 0.50 (0.50 … 0.50) |" in both
+    later = overhead.Measured({"after": "commit cccc, elsewhere"}, {case: {"after": [[3.0, 1.0, 3.0]]}})
+    for committed in (both, overhead.report(later, options, both)):  # kept again and again
+        text = overhead.report(later, options, committed)
+        assert text.count("Before: commit aaaa, here; in turns with “after” of commit bbbb.") == 1
+        assert text.count("not measured together") == 1
+        assert "After: commit cccc, elsewhere." in text
+        assert "| LoRA, 794 layers | before | 8.00 | 2.00 | 4.00 | – |" in text
+        assert "| LoRA, 794 layers | after | 3.00 | 1.00 | 3.00 | – |" in text
+    assert "| before |" not in overhead.report(later, options, both.replace("Before: ", ""))  # of nobody knows what
 
 
 def _has_cuda():
