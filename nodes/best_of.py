@@ -9,11 +9,11 @@ import torch
 from comfy_api.latest import io
 
 from .checked import Node
-from .inputs import number
+from .inputs import number, prompt_input
+from .models.latents import streams
 from .page import show_text
 from .pictures.labels import number as digits
 from .reward.protocol import Reward, scores
-from .score import prompt_input
 from .types import CATEGORY, REWARD_ALIASES, RewardType
 
 
@@ -74,7 +74,7 @@ class RealignBestOf(Node):
 
 def check_batches(images: torch.Tensor, latent: Mapping[str, Any] | None) -> None:
     """Raises ValueError where pictures and latents cannot be the same ones."""
-    parts = _tensors(latent["samples"]) if latent else []
+    parts = streams(latent["samples"]) if latent else []
     wrong = next((len(part) for part in parts if len(part) != len(images)), None)
     if wrong is not None:
         raise ValueError(
@@ -86,7 +86,7 @@ def check_batches(images: torch.Tensor, latent: Mapping[str, Any] | None) -> Non
 def taken(latent: Mapping[str, Any], index: Sequence[int]) -> dict[str, Any]:
     """These elements of a latent, and what of it belongs to them, as the host's Latent From Batch takes them."""
     samples, out = latent["samples"], dict(latent)
-    parts = [part[list(index)] for part in _tensors(samples)]
+    parts = [part[list(index)] for part in streams(samples)]
     out["samples"] = type(samples)(parts) if getattr(samples, "is_nested", False) else parts[0]
     if isinstance(latent.get("noise_mask"), torch.Tensor):
         mask = latent["noise_mask"]
@@ -94,10 +94,6 @@ def taken(latent: Mapping[str, Any], index: Sequence[int]) -> dict[str, Any]:
     places = latent.get("batch_index")
     out["batch_index"] = [places[i] for i in index] if places else list(index)
     return out
-
-
-def _tensors(samples: Any) -> list[torch.Tensor]:
-    return list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
 
 
 NODES = [RealignBestOf]

@@ -19,6 +19,7 @@ from comfy_api.latest import io
 
 from ..realign_core import LAMBDAS, LambdaSchedule, Sweep
 from .models.anchor import Anchor
+from .models.latents import streams
 from .reward.protocol import is_reward
 
 MOST_CHOICES = 12  # that a sentence lists
@@ -133,7 +134,7 @@ def _image(item: io.Input, value: Any) -> Any:
 
 def _latent(item: io.Input, value: Any) -> Any:
     samples = value.get("samples") if isinstance(value, Mapping) else None
-    parts = samples.unbind() if getattr(samples, "is_nested", False) else [samples]
+    parts = streams(samples)
     for part in parts:
         if not isinstance(part, torch.Tensor) or part.ndim < 3 or not part.numel() or not part.is_floating_point():
             raise _wrong(item, "a latent image, of at least one picture", value if samples is None else part)

@@ -104,3 +104,13 @@ def fewer_calls_inputs() -> list[io.Input]:
             "About how many model calls a step costs with fewer_calls (1.05–2); the exact run has 2."
         ),
     ]
+
+
+def prompt_input() -> io.Input:
+    return io.String.Input(
+        "prompt",
+        default="",
+        multiline=True,
+        optional=True,
+        tooltip="What the pictures should show, for rewards that compare with a text and have none of their own.",
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .checked import Node
-from .inputs import choice
+from .inputs import ADVANCED, choice
 from .page import show_text
 from .reward.clip import TextReward
 from .reward.files import find_file, list_files, load_reward, register
@@ -85,7 +85,7 @@ class RealignRewardModel(Node):
 
 
 def crop_input() -> io.Input:
-    return choice("crop", CROPS, CENTRE, optional=True, advanced=True)(
+    return choice("crop", CROPS, CENTRE, **ADVANCED)(
         "What the network sees of a picture that is not square: its middle (center, as published), or all of it "
         "squeezed (none)."
     )

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from .checked import Node
-from .inputs import number
+from .inputs import number, prompt_input
 from .pictures.labels import number as digits
 from .pictures.sheet import LARGEST, SMALLEST, sheets
 from .pictures.tables import Table
@@ -76,16 +76,6 @@ def sheet_of(name: str, summary: str, lines: Sequence[Sequence[str]]) -> Table:
     count = len(lines)
     columns = count if count < IN_ONE_ROW else math.ceil(math.sqrt(count))
     return Table(columns, name, summary, heads=[], sides=[], below=lines, notes=[])
-
-
-def prompt_input() -> io.Input:
-    return io.String.Input(
-        "prompt",
-        default="",
-        multiline=True,
-        optional=True,
-        tooltip="What the pictures should show, for rewards that compare with a text and have none of their own.",
-    )
 
 
 NODES = [RealignScore]

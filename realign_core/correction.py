@@ -16,7 +16,7 @@ import torch
 from einops import reduce
 from torch import Tensor
 
-from .gaussian import at_least_float32
+from .gaussian import at_least_float32, weighted_sum
 from .posterior import NoiseLevel
 from .prediction import Prediction
 from .resampling import effective_sample_size
@@ -33,19 +33,13 @@ def disagreement(predicted: Prediction, weights: Tensor, where: Tensor | None = 
     Raises ValueError where a model counts whose own D is not known: with mixed weights none is.
     """
     combined = at_least_float32(predicted.combined)
-    total = torch.zeros_like(combined)
-    for denoised, weight in zip(predicted.denoised, weights):
-        if bool((weight == 0).all()):
-            continue
-        if denoised is None:
-            raise ValueError(
-                "the correction needs what each model predicts by itself at every step: use an evaluator that calls "
-                "each model, not mixed weights"
-            )
-        gap = (at_least_float32(denoised) - combined).square()
-        weight = weight.to(gap)
-        # An element that a model was not called for has weight 0 there, and anything for its answer.
-        total = total + (weight * gap if weight.ndim == 0 else torch.where(weight == 0, 0.0, weight * gap))
+    if any(denoised is None and bool((weight != 0).any()) for denoised, weight in zip(predicted.denoised, weights)):
+        raise ValueError(
+            "the correction needs what each model predicts by itself at every step: use an evaluator that calls each "
+            "model, not mixed weights"
+        )
+    gaps = [None if d is None else (at_least_float32(d) - combined).square() for d in predicted.denoised]
+    total = weighted_sum(gaps, weights)
     return reduce(total if where is None else total * where.to(total).square(), "b ... -> b", "sum")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -25,7 +26,7 @@ from .population import Particles
 from .posterior import MixedSteps, NoiseLevel
 from .prediction import Ask, Evaluator, Exact, Prediction
 from .resampling import check_scheme, effective_sample_size, log_mean_weight, normalised, resample
-from .sampling import NoiseSource, StepCallback, predictor, prepared
+from .sampling import NoiseSource, StepCallback, of_step, predictor, prepared
 from .tilt import Tilt, Twist
 from .trace import Trace
 
@@ -246,7 +247,7 @@ def particle_steps(
         if callback is not None:
             callback(i, x.detach(), denoised.detach())
         apart = disagreement(predicted, run.steps[i].weights) if run.correction else None
-        x = run.step(i, x, denoised, lambda i=i: noise(i), apart)  # type: ignore[misc]
+        x = run.step(i, x, denoised, partial(noise, i), apart)
     return x, denoised.detach()
 
 
@@ -300,10 +301,6 @@ def particle_sample(
         generator=generator,
         followers=(evaluator.take, trace.take),
     )
-
-    def draw(i: int) -> Tensor:
-        return noise(float(levels[i].sigma), float(levels[i + 1].sigma))
-
     predict = predictor(evaluate, evaluator, mixed, trace)
-    out, _ = particle_steps(predict, x, run, noise=draw, callback=callback, order=steps)
+    out, _ = particle_steps(predict, x, run, noise=of_step(noise, levels), callback=callback, order=steps)
     return run.result(out, trace)

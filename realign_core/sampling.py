@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ def sample_steps(
         denoised = denoise(x, i)
         if callback is not None:
             callback(i, x, denoised)
-        x = steps[i].draw(x, denoised, lambda i=i: noise(i))  # type: ignore[misc]
+        x = steps[i].draw(x, denoised, partial(noise, i))
     return x, denoised
 
 
@@ -101,13 +102,16 @@ def realigned_sample(
     mixed, trace = prepared(x, levels, lambdas, eta)
     predict = predictor(ask, evaluator or Exact(), mixed, trace)
 
-    def draw(i: int) -> Tensor:
-        return noise(float(levels[i].sigma), float(levels[i + 1].sigma))
-
+    draw = of_step(noise, levels)
     out, denoised = sample_steps(
         lambda x, i: predict(x, i).combined, x, mixed, noise=draw, callback=callback, order=steps
     )
     return Sample(out, denoised.to(out.dtype), trace)
+
+
+def of_step(noise: NoiseSource, levels: Sequence[NoiseLevel]) -> Callable[[int], Tensor]:
+    """step -> the noise of a source for the levels that it leads between."""
+    return lambda i: noise(float(levels[i].sigma), float(levels[i + 1].sigma))
 
 
 def prepared(

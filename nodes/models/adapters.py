@@ -39,7 +39,7 @@ class Adapters:
         self._eager = False
         # The host moves and counts a module's parameters; the adapters read them from there once they are loaded.
         self._tensors = torch.nn.ParameterList()
-        self._adapters: list[tuple[Any, list[Any]]] = []  # with its weights, a tensor as its place in _tensors
+        self._parts: list[tuple[OnLayer, list[Any]]] = []  # with its weights, a tensor as its place in _tensors
         # Of the host's core class: where it streams weights on demand, another would have all others unloaded.
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             self._tensors, reference.load_device, reference.offload_device
@@ -62,7 +62,7 @@ class Adapters:
                 if isinstance(value, Tensor):
                     weights[i] = _Stored(len(self._tensors))
                     self._tensors.append(torch.nn.Parameter(value.to(self._dtype), requires_grad=False))
-            self._adapters.append((part.adapter, weights))
+            self._parts.append((part, weights))
         self._columns += 1
         self.patcher.size = 0  # counted anew
 
@@ -74,10 +74,8 @@ class Adapters:
         self._eager = is_compiled(self._model)
         handles = []
         try:
-            for adapter, weights in self._adapters:
-                adapter.weights = tuple(
-                    self._tensors[w.index].to(device) if isinstance(w, _Stored) else w for w in weights
-                )
+            for part, weights in self._parts:
+                part.use(tuple(self._tensors[w.index].to(device) if isinstance(w, _Stored) else w for w in weights))
             for path, parts in self.layers.items():
                 layer = self._model.get_submodule(path)
                 handles.append(layer.register_forward_hook(self._hook(path, parts), with_kwargs=True))
@@ -85,8 +83,8 @@ class Adapters:
         finally:
             for handle in handles:
                 handle.remove()
-            for adapter, _ in self._adapters:
-                adapter.weights = ()
+            for part, _ in self._parts:
+                part.use(())
 
     @contextmanager
     def at(self, strengths: Sequence[float]) -> Iterator[None]:

@@ -76,7 +76,7 @@ def find_file(choice: str) -> Path:
     path = next(filter(None, (folder_paths.get_full_path(folder, name) for name in names)), None)
     if path is None:
         raise ValueError(
-            f"There is no anchor file “{_one_line(choice)}”. Put it into ComfyUI's models/{FOLDERS[0]}, "
+            f"There is no anchor file “{one_line(choice)}”. Put it into ComfyUI's models/{FOLDERS[0]}, "
             f"models/{FOLDERS[1]} or models/{FOLDERS[2]} folder, press R to refresh, and choose it again."
         )
     return Path(path)
@@ -131,7 +131,7 @@ def _read_shards(path: Path) -> tuple[StateDict, dict[str, str]]:
         shard = path.with_name(name) if name == os.path.basename(name) and name not in ("", ".", "..") else None
         if shard is None or not shard.is_file():
             raise ValueError(
-                f"“{path.name}” names the shard “{_one_line(name)}”, which is not beside it: download it, too, or "
+                f"“{path.name}” names the shard “{one_line(name)}”, which is not beside it: download it, too, or "
                 "choose another version of the model."
             )
         held, said_there = read_file(shard)
@@ -139,7 +139,7 @@ def _read_shards(path: Path) -> tuple[StateDict, dict[str, str]]:
     missing = next((key for key in where if key not in weights), None)
     if missing is not None:
         raise ValueError(
-            f"“{path.name}” is incomplete: its shards lack the weight {_one_line(missing)}. Download them again."
+            f"“{path.name}” is incomplete: its shards lack the weight {one_line(missing)}. Download them again."
         )
     return weights, metadata
 
@@ -156,9 +156,10 @@ def said(error: Exception) -> str:
     """An error in one line; of one that is Python's own only its kind."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     is_own = isinstance(error, (AttributeError, TypeError, LookupError, RecursionError))
-    return type(error).__name__ if is_own or not lines else _one_line(lines[0])
+    return type(error).__name__ if is_own or not lines else one_line(lines[0])
 
 
-def _one_line(text: str) -> str:
-    text = " ".join(text.replace("\0", " ").split())
-    return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 1]}…"
+def one_line(text: Any, most: int = MOST_SAID) -> str:
+    """On one line, of at most so many characters."""
+    text = " ".join(str(text).replace("\0", " ").split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"

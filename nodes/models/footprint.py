@@ -23,16 +23,7 @@ HOOKS = {
     "_state_dict_hooks": "state_dict hook",
 }
 GLOBAL = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks")
-FIELDS = {
-    "patches": "weight patches",
-    "model_options": "model options",
-    "wrappers": "wrappers",
-    "callbacks": "callbacks",
-    "injections": "injections",
-    "object_patches": "object patches",
-    "weight_wrapper_patches": "weight wrappers",
-    "attachments": "attachments",
-}
+WORDS = {"patches": "weight patches", "weight_wrapper_patches": "weight wrappers"}  # the others say it themselves
 
 
 class Hook(NamedTuple):
@@ -71,9 +62,9 @@ class Footprint:
         changed += [name for name in later.modules if name not in self.modules]
         if changed:
             out.append(f"another layer at {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else ""))
-        for field, name in FIELDS.items():
-            if not alike(self.put_on.fields[field], later.put_on.fields[field]):
-                out.append(f"other {name}")
+        for field, before in self.put_on.fields.items():
+            if not alike(before, later.put_on.fields[field]):
+                out.append(f"other {WORDS.get(field, field.replace('_', ' '))}")
         if self.put_on.additional.keys() != later.put_on.additional.keys():
             out.append("other additional models")
         if later.busy and not self.busy:

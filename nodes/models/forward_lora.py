@@ -74,7 +74,8 @@ def with_lora(model: ModelPatcher, patches: dict[Any, Any], strength: float) -> 
 
 
 def rounds(reference: ModelPatcher, anchor: ModelPatcher) -> bool:
-    """Whether the anchor is a LoRA on the reference that the host merges into weights of 8 bits."""
+    """Whether the anchor is a LoRA on the reference that the host merges into weights of 8 bits: then λ = 1 is what λ
+    just below 1 is, and no stock run."""
     if not anchor.is_clone(reference):
         return False
     own = (k for k, entries in anchor.patches.items() if additions(reference.patches.get(k, []), entries))

@@ -61,18 +61,24 @@ def is_compiled(model: torch.nn.Module) -> bool:
     return any("_orig_mod" in part._modules or part._compiled_call_impl is not None for part in model.modules())
 
 
+def stored_bits(weight: torch.Tensor) -> float:
+    """Of a number of the weight, as it is kept: 4 where two share a byte."""
+    if isinstance(weight, QuantizedTensor):
+        return 8 * weight.nbytes / max(weight.numel(), 1)
+    return 8.0 * weight.dtype.itemsize
+
+
 def is_rounded(model: torch.nn.Module, key: str) -> bool:
     """Whether the host rounds this weight to 8 bits again once it has merged something into it."""
     weight = _kept(model, key)
-    if isinstance(weight, QuantizedTensor):
-        return not is_packed(model, key)
-    return weight.is_floating_point() and weight.dtype.itemsize < 2
+    known = isinstance(weight, QuantizedTensor) or weight.is_floating_point()  # not another pack's bytes
+    return known and 6 < stored_bits(weight) <= 8
 
 
 def is_packed(model: torch.nn.Module, key: str) -> bool:
-    """Whether the host keeps several values of this weight in a byte."""
+    """Whether the host keeps this weight in 4 bits."""
     weight = _kept(model, key)
-    return isinstance(weight, QuantizedTensor) and weight.nbytes < weight.numel()
+    return isinstance(weight, QuantizedTensor) and stored_bits(weight) <= 6
 
 
 def _kept(model: torch.nn.Module, key: str) -> torch.Tensor:

@@ -90,7 +90,7 @@ def match_lora(model: ModelPatcher, found: Contents, notes: tuple[str, ...] = ()
             patches[key] = as_on_layer(key, patch, shapes)
             used[name] = True
     _check_unknown(found.unknown, names)
-    own = OwnWeights(model)
+    own = PlainWeights(model)
     for name, target in here.items():
         if _put_plain(own, patches, found.layers[name], target, shapes):
             used[name] = True
@@ -141,7 +141,7 @@ def _check_all_used(name: str, parts: StateDict, patches: Any) -> None:
             raise BrokenLoraError(f"in {name} its {part} belongs to no adapter that ComfyUI knows")
 
 
-class OwnWeights:
+class PlainWeights:
     """A model's weights as they are without the patches that the host may have on them at the moment."""
 
     def __init__(self, model: ModelPatcher):
@@ -160,7 +160,7 @@ class OwnWeights:
 
 
 def _put_plain(
-    own: OwnWeights, patches: dict[Any, Any], layer: Layer, target: Any, shapes: Mapping[str, tuple[int, ...]]
+    own: PlainWeights, patches: dict[Any, Any], layer: Layer, target: Any, shapes: Mapping[str, tuple[int, ...]]
 ) -> bool:
     """Add what a weight or bias that is kept whole (PEFT's modules_to_save and biases) differs by from the model's.
 

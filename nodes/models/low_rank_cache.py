@@ -61,8 +61,10 @@ class DifferenceCache:
             anchor_key = _file_key(anchor)
         except OSError:
             return None
-        words = FORMAT, str(rank), anchor_key, _pair_key(reference), _source_key(reference)
-        digest = hashlib.sha256("\n".join((*words, _model_key(reference, weights))).encode()).hexdigest()
+        source = _source_key(reference)
+        words = FORMAT, str(rank), anchor_key, _pair_key(reference), source
+        model_key = _sample(weights) if source else _fingerprint(weights)
+        digest = hashlib.sha256("\n".join((*words, model_key)).encode()).hexdigest()
         return cls(anchor, anchor_key, rank, f"{anchor.stem[:48]}-r{rank}-{digest[:20]}")
 
     @property
@@ -175,10 +177,8 @@ def _pair_key(reference: ModelPatcher) -> str:
     return f"{architecture(reference)} {prediction_type(reference)} {table}"
 
 
-def _model_key(patcher: ModelPatcher, weights: StateDict) -> str:
-    """Of a loaded model's weights: all of them where it came from no file that is known, else a sample of each."""
-    if not _source_key(patcher):
-        return _fingerprint(weights)
+def _sample(weights: StateDict) -> str:
+    """SHA-256 of a sample of each weight of a loaded model, which tells whether it is still its file's."""
     digest = hashlib.sha256()
     for key in sorted(weights):
         value = weights[key].detach()

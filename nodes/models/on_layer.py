@@ -10,7 +10,6 @@ from typing import Any
 import comfy.weight_adapter
 import torch
 from comfy.weight_adapter.bypass import BypassForwardHook
-from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,6 +61,12 @@ class OnLayer:
     adapter: Any
     offset: tuple[int, int, int] | None
     scale: float | None = None
+    _factors: tuple[Tensor, Tensor] | None = None  # down and up, transposed, while they are on the device
+
+    def use(self, weights: tuple[Any, ...]) -> None:
+        """The adapter's weights on the device, or none of them."""
+        self.adapter.weights = weights
+        self._factors = (weights[1].T, weights[0].T) if weights and self.scale is not None else None
 
     def add_to(self, output: Tensor, x: Tensor, strength: float, out_dim: int) -> None:
         """Adds `strength` times the adapter's part to the layer's output. x: its input. out_dim: the output's axis that
@@ -73,10 +78,11 @@ class OnLayer:
                 target = output.narrow(out_dim, start, size)
             else:
                 x = x.narrow(out_dim, start, size)
-        if self.scale is not None and x.dtype == target.dtype and output.is_contiguous():
-            up, down = (factor.to(x.dtype) for factor in self.adapter.weights[:2])
-            rows = rearrange(x, "... channel -> (...) channel") @ down.T
-            target.view(-1, len(up)).addmm_(rows, up.T, alpha=strength * self.scale)
+        factors = self._factors
+        if factors is not None and factors[0].dtype == x.dtype == target.dtype and output.is_contiguous():
+            down, up = factors
+            rows = x.reshape(-1, x.shape[-1]) @ down  # einops takes as long as the products of a small layer
+            target.view(-1, target.shape[-1]).addmm_(rows, up, alpha=strength * self.scale)  # type: ignore[operator]
         else:
             target.add_(self.adapter.h(x, target), alpha=strength)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,8 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import SchemaError, SchemaValidator, core_schema, from_json
+
+from .files import one_line
 
 MOST_PATTERNS, LONGEST = 10_000, 1_000  # an alpha_pattern has at most a layer's name for each layer
 MOST_REPEATED = 100  # times that a pattern's counts may repeat a part: a short one can stand for millions of letters
@@ -42,6 +44,7 @@ Rank = Annotated[int, Field(strict=True, gt=0)]
 Matcher = Callable[[str], bool]
 
 
+@lru_cache(maxsize=MOST_PATTERNS)  # asked to check a pattern, and again to use it
 def _matcher(pattern: str) -> Matcher:
     """Whether a pattern fits a layer's name, as PEFT reads one: a regular expression that ends the name.
 
@@ -197,16 +200,10 @@ def _validated(text: str | bytes | dict[str, Any], what: str) -> PeftConfig | No
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name, *rest = [*wrong["loc"], ""]
-        place = f"{name} “{_short(rest[0], 40)}”: " if name and rest[0] else f"{name}: " if name else ""
+        place = f"{name} “{one_line(rest[0], 40)}”: " if name and rest[0] else f"{name}: " if name else ""
         reason = place + wrong["msg"].removeprefix("Value error, ")
         raise ValueError(
-            f"{what} cannot be read ({_short(reason, 200)}), so that the LoRA's scale is not known: mend it, or take "
+            f"{what} cannot be read ({one_line(reason)}), so that the LoRA's scale is not known: mend it, or take "
             "it away, and alpha = rank is assumed."
         ) from None
     return config if config.lora_alpha is not None else None
-
-
-def _short(text: Any, most: int) -> str:
-    """On one line, of at most so many characters."""
-    text = " ".join(str(text).split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"

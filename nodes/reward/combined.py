@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,7 @@ from . import protocol
 from .protocol import Reward, models_of, scores
 
 
-class Combined:
+class Combined(ABC):
     """A reward of `parts`, and of the numbers that these give.
 
     It is differentiable where a part is: its gradient is then that of these parts, and says nothing of the others.
@@ -23,9 +24,9 @@ class Combined:
     parts: tuple[Reward, ...]
     at_once: ClassVar[int] = 2**31  # its parts say how many they take
 
+    @abstractmethod
     def combine(self, values: Sequence[torch.Tensor]) -> torch.Tensor:
         """values: (B,) for each part -> (B,)."""
-        raise NotImplementedError
 
     @property
     def differentiable(self) -> bool:

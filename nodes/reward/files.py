@@ -14,7 +14,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..models.files import read_file
+from ..models.files import one_line, read_file
 from ..models.finite import not_finite
 from .aesthetic import Aesthetic, head_of, is_head
 from .clip import TextReward, network
@@ -56,7 +56,7 @@ def find_file(choice: str) -> Path:
     path = folder_paths.get_full_path(folder, name) if folder in FOLDERS and name and "\0" not in name else None
     if path is None:
         here = folder_paths.get_folder_paths(FOLDER)[0]
-        shown = " ".join(choice.split())[:200] or "(none chosen)"
+        shown = one_line(choice) or "(none chosen)"
         raise ValueError(
             f"There is no reward model “{shown}”. Put it into {here}, press R to refresh, and choose it ({WHERE})."
         )

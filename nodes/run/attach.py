@@ -87,27 +87,13 @@ class _Planned:
     part: Part
     lambdas: Lambdas
     steps: MixedSteps | None  # of a sampler that draws from the mixed posteriors
-    rounds: Sequence[bool]  # of each anchor, see `forward_lora.rounds`: λ = 1 is what λ just below 1 is
+    used: list[int]  # the anchors, 0 … K - 1, that are asked
+    alone: int | None  # the model whose stock run this is, 0 … K; None for a mixture
 
     @property
     def call(self) -> Call:
         call = self.part.call
         return call if self.steps is None else replace(call, sampler=with_options(call.sampler, steps=self.steps))
-
-    def used(self, realignment: Realignment) -> list[int]:
-        """The anchors, 0 … K - 1, that are asked."""
-        return list(range(len(realignment.anchors))) if realignment.measure_ends else self.lambdas.used()
-
-    def alone(self, realignment: Realignment) -> int | None:
-        """The model whose stock run this is, 0 … K; None for a mixture."""
-        used, lambdas = self.used(realignment), self.lambdas
-        if not used:
-            return 0
-        if len(used) > 1 or realignment.measure_ends or lambdas.masks[used[0]] is not None:
-            return None
-        if not bool((lambdas.table[:, used[0]] == 1).all()) or self.rounds[used[0]]:
-            return None
-        return used[0] + 1
 
 
 class Attached:
@@ -186,16 +172,14 @@ class Attached:
 
     def _say(self, reference: ModelPatcher, planned: Sequence[_Planned], listener: Listener | None) -> None:
         """On the node whenever it runs, in the log once: what is to be known of the pair, and of the room for it."""
-        used = sorted({k for plan in planned for k in plan.used(self.realignment)})
-        notes = self.models.notes(reference, used)
+        notes = self.models.notes(reference, _used(planned))
         for note in notes:
             if note not in self._said:
                 logging.warning("Realign: %s", note)
         self._said |= {*notes}
-        mixed = [plan for plan in planned if plan.alone(self.realignment) is None]
-        used = sorted({k for plan in mixed for k in plan.used(self.realignment)})
+        mixed = [plan for plan in planned if plan.alone is None]
         largest = max((plan.call.noise.shape for plan in mixed), key=lambda shape: shape[0], default=None)
-        room = room_note(reference, self.realignment, used, largest) if largest else ""
+        room = room_note(reference, self.realignment, _used(mixed), largest) if largest else ""
         for text in filter(None, [*notes, room] if listener else ()):
             listener.say(text)
 
@@ -205,11 +189,20 @@ class Attached:
         steps = None
         if is_posterior(call.sampler):
             steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise.ndim, part.eta)
-        reference = guider.model_patcher
-        planned = _Planned(part, lambdas, steps, [rounds(reference, a.patcher) for a in self.realignment.anchors])
-        if call.denoise_mask is not None and planned.alone(self.realignment) is None:
-            self.models.check_mask(guider, planned.used(self.realignment))
-        return planned
+        every = self.realignment.measure_ends
+        used = list(range(len(self.realignment.anchors))) if every else lambdas.used()
+        alone = None if every else self._alone(guider.model_patcher, lambdas, used)
+        if call.denoise_mask is not None and alone is None:
+            self.models.check_mask(guider, used)
+        return _Planned(part, lambdas, steps, used, alone)
+
+    def _alone(self, reference: ModelPatcher, lambdas: Lambdas, used: list[int]) -> int | None:
+        if len(used) != 1:
+            return None if used else 0
+        (k,) = used
+        if lambdas.masks[k] is not None or not bool((lambdas.table[:, k] == 1).all()):
+            return None
+        return None if rounds(reference, self.realignment.anchors[k].patcher) else k + 1  # see there
 
     def _new_trace(self, plan: _Planned) -> Trace:
         sigmas, lambdas = plan.call.sigmas.tolist(), plan.lambdas
@@ -230,7 +223,7 @@ class Attached:
         guider, realignment = executor.class_obj, self.realignment
         plan.part.seeded()
         out: Tensor
-        model = plan.alone(realignment)
+        model = plan.alone
         if model is not None:
             own = self._own_guider(guider, model, call, state) if model else None
             alone = Alone(own.guider if own else guider, model, trace, call.callback)
@@ -238,8 +231,7 @@ class Attached:
             out = own.alone(alone.callback, outside) if own else replace(call, callback=alone.callback).on(executor)
             alone.finish()
             return out
-        used = plan.used(realignment)
-        Run(realignment, guider, call, plan.lambdas, used, plan.steps, trace, state, self.models.swap, share)
+        Run(realignment, guider, call, plan.lambdas, plan.used, plan.steps, trace, state, self.models.swap, share)
         try:
             out = call.on(executor)
         except NeedsOwnWeights as error:
@@ -262,6 +254,10 @@ class Attached:
     def _remember(self, latent: Tensor, trace: Trace) -> None:
         trace.info = self.realignment.describe()
         self._traces.append((tuple(latent.shape), _marks(latent), trace))
+
+
+def _used(planned: Sequence[_Planned]) -> list[int]:
+    return sorted({k for plan in planned for k in plan.used})
 
 
 def _marks(latent: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..models.anchor import Anchor, Anchors
 from ..models.described import suspects, without
 from ..models.footprint import Footprint
+from ..models.latents import streams
 from ..types import Conditioning
 from .attach import Attached, attach
 from .compared import Mixed, apart
@@ -50,8 +51,7 @@ class Runs:
         self.say(what)
         inputs = (self.cfg, self.positive, self.negative, sampler or euler(), self.sigmas, self.latent)
         samples = SamplerCustom.execute(patcher, True, SEED, *inputs).args[0]["samples"]
-        parts = samples.unbind() if samples.is_nested else [samples]
-        return torch.cat([part.flatten().cpu().double() for part in parts])
+        return torch.cat([part.flatten().cpu().double() for part in streams(samples)])
 
     def answers(self, patcher: ModelPatcher, questions: Sequence[Asked], what: str, shake: bool = False) -> Tape:
         """Of a stock run of this MODEL to the questions of another. shake: with its rounding made visible."""

@@ -11,6 +11,7 @@ from comfy.k_diffusion.sampling import default_noise_sampler, trange
 from torch import Tensor
 
 from ...realign_core import MixedSteps, sample_steps
+from ..models.latents import streams
 from ..models.pair import noise_levels
 from .realignment import Lambdas
 
@@ -84,8 +85,7 @@ def with_options(sampler: comfy.samplers.KSAMPLER, **options: Any) -> comfy.samp
 def check_latent(latent: dict[str, Any]) -> None:
     """Raise ValueError for a latent with NaN or infinity: the run would end in a black picture."""
     samples = latent["samples"]
-    parts = samples.unbind() if samples.is_nested else [samples]
-    if not all(bool(torch.isfinite(part).all()) for part in parts):
+    if not all(bool(torch.isfinite(part).all()) for part in streams(samples)):
         raise ValueError(
             "The latent image holds values that are not finite numbers (NaN or infinity), so the node that made it "
             "failed: look at its picture, and if it is black, use a VAE or model that does not overflow in fp16."

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
+from ..models.layers import stored_bits
 from ..models.put_on import compiling
 
 TIMES = 4  # two errors of one size add up to twice it, and the largest of many is another one in each run
@@ -75,10 +77,8 @@ def _of_sums(module: Any) -> float:
 
 def _unit_of(weight: Tensor) -> float:
     """One unit of the last digit, as a share, of a weight as it is stored."""
-    packed = getattr(weight, "storage_dtype", None)
-    if isinstance(packed, torch.dtype):
-        bits = 8 * packed.itemsize * weight._qdata.numel() / max(weight.numel(), 1)  # type: ignore[attr-defined]
-        return COARSE[8] if bits > 6 else COARSE[4]
+    if isinstance(weight, QuantizedTensor):
+        return COARSE[8 if stored_bits(weight) > 6 else 4]
     return _unit(weight.dtype)
 
 

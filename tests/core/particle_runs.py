@@ -11,7 +11,7 @@ from ground_truth import GaussianData, propagate, run_levels
 from runs import Model, constant, noise_levels
 from torch import Tensor
 
-from realign_core import Particles, particle_sample, separate
+from realign_core import ParticleRun, Particles, particle_sample, separate
 
 DATA = GaussianData(np.array([0.5, -0.3]), np.array([[1.0, 0.4], [0.4, 0.7]]))
 ANCHOR = GaussianData(np.array([0.1, 0.6]), np.array([[0.5, 0.1], [0.1, 0.6]]))
@@ -112,3 +112,16 @@ def is_unbiased(found: np.ndarray) -> bool:
     """Whether the mean of Ẑ/Z is 1 within 4 standard errors, and these are small enough to say so."""
     error = found.std(ddof=1) / np.sqrt(len(found))
     return bool(abs(found.mean() - 1) < 4 * error < 0.12)
+
+
+def leave_out(monkeypatch, lost: str) -> None:
+    """From now on a run re-indexes all but this."""
+    take = ParticleRun.take
+
+    def forgetful(self, index):
+        kept = self.memory.get(lost)
+        take(self, index)
+        if kept is not None:
+            self.memory[lost] = kept
+
+    monkeypatch.setattr(ParticleRun, "take", forgetful)

@@ -95,3 +95,20 @@ def models(tiny):
         return loaded[kind]
 
     return load
+
+
+@pytest.fixture(scope="module")
+def sd15(models):
+    """The reference, with its own weights: another test's LoRA may lie merged in them."""
+    import comfy.model_management
+
+    comfy.model_management.unload_all_models()
+    return models("sd15")[0]
+
+
+@pytest.fixture(scope="module")
+def library(tiny, sd15):
+    """diffusers' UNet with the weights of sd15; see real_adapters.py."""
+    import real_adapters
+
+    return real_adapters.Library(tiny, sd15)

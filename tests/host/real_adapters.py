@@ -12,6 +12,7 @@ from peft import PeftModel, get_peft_model
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 CONVOLUTIONS = ["conv1", "conv2"]  # 3×3; proj_in and proj_out are 1×1
+ROUNDING = 2e-5  # of the largest change of a weight; float32, factors of rank 4 to 8
 
 
 class Library:

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 
-import comfy.model_management
 import pytest
 import real_adapters
 import torch
@@ -17,10 +16,9 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from real_adapters import ATTENTION, effects, patched_weights
+from real_adapters import ATTENTION, ROUNDING, effects, patched_weights
 from safetensors.torch import load_file, save_file
 
-ROUNDING = 2e-5  # as for PEFT's files
 CONFIGS = {
     "alpha": LoraConfig(r=4, lora_alpha=32, target_modules=ATTENTION),
     "rsLoRA": LoraConfig(r=4, lora_alpha=8, use_rslora=True, target_modules=ATTENTION),
@@ -33,17 +31,6 @@ CONFIGS = {
     ),
     "DoRA": LoraConfig(r=4, lora_alpha=8, use_dora=True, target_modules=ATTENTION),
 }
-
-
-@pytest.fixture(scope="module")
-def sd15(models):
-    comfy.model_management.unload_all_models()  # another test's LoRA may lie merged in its weights
-    return models("sd15")[0]
-
-
-@pytest.fixture(scope="module")
-def library(tiny, sd15):
-    return real_adapters.Library(tiny, sd15)
 
 
 @pytest.fixture(scope="module")

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import comfy.model_management
 import pytest
-import real_adapters
 import torch
 from anchor_files import load, refusal
 from lycoris import LycorisNetwork, create_lycoris
-from real_adapters import drawn, effects, patched_weights
+from real_adapters import ROUNDING, drawn, effects, patched_weights
 from safetensors.torch import save_file
-
-ROUNDING = 2e-5  # as for PEFT's files
-
-
-@pytest.fixture(scope="module")
-def sd15(models):
-    comfy.model_management.unload_all_models()  # another test's LoRA may lie merged in its weights
-    return models("sd15")[0]
-
-
-@pytest.fixture(scope="module")
-def library(tiny, sd15):
-    return real_adapters.Library(tiny, sd15)
 
 
 def written(library, name, **options):

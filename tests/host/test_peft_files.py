@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import comfy.model_management
 import pytest
 import real_adapters
 from anchor_files import load, refusal
@@ -23,21 +22,9 @@ from peft import (
     RandLoraConfig,
     VeraConfig,
 )
-from real_adapters import ATTENTION, CONVOLUTIONS, effects, patched_weights
+from real_adapters import ATTENTION, CONVOLUTIONS, ROUNDING, effects, patched_weights
 
 ALL = [*ATTENTION, "ff.net.0.proj", "proj_in", *CONVOLUTIONS, "time_emb_proj"]
-ROUNDING = 2e-5  # of the largest change of a weight; float32, factors of rank 4 to 8
-
-
-@pytest.fixture(scope="module")
-def sd15(models):
-    comfy.model_management.unload_all_models()  # another test's LoRA may lie merged in its weights
-    return models("sd15")[0]
-
-
-@pytest.fixture(scope="module")
-def library(tiny, sd15):
-    return real_adapters.Library(tiny, sd15)
 
 
 APPLIED = {
