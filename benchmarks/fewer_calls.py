@@ -18,6 +18,7 @@ from statistics import fmean, pstdev
 
 import torch
 from einops import rearrange
+from tables import table as markdown
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -286,7 +287,7 @@ def table(columns: dict[tuple[float, float], list[Row]]) -> str:
             calls = [row.calls for row in rows if not math.isnan(row.distances[0])]
             cells += [f"{fmean(calls):.2f}", *map(_spread, rows)]
         lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *lines])
+    return markdown([heads, *lines])
 
 
 def _spread(row: Row) -> str:

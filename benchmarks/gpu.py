@@ -17,7 +17,7 @@ import torch
 from gpu_cases import FORMATS, GPU_KINDS, LONGER, Clock, Measured, measure_case
 from real_sizes import NAMES
 from speed_cases import CFG, RESULTS, device_name, enter_host, host_folder, say
-from speed_report import spread, table
+from tables import spread, table
 
 MINUTES, STEPS, REPEATS = 9.0, 4, 5
 

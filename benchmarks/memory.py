@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from real_sizes import FP8, KINDS, NAMES, SIDES, Shapes
 from speed_cases import RESULTS, enter_host, host_folder, say
-from speed_report import table
+from tables import table
 
 CARDS = (8, 12, 16, 24)  # GiB
 TAKEN = 0.5  # GiB that the driver, the desktop and torch hold

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from speed_cases import RESULTS, device_name, host_folder, import_host, import_pack, say, use_folder
-from speed_report import spread, table
+from tables import spread, table
 
 PACK = Path(__file__).resolve().parents[1]
 BEFORE, AFTER = "before", "after"

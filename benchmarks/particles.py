@@ -32,6 +32,7 @@ from particles_runs import (
     table,
 )
 from particles_toys import COORDINATE, TOYS, levels_of
+from tables import table as markdown
 
 from realign_core import Tilt
 
@@ -72,10 +73,6 @@ def within(number: int, what: str, figure: Measured, truth: float, most: float) 
 
 def below(number: int, what: str, figure: Measured, most: float, why: str) -> Bar:
     return Bar(number, what, figure, 3, f"≤ {most:.3f} ({why})", figure.mean <= most)
-
-
-def lines(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def many_particles(bars: list[Bar]) -> None:
@@ -156,7 +153,7 @@ def pooled_groups(bars: list[Bar]) -> str:
             )
             bars.append(Bar(4, f"{what}: share of distinct pictures", pooled[3], 3, "≥ 0.95", pooled[3].mean >= 0.95))
     head = ["toy", "drawn", "mean reward", "total variation", "sliced Wasserstein", "distinct"]
-    return f"## Groups pooled\n\nT {steps}, groups of {particles}, {draws} draws.\n\n{lines(head, rows)}\n"
+    return f"## Groups pooled\n\nT {steps}, groups of {particles}, {draws} draws.\n\n{markdown([head, *rows])}\n"
 
 
 def dimensions(bars: list[Bar]) -> str:
@@ -192,7 +189,7 @@ def dimensions(bars: list[Bar]) -> str:
         f"(guidance: {8 * groups} pictures), and the mean of log Ẑ - log Z. What decides is the KL, not "
         "the number of dimensions."
     )
-    return f"## Many dimensions\n\n{text}\n\n{lines(head, rows)}\n"
+    return f"## Many dimensions\n\n{text}\n\n{markdown([head, *rows])}\n"
 
 
 def correction(bars: list[Bar]) -> str:
@@ -218,7 +215,7 @@ def correction(bars: list[Bar]) -> str:
         "The anchor is the toy's target; λ stands for exp(λ r). Total variation, "
         f"T {steps}, groups of {particles}, {draws} draws."
     )
-    return f"## The correction of the mixture\n\n{text}\n\n{lines(head, rows)}\n"
+    return f"## The correction of the mixture\n\n{text}\n\n{markdown([head, *rows])}\n"
 
 
 def fading() -> str:
@@ -247,7 +244,7 @@ def fading() -> str:
         "model's own run with the same noise, and what is removed a share of it. In a picture's dimensions four "
         "particles correct little: a partial correction shows in the ESS and in how few ancestors are left."
     )
-    return f"### It fades with dimension\n\n{text}\n\n{lines(head, rows)}\n"
+    return f"### It fades with dimension\n\n{text}\n\n{markdown([head, *rows])}\n"
 
 
 def methods(rows: dict[str, dict[str, list[Measured]]], steps: int, particles: int, draws: int) -> str:
@@ -262,7 +259,7 @@ def methods(rows: dict[str, dict[str, list[Measured]]], steps: int, particles: i
         f"{toy} {model.tilted(reward)[1].mean_reward(reward):.3f}" for toy, (model, reward) in TOYS.items()
     )
     text = f"N {particles}, T {steps}, {draws} pictures each. Exact mean reward: {exact}."
-    return f"## Methods, N = {particles}\n\n{text}\n\n{lines(head, body)}\n"
+    return f"## Methods, N = {particles}\n\n{text}\n\n{markdown([head, *body])}\n"
 
 
 def honest(rows: dict[str, dict[str, list[Measured]]]) -> str:

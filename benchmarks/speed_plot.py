@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from speed_cases import NAMES, STOCK
-from speed_report import quartiles
 from speed_runs import Result
+from tables import quartiles
 
 BACKGROUND, GRID, GREY = "#18181b", "#52525b", "#a1a1aa"
 COLOURS = ("#60a5fa", "#fbbf24", "#4ade80", "#f472b6", "#a78bfa", "#f87171")
