@@ -17,7 +17,8 @@ from tools.host.stand_in_files import stand_in_files  # noqa: E402
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
-PATIENCE = 180_000  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
+FAILED = pytest.StashKey[bool]()
+PATIENCE = 120_000  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
 # Known nodes are not enough: a page that has just opened puts its first workflow in the place of what is on its canvas.
 READY = """() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler
   && window.app.extensionManager?.workflow?.activeWorkflow?.isLoaded)"""
@@ -47,7 +48,12 @@ class Page:
     """One tab: `page` is Playwright's, `errors` the console errors that name this pack."""
 
     def __init__(self, browser, host, new_renderer, language="en"):
-        self.page = browser.new_page(viewport={"width": 1440, "height": 900})
+        self.browser, self.host, self.new_renderer, self.language = browser, host, new_renderer, language
+        self.open()
+
+    def open(self):
+        host, language = self.host, self.language
+        self.page = self.browser.new_page(viewport={"width": 1440, "height": 900})
         self.page.set_default_timeout(PATIENCE)
         self.errors = []
         self.page.on("console", self._heard)
@@ -58,7 +64,12 @@ class Page:
         self.page.goto(host.url)
         self.page.wait_for_function(READY)
         host.post("/settings", {"Comfy.Locale": "en"})
-        self.render(new_renderer)
+        self.render(self.new_renderer)
+
+    def reopen(self):
+        """After a test that has failed, which may leave anything on the page: the next one is to fail of its own."""
+        self.page.close()
+        self.open()
 
     def render(self, new_renderer):
         self.new_renderer = new_renderer
@@ -83,10 +94,24 @@ class Page:
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["classic", "new-renderer"])
-def tab(request, browser, host):
+def one_tab(request, browser, host):
     tab = Page(browser, host, request.param)
     yield tab
     tab.page.close()
+
+
+@pytest.fixture
+def tab(one_tab, request):
+    yield one_tab
+    if request.node.stash.get(FAILED, False):
+        one_tab.reopen()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -77,8 +77,8 @@ class CheckView {
 export function attachCheck(node) {
   const view = new CheckView(node);
   views.set(node, view);
-  addElement(node, KEY, view.root, { min: 330, hideOnZoom: false });
-  node.setSize?.([Math.max(node.size[0], 430), Math.max(node.size[1], 570)]);
+  addElement(node, KEY, view.root, { min: 340, hideOnZoom: false });
+  node.setSize?.([Math.max(node.size[0], 430), Math.max(node.size[1], 580)]);
   keepOrigin(node);
   chain(node, "onExecuted", (output) => view.show(output?.[KEY]?.[0]));
   keepUpdated(node, () => view.restore());

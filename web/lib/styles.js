@@ -53,6 +53,7 @@ const CSS = `
 }
 .realign-compare [hidden], .realign-plot [hidden] { display: none; }
 .realign-check { height: 100%; min-height: 230px; padding: 2px; }
+.lg-node .realign-check { min-height: 310px; }
 .realign-table {
   flex: 1 1 0px; min-height: 160px; overflow: auto; padding: 6px 8px; border-radius: 5px;
   background: var(--realign-field); user-select: text; cursor: text;
