@@ -17,6 +17,7 @@ from . import (
     likeness,
     load_anchor,
     load_reward,
+    particles,
     picture_reward,
     report,
     sampler,
@@ -43,6 +44,7 @@ PARTS = (
     combine_rewards,
     score,
     best_of,
+    particles,
     demo,
 )
 NODES: list[type[io.ComfyNode]] = [node for part in PARTS for node in part.NODES]

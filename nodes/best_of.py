@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from .checked import Node
 from .inputs import number, prompt_input
-from .models.latents import streams
+from .models.latents import streams, taken
 from .page import show_text
 from .pictures.labels import number as digits
 from .reward.protocol import Reward, scores
@@ -81,19 +81,6 @@ def check_batches(images: torch.Tensor, latent: Mapping[str, Any] | None) -> Non
             f"“images” are {len(images)} and “latent” holds {wrong}: connect the latents that these pictures were "
             "decoded from, or none. Frames of a video cannot be chosen by their latent."
         )
-
-
-def taken(latent: Mapping[str, Any], index: Sequence[int]) -> dict[str, Any]:
-    """These elements of a latent, and what of it belongs to them, as the host's Latent From Batch takes them."""
-    samples, out = latent["samples"], dict(latent)
-    parts = [part[list(index)] for part in streams(samples)]
-    out["samples"] = type(samples)(parts) if getattr(samples, "is_nested", False) else parts[0]
-    if isinstance(latent.get("noise_mask"), torch.Tensor):
-        mask = latent["noise_mask"]
-        out["noise_mask"] = mask[[i % len(mask) for i in index]]
-    places = latent.get("batch_index")
-    out["batch_index"] = [places[i] for i in index] if places else list(index)
-    return out
 
 
 NODES = [RealignBestOf]

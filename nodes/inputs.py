@@ -39,8 +39,8 @@ def lambda_number(name: str, default: float) -> Widget:
     return number(name, default, -10, 10, 0.01, round=0.001)
 
 
-def lambda_slider(default: float, low: float, high: float) -> Widget:
-    shown = {"display_name": "λ", "display_mode": io.NumberDisplay.slider}
+def lambda_slider(default: float, low: float, high: float, **options: Any) -> Widget:
+    shown = {"display_name": "λ", "display_mode": io.NumberDisplay.slider, **options}
     return number("lambda_", default, low, high, 0.01, round=0.001, **shown)
 
 
@@ -114,3 +114,31 @@ def prompt_input() -> io.Input:
         optional=True,
         tooltip="What the pictures should show, for rewards that compare with a text and have none of their own.",
     )
+
+
+def step_inputs() -> list[io.Input]:
+    return [
+        number("eta", -1.0, -1, 1, 0.01, **ADVANCED)(
+            "Noise drawn at each step (0–1): 0 is DDIM, 1 DDPM. -1 keeps the sampler's own."
+        ),
+        number("anchor_eta", -1.0, -1, 1, 0.01, **ADVANCED)(
+            "Another η for the anchor (0–1). Where it is larger, λ has an upper bound. -1: the same."
+        ),
+        anchor_cfg_input(),
+        switch("add_noise", True, **ADVANCED)("Off: the latent image already holds noise, as in KSampler (Advanced)."),
+        number("start_at_step", 0, 0, 10000, **ADVANCED)("First step to sample (0–10000), as in KSampler (Advanced)."),
+        number("end_at_step", 10000, 0, 10000, **ADVANCED)("Step to stop before (0–10000), as in KSampler (Advanced)."),
+        switch("return_with_leftover_noise", False, **ADVANCED)(
+            "On: a run that stops early keeps its noise, for another sampler to go on from."
+        ),
+    ]
+
+
+def correction_inputs() -> list[io.Input]:
+    return [
+        switch("correct", False, **ADVANCED)(
+            "Corrects what mixing step by step leaves over: several particles for each picture, weighed and re-drawn "
+            "(Feynman-Kac correctors). So many times the model calls; η must be above 0, and λ one for all steps."
+        ),
+        number("particles", 4, 2, 64, **ADVANCED)("Particles of each picture where “correct” is on (2–64)."),
+    ]

@@ -10,15 +10,19 @@ from typing import Any, TypeVar
 import comfy.utils
 import latent_preview
 from comfy_execution.utils import get_executing_context
+from einops import repeat
 from PIL import Image
 from torch import Tensor
 
 from ..realign_core import Trace
 from .page import show_text
 from .pictures.labels import number
+from .pictures.particle_strip import ParticleStrip
+from .pictures.particle_words import told
 from .pictures.sheet import Strip
 from .run.call import Call
-from .run.parts import Part
+from .run.picked import Picked
+from .run.planned import Planned
 from .run.realignment import Realignment
 
 Drawn = TypeVar("Drawn")
@@ -40,12 +44,13 @@ class Progress:
         realignment: Realignment,
         callback: Callback,
         latent_shapes: Sequence[Sequence[int]],
-        strip: Strip | None = None,
+        strip: Strip | ParticleStrip | None = None,
         preview: Any = None,
         withheld: bool = False,
     ):
         self.realignment, self.callback, self.latent_shapes = realignment, callback, latent_shapes
         self.strip, self.preview, self.withheld = strip, preview, withheld
+        self.particles = realignment.particles
         self.last: tuple[Any, ...] | None = None  # what the host's callback was not told
         self.bar = comfy.utils.ProgressBar(1)
         context = get_executing_context()
@@ -58,38 +63,55 @@ class Progress:
     def of(cls, realignment: Realignment, guider: Any, call: Call) -> Progress:
         shapes = call.latent_shapes
         callback, patcher = call.callback or _silent, guider.model_patcher
-        if realignment.sweep is None:
+        many = realignment.particles > 1
+        if realignment.sweep is None and not many:
             return cls(realignment, callback, shapes)
         theirs = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
         preview = theirs or quick_previewer(patcher.model.latent_format, len(shapes[0]) - 2)
         if preview is None:
             return cls(realignment, callback, shapes)
-        return cls(realignment, callback, shapes, Strip(realignment.sweep, call.seed), preview, theirs is not None)
+        size = call.noise.shape[0]
+        strip = Strip(realignment.sweep, call.seed) if realignment.sweep else ParticleStrip(size, realignment.particles)
+        return cls(realignment, callback, shapes, strip, preview, theirs is not None)
 
-    def part(self, part: Part, trace: Trace, number: int, count: int) -> Callback:
-        """The callback of one of `count` parts of the run. trace: of that part, filled while it goes on."""
-        places = part.elements
+    def part(self, plan: Planned, number: int, count: int) -> Callback:
+        """The callback of one of `count` parts of the run."""
+        each = range(self.particles)
+        places = [element * self.particles + particle for element in plan.part.elements for particle in each]
 
         def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
             last = step + 1 >= total
             done = step if count == 1 else number * total + min(step, total - 1)  # adaptive samplers take more steps
+            if plan.part.particles < self.particles:  # where there is nothing to weigh, one is sampled for all
+                x0, x = (repeat(value, "m ... -> (m n) ...", n=self.particles) for value in (x0, x))
             self.last = (done, *self._in_whole(places, x0, x), count * total)
             if not self.withheld:
-                self.callback(*self.last)
-            self._say(trace, done, count * total, last)
-            self._draw(places, x0, done, count * total, last)
+                self.callback(*self._of_host())
+            self._say(plan, done, count * total, last)
+            self._draw(plan, places, x0, done, count * total, last)
 
         return callback
 
-    def finish(self) -> None:
+    def _of_host(self, index: Tensor | None = None) -> tuple[Any, ...]:
+        """What the host is told, who knows of no particles: the first of each group, or these elements."""
+        assert self.last is not None
+        step, x0, x, total = self.last
+        if index is None:
+            return step, x0[:: self.particles], x[:: self.particles], total
+        return step, x0[index.to(x0.device)], x[index.to(x.device)], total
+
+    def finish(self, picked: Picked | None = None) -> None:
         """After the run: what the host's callback was not told, and the strip as it is at the end."""
         if self.last is None:
             return
-        if self.withheld:
-            self.callback(*self.last)
+        if self.withheld or picked is not None:
+            self.callback(*self._of_host(picked and picked.index))
         total = self.last[-1]
         if self.strip is not None:
-            self._send(self._drawn(Strip.picture), total, total)
+            self._send(self._drawn(lambda strip: strip.picture()), total, total)
+        if picked is not None:
+            self.notes = "\n".join(["", *told(picked.trace.info["particles"])]) + self.notes
+            self._show()
 
     def say(self, text: str) -> None:
         """Below the line that changes with the steps."""
@@ -101,7 +123,7 @@ class Progress:
 
     def _in_whole(self, places: Sequence[int], *parts: Tensor) -> list[Tensor]:
         """The whole batch, with what is not sampled yet at 0."""
-        size = self.latent_shapes[0][0]
+        size = self.latent_shapes[0][0] * self.particles
         if len(places) == size:
             return list(parts)
         if [one.shape[1:] for one in self.whole] != [part.shape[1:] for part in parts]:  # some samplers let them grow
@@ -110,12 +132,13 @@ class Progress:
             whole[list(places)] = part
         return self.whole
 
-    def _say(self, trace: Trace, step: int, total: int, last: bool) -> None:
+    def _say(self, plan: Planned, step: int, total: int, last: bool) -> None:
+        trace = plan.trace
         now = time.perf_counter()
         if not trace.steps or (now - self.said < TEXT_INTERVAL and not last):
             return
         self.said = now
-        self.facts = " · ".join([f"step {step + 1}/{total}", *self._facts(trace, last)])
+        self.facts = " · ".join([f"step {step + 1}/{total}", *self._facts(trace, last), *_population_facts(plan)])
         self._show()
 
     def _facts(self, trace: Trace, last: bool) -> list[str]:
@@ -125,8 +148,8 @@ class Progress:
         else:
             table = trace.lambdas if trace.before_mask is None else trace.before_mask
             lambdas = table[newest].mean(-1).tolist()
-            facts = ["λ " + " + ".join(number(value, 3) for value in lambdas)]
-            beta = anchors[0].beta
+            facts = ["λ " + " + ".join(number(value, 3) for value in lambdas)] if lambdas else []
+            beta = anchors[0].beta if anchors else None
             if len(anchors) == 1 and beta is not None and lambdas[0] > 0:
                 facts[0] += f" (β {number(beta / lambdas[0])})"
         if trace.before_mask is not None and bool(trace.before_mask[newest].any()):
@@ -137,16 +160,26 @@ class Progress:
             facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")
         return [*facts, f"{trace.model_calls:.4g} model calls"]
 
-    def _draw(self, places: Sequence[int], x0: Tensor, step: int, total: int, last: bool) -> None:
+    def _draw(self, plan: Planned, places: Sequence[int], x0: Tensor, step: int, total: int, last: bool) -> None:
         """Send the strip, unless that would take more than its share of the time. last: of this part."""
         began = time.perf_counter()
         now = self.drawing <= SHARE * (began - self.began)
         if self.strip is not None and (now or last):
-            self._drawn(lambda strip: strip.show(places, self._pictures(x0)))
-        self._send(self._drawn(Strip.picture) if now else None, step + 1, total)
+            self._drawn(lambda strip: self._shown(strip, plan, places, x0))
+        self._send(self._drawn(lambda strip: strip.picture()) if now else None, step + 1, total)
         self.drawing += time.perf_counter() - began
 
-    def _drawn(self, draw: Callable[[Strip], Drawn]) -> Drawn | None:
+    def _shown(self, strip: Strip | ParticleStrip, plan: Planned, places: Sequence[int], x0: Tensor) -> None:
+        if isinstance(strip, Strip):
+            strip.show(plan.part.elements, self._pictures(x0[:: self.particles]))
+            return
+        strip.show(places, self._pictures(x0))
+        if plan.population is not None:
+            scores, roots = plan.population.seen()
+            for place, score, root in zip(places, scores, roots):
+                strip.tell(place, None if score is None else number(score, 3), root)
+
+    def _drawn(self, draw: Callable[[Any], Drawn]) -> Drawn | None:
         """The run is worth more than its pictures: where they cannot be drawn, it goes on without them."""
         if self.strip is None:
             return None
@@ -194,6 +227,18 @@ def quick_previewer(latent_format: Any, dimensions: int) -> Any:
     names = ("latent_rgb_factors_bias", "latent_rgb_factors_reshape")
     known = {name: getattr(latent_format, name, None) for name in names}
     return latent_preview.Latent2RGBPreviewer(factors, **{name: v for name, v in known.items() if v is not None})
+
+
+def _population_facts(plan: Planned) -> list[str]:
+    """Of a run with particles: the mean reward that was asked last, and how many particles count."""
+    population = plan.population
+    if population is None:
+        return []
+    scores, _ = population.seen()
+    known = [score for score in scores if score is not None]
+    tilt, size = population.steering.tilt, population.steering.particles
+    facts = [f"{tilt.name} {number(sum(known) / len(known), 3)}"] if tilt and known else []
+    return [*facts, f"{number(population.ess(), 2)} of {size} particles count"] if size > 1 else facts
 
 
 def _silent(step: int, x0: Tensor, x: Tensor, total: int) -> None:

@@ -39,14 +39,17 @@ from .sampling import (
 )
 from .schedule import LambdaSchedule
 from .sweep import LAMBDAS, MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
-from .tilt import Reward, Tilt, Twist
+from .tilt import GRADIENTS, POTENTIALS, TEMPERINGS, Reward, Tilt, Twist
 from .trace import Trace
 
 __all__ = [
+    "GRADIENTS",
     "LAMBDAS",
     "MERGED",
     "MOST_CELLS",
+    "POTENTIALS",
     "SCHEMES",
+    "TEMPERINGS",
     "Answers",
     "Ask",
     "Cell",

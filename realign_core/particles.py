@@ -30,6 +30,8 @@ from .sampling import NoiseSource, StepCallback, of_step, predictor, prepared
 from .tilt import Tilt, Twist
 from .trace import Trace
 
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
 
 class ParticleRun:
     """The particles of one run, between the models' answers. `particle_steps` is the loop around it, which a host's
@@ -55,12 +57,12 @@ class ParticleRun:
         correct: bool = False,
         scheme: str = "systematic",
         threshold: float = 0.5,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         followers: Sequence[Callable[[Tensor], None]] = (),
     ) -> None:
         """steps: of the run, checked. scheme, threshold: a group is re-drawn where its ESS is below threshold·N.
-        generator: of the resampling, on the CPU. followers: each is told (M·N,), the index that all that belongs to an
-        element follows: a run's or an evaluator's `take`, a trace's.
+        generator: of the resampling, on the CPU; one of each group, or one for all. followers: each is told (M·N,), the
+        index that all that belongs to an element follows: a run's or an evaluator's `take`, a trace's.
 
         Raises ValueError for what could not be sampled: see `check_particles`.
         """
@@ -77,6 +79,7 @@ class ParticleRun:
         self.ancestors = self._own.expand(len(steps), groups, particles).clone()
         self.ess = torch.full((len(steps), groups), float(particles), dtype=torch.float64)
         self.tau = torch.zeros(len(steps), groups, dtype=torch.float64)
+        self.asked = torch.full((len(steps), groups, particles), torch.nan, dtype=torch.float64)
         self._paid: Tensor | None = None  # log p - log q of the last proposal, (B,), on the device
 
     def watched(self, x: Tensor, i: int) -> Tensor:
@@ -113,6 +116,8 @@ class ParticleRun:
         if self.twist is not None:
             increments = increments + self._grouped(self.twist.weigh(i, x, denoised))
             self.tau[i] = self.twist.tau
+            if self.twist.rewards is not None:
+                self.asked[i] = self._grouped(self.twist.rewards)
         self.log_weights = self.log_weights + increments
         self.memory["x"], self.memory["denoised"] = x.detach(), denoised.detach()
         self._redraw(i)
@@ -124,7 +129,12 @@ class ParticleRun:
         if i == len(self.steps) - 1 or not bool(few.any()):  # after the last step the weights are the result
             return
         index = self._own.clone()
-        index[few] = resample(self.log_weights[few], self.particles, self.scheme, self.generator)
+        if isinstance(self.generator, Sequence):
+            for group in few.nonzero().flatten().tolist():
+                weights, own = self.log_weights[group], self.generator[group]
+                index[group] = resample(weights, self.particles, self.scheme, own)
+        else:
+            index[few] = resample(self.log_weights[few], self.particles, self.scheme, self.generator)
         self.log_z[few] += log_mean_weight(self.log_weights[few])
         self.log_weights[few] = 0.0
         self.ancestors[i] = index
@@ -154,7 +164,7 @@ class ParticleRun:
 
     def result(self, x: Tensor, trace: Trace | None = None) -> Particles:
         """x: after the last step."""
-        rewards = self.memory.get("rewards")
+        tilted = self.twist is not None
         return Particles(
             x,
             normalised(self.log_weights),
@@ -162,9 +172,9 @@ class ParticleRun:
             self.ancestors,
             self.ess,
             trace,
-            None if rewards is None else rearrange(rewards, "(m n) step -> step m n", m=self.groups),
-            None if self.twist is None else self.tau,
-            None if self.twist is None else self.twist.tilt.strength,
+            self.asked if tilted else None,
+            self.tau if tilted else None,
+            self.twist.tilt.strength if self.twist else None,
         )
 
     def _grouped(self, values: Tensor) -> Tensor:
@@ -263,7 +273,7 @@ def particle_sample(
     correct: bool = False,
     eta: float | Sequence[float] = 1.0,
     noise: NoiseSource,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     scheme: str = "systematic",
     threshold: float = 0.5,
     evaluator: Evaluator | None = None,
@@ -276,8 +286,9 @@ def particle_sample(
     at levels[0], group by group, each element of its own noise. levels: T + 1, falling, to σ = 0 where there is a tilt.
     lambdas: T rows of K λ, as there, one for all particles of a group. tilt: the reward. correct: weigh what step-wise
     mixing leaves over. eta: above 0, to 1, for all models or one each. noise: standard normal like x, another for each
-    element; not called where σ_s = 0. generator: of the resampling, on the CPU. scheme: see `SCHEMES`. threshold: a
-    group is re-drawn where its ESS is below threshold·particles. evaluator, callback, steps: as there.
+    element; not called where σ_s = 0. generator: of the resampling, on the CPU, one for all groups or
+    one each: then a group is the same whatever is sampled beside it. scheme: see `SCHEMES`. threshold: a group is
+    re-drawn where its ESS is below threshold·particles. evaluator, callback, steps: as there.
 
     With one particle a group and no tilt it is `realigned_sample` to the last bit. Groups may as well run one after
     another: `Particles.join`.

@@ -87,9 +87,9 @@ class Twist:
         self.gradient = tilt.gradient
         if self.gradient is None and getattr(tilt.reward, "differentiable", None) is False:
             self.gradient = NONE
-        size, steps = groups * particles, len(levels) - 1
+        size = groups * particles
         self.tau = torch.zeros(groups, dtype=torch.float64)
-        memory["rewards"] = torch.full((size, steps), torch.nan, dtype=torch.float64)
+        self.rewards: Tensor | None = None  # (B,), fp64, on the CPU: of the step's particles; None: not asked
         memory["twist"] = torch.zeros(size, dtype=torch.float64)  # what the weights hold of the reward by now
         if tilt.potential != DIFFERENCE:
             start = -math.inf if tilt.potential == MAX else 0.0
@@ -114,6 +114,7 @@ class Twist:
         Raises ValueError where the reward fails, or gives what is no finite number per element.
         """
         self.memory.pop("shift", None)
+        self.rewards = None
         if not self.asks(i):
             return torch.zeros_like(self.memory["twist"])
         last = i == len(self.levels) - 2
@@ -125,8 +126,9 @@ class Twist:
                 raise ValueError(
                     f"{where}: the models predict values that are no finite numbers (NaN or infinity)"
                 ) from error
-            raise ValueError(f"{where}: the reward {self.tilt.name}: {error}") from error
-        self.memory["rewards"][:, i] = rewards
+            known = "" if self.tilt.name in str(error) else f"the reward {self.tilt.name}: "
+            raise ValueError(f"{where}: {known}{error}") from error
+        self.rewards = rewards
         if slope is not None:
             self._measure(self.levels[i], x, denoised, slope)
         self.tau = torch.ones_like(self.tau) if last else self.temper(i)
@@ -226,22 +228,35 @@ class Twist:
         return torch.where(spread > 0, bend / spread, 0.0).clamp(min=0)
 
     def _measure(self, level: NoiseLevel, x: Tensor, denoised: Tensor, slope: Tensor) -> None:
-        """By the secants between a group's particles: curvature of the reward, and the variance of the data."""
+        """By the secants between a group's particles: curvature of the reward, and the variance of the data.
+
+        That is the variance along ∇r, since only there x_t is moved: ∇rᵀ (dD/dx_t) ∇r / |∇r|² is the number by which
+        c·∇r is nearest to (dD/dx_t)ᵀ ∇r. Of pictures it is far above that of a pixel on average: their colours move
+        together. Never below that average, as few particles tell little of one direction.
+        """
         if len(x) == self.groups:
             return
         noisy, points, slopes = (self._from_mean(value.detach()) for value in (x, denoised, slope / self.tilt.strength))
-        products = (-points * slopes, points * points, noisy * points, noisy * noisy)
-        bend, spread, along, wide = torch.stack([reduce(p, "m n e -> m", "sum") for p in products]).cpu().double()
+        heading = self._grouped(slope).mean(1, keepdim=True)
+        noisy_on, points_on = ((values * heading).sum(-1, keepdim=True) for values in (noisy, points))
+        products = [-points * slopes, points * points, noisy * points, noisy * noisy]
+        products += [noisy_on * points_on, noisy_on * noisy_on]
+        bend, spread, *shares = torch.stack([reduce(p, "m n e -> m", "sum") for p in products]).cpu().double()
         self._bend += torch.stack([bend, spread])
         alpha, sigma = float(level.alpha), float(level.sigma)
-        if self.tilt.variance is None and alpha > 0 and bool((wide > 0).all()):
-            share = (alpha * along / wide).clamp(0, 1 - TINY)  # of x_t that D keeps: α²V/(α²V + σ²)
+        along, wide, along_heading, wide_heading = shares
+        if self.tilt.variance is None and alpha > 0 and bool((wide > 0).all() and (wide_heading > 0).all()):
+            kept = torch.maximum(along / wide, along_heading / wide_heading)
+            share = (alpha * kept).clamp(0, 1 - TINY)  # of x_t that D keeps: α²V/(α²V + σ²)
             self.variance = (sigma / alpha) ** 2 * share / (1 - share)
 
     def _from_mean(self, values: Tensor) -> Tensor:
         """(M, N, elements): less the group's mean."""
-        grouped = rearrange(at_least_float32(values), "(m n) ... -> m n (...)", m=self.groups)
+        grouped = self._grouped(values)
         return grouped - grouped.mean(1, keepdim=True)
+
+    def _grouped(self, values: Tensor) -> Tensor:
+        return rearrange(at_least_float32(values), "(m n) ... -> m n (...)", m=self.groups)
 
     def _each(self, values: Tensor, x: Tensor) -> Tensor:
         """(M,) as it broadcasts against x."""

@@ -19,7 +19,8 @@ import comfy.sd1_clip
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from .vision import CLIP_MEAN, CLIP_STD, called, prepared, unit
+from ..models.gradients import called
+from .vision import CLIP_MEAN, CLIP_STD, prepared, unit
 
 Config = Mapping[str, Any]
 

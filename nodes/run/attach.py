@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import comfy.utils
@@ -18,20 +19,20 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...realign_core import MixedSteps, Trace
-from ..models.forward_lora import rounds
+from ...realign_core import Trace
 from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
-from .call import KEY, Call, untouched
+from .call import KEY, Call, first_wrapper, untouched
 from .guiders import held_by
 from .models import Models
 from .own_weights import OwnWeights
-from .parts import Part, parts_of
-from .posterior import is_posterior, steps_of, with_options
-from .realignment import Lambdas, Realignment
+from .parts import parts_of
+from .picked import Picked, pick, whole
+from .planned import Planned, planned
+from .realignment import Realignment
 from .result import check_result
-from .room import room_note
+from .room import loaded_beside, room_note
 from .run import Run
 from .shared_weights import NeedsOwnWeights
 from .state import State
@@ -47,11 +48,11 @@ BESIDE = (
 class Listener(Protocol):
     """Hears of a run while it goes on."""
 
-    def part(self, part: Part, trace: Trace, number: int, count: int) -> Any:
-        """The host's callback of one of `count` parts. trace: filled as the part is sampled."""
+    def part(self, plan: Planned, number: int, count: int) -> Any:
+        """The host's callback of one of `count` parts, whose trace is filled as it is sampled."""
 
-    def finish(self) -> None:
-        """After the run."""
+    def finish(self, picked: Picked | None) -> None:
+        """After the run. picked: which particles became its pictures, where there were any."""
 
     def say(self, text: str) -> None:
         """On the node that runs."""
@@ -78,22 +79,6 @@ def attach(reference: ModelPatcher, realignment: Realignment, listening: Listeni
     clone.set_attachments(KEY, attached)
     attached.models = Models(realignment, PutOn.of(clone))
     return clone
-
-
-@dataclass(frozen=True, eq=False)
-class _Planned:
-    """A part, with all that can be refused before the first model call."""
-
-    part: Part
-    lambdas: Lambdas
-    steps: MixedSteps | None  # of a sampler that draws from the mixed posteriors
-    used: list[int]  # the anchors, 0 … K - 1, that are asked
-    alone: int | None  # the model whose stock run this is, 0 … K; None for a mixture
-
-    @property
-    def call(self) -> Call:
-        call = self.part.call
-        return call if self.steps is None else replace(call, sampler=with_options(call.sampler, steps=self.steps))
 
 
 class Attached:
@@ -142,35 +127,36 @@ class Attached:
         if self.behind(guider.model_patcher) is not self:
             raise ValueError(BESIDE)
         self.models.check(guider)
-        planned = [self._plan(guider, part) for part in parts_of(self.realignment, guider, call)]
+        parts = parts_of(self.realignment, guider, call)
+        plans = [planned(self.realignment, self.models, guider, part, call) for part in parts]
         listener = self._listening(self.realignment, guider, call) if self._listening else None
-        self._say(guider.model_patcher, planned, listener)
+        self._say(guider.model_patcher, plans, listener)
         state = self.models.state(guider)
-        latents, traces = [], []
+        latents = []
         with untouched(guider) as again, self.models.remembering(state) as begin:
-            for number, plan in enumerate(planned):
+            for number, plan in enumerate(plans):
                 if number:
                     again()
                 if plan.part.cfg is not None:
                     guider.set_cfg(plan.part.cfg)
-                trace, call = self._new_trace(plan), plan.call
+                own = plan.call
                 if listener is not None:
-                    call = replace(call, callback=listener.part(plan.part, trace, number, len(planned)))
+                    own = replace(own, callback=listener.part(plan, number, len(plans)))
                 begin()
-                latents.append(self._sample(executor, plan, call, trace, state, again))
-                traces.append((plan.part.elements, trace))
-        if listener is not None:
-            listener.finish()
-        if self.realignment.sweep is None:  # one part, in the batch's order
-            out, trace = latents[0], traces[0][1]
+                latents.append(self._sample(executor, plan, own, state, again))
+        picked = None
+        if self.realignment.steering is None:
+            out, trace = whole(latents, plans)
         else:
-            order = torch.tensor([element for which, _ in traces for element in which]).argsort()
-            out, trace = torch.cat(latents)[order], Trace.join(traces)
+            picked = pick(self.realignment, self.realignment.steering, plans, latents, call)
+            out, trace = picked.latents, picked.trace
+        if listener is not None:
+            listener.finish(picked)
         check_result(out, None if listener is None else listener.say)
         self._remember(out, trace)
         return out
 
-    def _say(self, reference: ModelPatcher, planned: Sequence[_Planned], listener: Listener | None) -> None:
+    def _say(self, reference: ModelPatcher, planned: Sequence[Planned], listener: Listener | None) -> None:
         """On the node whenever it runs, in the log once: what is to be known of the pair, and of the room for it."""
         notes = self.models.notes(reference, _used(planned))
         for note in notes:
@@ -183,45 +169,22 @@ class Attached:
         for text in filter(None, [*notes, room] if listener else ()):
             listener.say(text)
 
-    def _plan(self, guider: Any, part: Part) -> _Planned:
-        """Raises ValueError or ImproperMixtureError for a part that could not be sampled to its end."""
-        call, lambdas = part.call, Lambdas(part.lambdas, self.realignment.masks(part.call.latent_shapes))
-        steps = None
-        if is_posterior(call.sampler):
-            steps = steps_of(guider.model_patcher, call.sampler, call.sigmas, lambdas, call.noise.ndim, part.eta)
-        every = self.realignment.measure_ends
-        used = list(range(len(self.realignment.anchors))) if every else lambdas.used()
-        alone = None if every else self._alone(guider.model_patcher, lambdas, used)
-        if call.denoise_mask is not None and alone is None:
-            self.models.check_mask(guider, used)
-        return _Planned(part, lambdas, steps, used, alone)
-
-    def _alone(self, reference: ModelPatcher, lambdas: Lambdas, used: list[int]) -> int | None:
-        if len(used) != 1:
-            return None if used else 0
-        (k,) = used
-        if lambdas.masks[k] is not None or not bool((lambdas.table[:, k] == 1).all()):
-            return None
-        return None if rounds(reference, self.realignment.anchors[k].patcher) else k + 1  # see there
-
-    def _new_trace(self, plan: _Planned) -> Trace:
-        sigmas, lambdas = plan.call.sigmas.tolist(), plan.lambdas
-        before = lambdas.table if lambdas.is_masked else None
-        return Trace.of(sigmas, lambdas.means(), before_mask=before)
-
     def _sample(
         self,
         executor: Any,
-        plan: _Planned,
+        plan: Planned,
         call: Call,
-        trace: Trace,
         state: State,
         again: Callable[[], None],
         share: bool = True,
     ) -> Tensor:
         """One run of the host's."""
-        guider, realignment = executor.class_obj, self.realignment
+        guider, realignment, trace = executor.class_obj, self.realignment, plan.trace
         plan.part.seeded()
+        if realignment.steering is not None and realignment.steering.beside:
+            first_wrapper(
+                WrappersMP.PREPARE_SAMPLING, partial(loaded_beside, realignment.steering.beside), guider.model_options
+            )
         out: Tensor
         model = plan.alone
         if model is not None:
@@ -243,7 +206,7 @@ class Attached:
         again()
         trace.clear()
         state.begin()
-        return self._sample(executor, plan, call, trace, state, again, share=False)
+        return self._sample(executor, plan, call, state, again, share=False)
 
     def _own_guider(self, guider: Any, model: int, call: Call, state: State) -> OwnWeights:
         """For an anchor that is sampled alone."""
@@ -252,11 +215,11 @@ class Attached:
         return OwnWeights(model, swap(guider.model_patcher), guider, call, self.realignment, state, swap)
 
     def _remember(self, latent: Tensor, trace: Trace) -> None:
-        trace.info = self.realignment.describe()
+        trace.info |= self.realignment.describe()
         self._traces.append((tuple(latent.shape), _marks(latent), trace))
 
 
-def _used(planned: Sequence[_Planned]) -> list[int]:
+def _used(planned: Sequence[Planned]) -> list[int]:
     return sorted({k for plan in planned for k in plan.used})
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +23,13 @@ from ...realign_core import Cell, Sweep
 from ..models.memory import MEMORY_MARGIN, free_memory, free_memory_of_streamed
 from .by_element import draws_can_be_shared, may_couple
 from .call import Call
+from .particles import seed_of
 from .posterior import with_options
 from .realignment import Realignment
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
+
+TOGETHER = "particle element ... -> (element particle) ..."
 
 # These samplers of the host draw their steps' noise from a Brownian tree (comfy/k_diffusion/sampling.py); the others
 # that draw any have `default_noise_sampler`. Value: whether the tree is on the CPU.
@@ -46,36 +49,72 @@ class Part:
     eta: float | None = None  # None: the sampler's
     # Leaves torch's global random state as a run of these elements alone finds it, for samplers that draw from it.
     seeded: Callable[[], Any] = lambda: None
+    particles: int = 1  # of each element in the call, one after the other
+    first: Part | None = None  # the same part with the first particle of each element alone
 
 
 def parts_of(realignment: Realignment, guider: Any, call: Call) -> list[Part]:
     """All of one run of the host's guider. Raises ValueError for a batch, or a guider, that is not the sweep's."""
-    sigmas = call.sigmas.tolist()
-    if realignment.sweep is None:
-        size = call.noise.shape[0]
-        return [Part(list(range(size)), realignment.lambdas(sigmas, [1.0] * size), call)]
-    return _Swept(realignment, realignment.sweep, guider, call, sigmas).parts()
+    kind = _Plain if realignment.sweep is None else _Swept
+    first = kind(realignment, guider, call)
+    at_once = first.at_once()
+    with torch.random.fork_rng(devices=[]):  # the host's draws leave the global state as a plain run finds it
+        others = [kind(realignment, guider, again(call, particle)) for particle in range(1, realignment.particles)]
+    device = guider.model_patcher.load_device
+    parts = [together(versions, device) for versions in zip(*(one.parts(at_once) for one in (first, *others)))]
+    if len(parts) > 1:
+        logging.info("Realign: %d pictures are sampled in %d runs", call.noise.shape[0], len(parts))
+    return parts
+
+
+class _Plain:
+    """The parts of a run without a sweep: one, but where particles of all pictures together would not fit."""
+
+    def __init__(self, realignment: Realignment, guider: Any, call: Call):
+        self.realignment, self.guider, self.call = realignment, guider, call
+        self.size = call.noise.shape[0]
+
+    def at_once(self) -> int:
+        """How many pictures are sampled as one batch."""
+        if self.realignment.particles == 1:
+            return self.size
+        return fitting(self.realignment, self.guider, self.call, self.size, self.realignment.particles)
+
+    def parts(self, at_once: int) -> list[Part]:
+        lambdas = self.realignment.lambdas(self.call.sigmas.tolist(), [1.0] * self.size)
+        if at_once >= self.size:
+            return [Part(list(range(self.size)), lambdas, self.call)]
+        divided = evenly([[element] for element in range(self.size)], at_once)
+        return [self._part([element for unit in units for element in unit], lambdas) for units in divided]
+
+    def _part(self, elements: list[int], lambdas: Tensor) -> Part:
+        """With the step noise that these elements have in the whole batch."""
+        call = self.call
+        like = torch.zeros(call.noise.shape, device=self.guider.model_patcher.load_device)
+        draw = step_noise(call.sampler, like, call.sigmas, call.seed)
+        sampler = with_options(call.sampler, noise_sampler=lambda *levels: draw(*levels)[elements])
+        return Part(elements, lambdas[..., elements], call.of(elements, sampler=sampler))
 
 
 class _Swept:
     """A sweep's parts. What is never divided is a unit: all images of the swept latent at one λ and setting."""
 
-    def __init__(self, realignment: Realignment, sweep: Sweep, guider: Any, call: Call, sigmas: list[float]):
-        self.realignment, self.sweep, self.guider, self.call, self.sigmas = realignment, sweep, guider, call, sigmas
+    def __init__(self, realignment: Realignment, guider: Any, call: Call):
+        self.realignment, self.guider, self.call, self.sigmas = realignment, guider, call, call.sigmas.tolist()
+        assert realignment.sweep is not None
+        self.sweep = sweep = realignment.sweep
         self.cells, self.units = sweep.cells(), units_of(sweep)
         check_batch(call.noise.shape[0], sweep)
         if sweep.cfgs and type(guider).set_cfg is not comfy.samplers.CFGGuider.set_cfg:
             raise ValueError(f"A {type(guider).__name__} has more than one cfg: set the sweep's rows to “seed”.")
 
-    def parts(self) -> list[Part]:
+    def parts(self, at_once: int) -> list[Part]:
         groups: dict[tuple[float | None, float | None], list[list[int]]] = {}
         for unit in self.units:
             cell = self.cells[unit[0]]
             groups.setdefault((cell.cfg, cell.eta), []).append(unit)
-        at_once, noise = self._at_once(len(self.units)), self._noise()
+        noise = self._noise()
         divided = [some for group in groups.values() for some in evenly(group, at_once)]
-        if len(divided) > 1:
-            logging.info("Realign: the sweep's %d pictures are sampled in %d runs", len(self.cells), len(divided))
         return [self._part(some, noise) for some in divided]
 
     def _part(self, units: list[list[int]], noise: Tensor) -> Part:
@@ -92,29 +131,18 @@ class _Swept:
         seeded = partial(self._drawn, self.call.latent_image[self.units[0]], cells[0].seed)
         return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta, seeded)
 
-    def _at_once(self, units: int) -> int:
-        """How many units may be sampled as one batch."""
+    def at_once(self) -> int:
+        """How many units are sampled as one batch."""
         anchors = [anchor.patcher for anchor in self.realignment.anchors]
         if not draws_can_be_shared(self.call.sampler, self.call.denoise_mask):
             return 1
         if names := may_couple(self.guider, anchors):
             logging.info("Realign: one picture at a time, as %s may look at the others", ", ".join(sorted(names)))
             return 1
+        size = self.sweep.images * self.realignment.particles
         if self.sweep.batch_size:
-            return max(self.sweep.batch_size // self.sweep.images, 1)
-        return self._fitting(units, [self.guider.model_patcher, *anchors])
-
-    def _fitting(self, units: int, patchers: Sequence[Any]) -> int:
-        """How many fit beside the models. Where not even one does, the host streams weights, once for each call
-        whatever its batch: then as many as fit where weights make room for them, since more calls move more."""
-        shape = self.call.noise.shape
-        needs = [
-            patchers[0].memory_required([n * self.sweep.images, *shape[1:]]) * MEMORY_MARGIN for n in range(units + 1)
-        ]
-        free = free_memory(patchers)
-        if needs[1] >= free:
-            free = free_memory_of_streamed(patchers)
-        return max((n for n in range(1, units + 1) if needs[n] < free), default=1)
+            return max(self.sweep.batch_size // size, 1)
+        return fitting(self.realignment, self.guider, self.call, len(self.units), size)
 
     def _noise(self) -> Tensor:
         """The starting noise of all cells: the host's for the run's seed, and what it draws for the seeds after it.
@@ -136,13 +164,7 @@ class _Swept:
 
     def _drawn(self, latents: Tensor, seed: int) -> Tensor:
         """As the host's RandomNoise. latents: (images, …), several streams packed into one."""
-        shapes = self.call.latent_shapes
-        indices = list(self.sweep.batch_index)
-        seed = _later(self.call.seed or 0, seed)
-        if len(shapes) == 1:
-            return comfy.sample.prepare_noise(latents, seed, indices)
-        streams = comfy.nested_tensor.NestedTensor(comfy.utils.unpack_latents(latents, shapes))
-        return comfy.utils.pack_latents(comfy.sample.prepare_noise(streams, seed, indices).unbind())[0]
+        return random_noise(self.call, latents, _later(self.call.seed or 0, seed), list(self.sweep.batch_index))
 
     def _with_equal_noise(self, units: Sequence[Cell]) -> comfy.samplers.Sampler:
         """The sampler, with step noise for each unit as it would draw it for that unit alone. units: a cell of each."""
@@ -162,6 +184,57 @@ class _Swept:
             return torch.cat([drawn[cell.seed] for cell in units])
 
         return with_options(sampler, noise_sampler=noise_sampler)
+
+
+def fitting(realignment: Realignment, guider: Any, call: Call, units: int, size: int) -> int:
+    """How many units of `size` elements fit beside the models. Where not even one does, the host streams weights, once
+    for each call whatever its batch: then as many as fit where weights make room for them, since more calls move more.
+    """
+    beside = realignment.steering.beside if realignment.steering else ()
+    patchers = [guider.model_patcher, *(anchor.patcher for anchor in realignment.anchors), *beside]
+    shape = call.noise.shape[1:]
+    needs = [patchers[0].memory_required([n * size, *shape]) * MEMORY_MARGIN for n in range(units + 1)]
+    free = free_memory(patchers)
+    if needs[1] >= free:
+        free = free_memory_of_streamed(patchers)
+    return max((n for n in range(1, units + 1) if needs[n] < free), default=1)
+
+
+def random_noise(call: Call, latents: Tensor, seed: int, indices: list[int] | None = None) -> Tensor:
+    """As the host's RandomNoise. latents: (B, …), several streams packed into one. indices: their batch_index."""
+    shapes = call.latent_shapes
+    if len(shapes) == 1:
+        return comfy.sample.prepare_noise(latents, seed, indices)
+    streams = comfy.nested_tensor.NestedTensor(comfy.utils.unpack_latents(latents, shapes))
+    return comfy.utils.pack_latents(comfy.sample.prepare_noise(streams, seed, indices).unbind())[0]
+
+
+def again(call: Call, particle: int) -> Call:
+    """What the host would ask for another particle of each picture: all of its noise is that of another seed."""
+    seed = seed_of(call.seed or 0, particle)
+    noise = random_noise(call, call.latent_image, seed).to(call.noise) if bool(call.noise.any()) else call.noise
+    return replace(call, noise=noise, seed=seed)
+
+
+def together(versions: Sequence[Part], device: torch.device) -> Part:
+    """One part for all particles of its pictures. versions: the same part for each particle. device: of the run."""
+    first, count = versions[0], len(versions)
+    if count == 1:
+        return first
+    calls = [version.call for version in versions]
+    like = torch.zeros(calls[0].noise.shape, device=device)
+    draws = [
+        call.sampler.extra_options.get("noise_sampler") or step_noise(call.sampler, like, call.sigmas, call.seed)
+        for call in calls
+    ]
+
+    def noise_sampler(sigma: Any, sigma_next: Any) -> Tensor:
+        return rearrange([draw(sigma, sigma_next) for draw in draws], TOGETHER)
+
+    elements = [element for element in range(len(first.elements)) for _ in range(count)]
+    sampler = with_options(calls[0].sampler, noise_sampler=noise_sampler)
+    crowd = calls[0].of(elements, noise=rearrange([call.noise for call in calls], TOGETHER), sampler=sampler)
+    return replace(first, call=crowd, lambdas=first.lambdas[..., elements], particles=count, first=first)
 
 
 def units_of(sweep: Sweep) -> list[list[int]]:

@@ -16,6 +16,7 @@ from ...realign_core import LambdaSchedule, Sweep, element_mean
 from ..models.anchor import Anchor, Anchors, check_mask
 from ..types import Conditioning
 from .fewer_calls import FewerCalls
+from .particles import Steering
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Realignment:
     fewer_calls: FewerCalls = field(default_factory=FewerCalls)
     # Of a run that is a part of another (start and end step): σ of the whole, and its first step in it.
     whole: tuple[Sequence[float], int] | None = None
+    steering: Steering | None = None  # groups of particles in the place of single pictures
 
     @classmethod
     def of(
@@ -61,6 +63,11 @@ class Realignment:
         return self.sweep is not None and self.sweep.measure_ends
 
     @property
+    def particles(self) -> int:
+        """Elements that are sampled for each picture."""
+        return 1 if self.steering is None else self.steering.particles
+
+    @property
     def is_masked(self) -> bool:
         return self.mask is not None or any(anchor.mask is not None for anchor in self.anchors)
 
@@ -73,6 +80,8 @@ class Realignment:
         whole, first = self.whole or (sigmas, 0)
         steps = slice(first, first + len(sigmas) - 1)
         columns, one = [], torch.ones(len(values), dtype=torch.float64)
+        if not self.anchors:
+            return torch.zeros(len(sigmas) - 1, 0, len(values), dtype=torch.float64)
         for anchor in self.anchors:
             over = (anchor.schedule or self.schedule).over(list(whole))[steps]
             along = torch.tensor(over, dtype=torch.float64).reshape(-1)

@@ -73,3 +73,13 @@ def _make_room(reference: ModelPatcher, shape: Sequence[int]) -> None:
     own = [one for one in host.current_loaded_models if one.model is not None and one.model.is_clone(reference)]
     need = reference.model_size() - reference.loaded_size() + device.working(reference, shape)
     host.free_memory(need, reference.load_device, own)
+
+
+def loaded_beside(beside: Sequence[ModelPatcher], executor: Any, model: ModelPatcher, *args: Any, **kwargs: Any) -> Any:
+    """Around the host's preparation: what a run asks besides its models is loaded along with them, in one load."""
+    key = f"{KEY}_beside"
+    model.set_additional_models(key, list(beside))
+    try:
+        return executor(model, *args, **kwargs)
+    finally:
+        model.remove_additional_models(key)

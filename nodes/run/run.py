@@ -16,6 +16,7 @@ from ...realign_core import (
     NoiseLevel,
     Prediction,
     Trace,
+    disagreement,
     kl_increments,
     realignment_weights,
 )
@@ -81,6 +82,8 @@ class Run:
         if can_merge and realignment.fewer_calls.merges and len(self.copies) > 1:
             self._merging = MergedWeights(anchors, loaded, guider, call, realignment, lambdas, steps, state)
             self.copies.append(self._merging)
+        self.patchers = [reference, *loaded.values()]
+        self.disagreement: Tensor | None = None  # (B,): of the last answer, where the run corrects its mixture
         self.levels = [self.level(sigma) for sigma in trace.sigmas]
         self._evaluator = partial(
             realignment.fewer_calls.evaluator, self.levels, len(used), can_merge, realignment.measure_ends
@@ -152,6 +155,8 @@ class Run:
         self._state.asked()
         predicted = self.evaluate(partial(self._ask, asked), x, self.level(sigma), weights)
         self._guard.look(predicted.denoised)
+        if self.realignment.steering is not None and self.realignment.steering.correct:
+            self.disagreement = disagreement(predicted, weights, self._denoised_where(question))
         out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)
         self._record(step, question, behind.seen(predicted) if behind else predicted)
         return out

@@ -114,7 +114,6 @@ def test_particles_that_change_places_change_nothing_else(tilt, monkeypatch):
         ("potential", "log_weights", {"potential": "max"}),
         ("potential", "log_weights", {"potential": "sum"}),
         ("disagreement", "log_weights", {}),
-        ("rewards", "rewards", {}),
     ],
 )
 def test_each_thing_left_out_is_found(lost, shows, tilt, monkeypatch):
@@ -144,7 +143,7 @@ def test_all_that_a_run_remembers_is_left_out_above(monkeypatch):
     for potential in ("difference", "max"):
         tilt = Tilt(quadratic(), 1.0, potential=potential)
         particles_of(2, 3, models=(DATA, ANCHOR), lambdas=(0.5,), tilt=tilt, correct=True, threshold=1.0)
-    assert names == {"x", "denoised", "shift", "twist", "potential", "disagreement", "rewards"}
+    assert names == {"x", "denoised", "shift", "twist", "potential", "disagreement"}
 
 
 # The loop.

@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from realign.nodes.likeness import RealignLikeness
 from realign.nodes.load_reward import RealignRewardModel
+from realign.nodes.models.gradients import called
 from realign.nodes.reward.files import FOLDER, list_files
 from realign.nodes.reward.protocol import RewardError, gradient, scores
-from realign.nodes.reward.vision import CENTRE, CLIP_MEAN, CLIP_STD, WHOLE, called, prepared
+from realign.nodes.reward.vision import CENTRE, CLIP_MEAN, CLIP_STD, WHOLE, prepared
 from reward_files import SIDE, WIDTH
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
