@@ -60,6 +60,11 @@ class Facts:
         return self.trace.particles if self.trace else None
 
     @property
+    def tilted(self) -> bool:
+        """Whether a reward took part, which no KL to a model accounts for."""
+        return self.particles is not None and self.particles.reward is not None
+
+    @property
     def measured(self) -> bool:
         """Whether there is a KL to the models: a trace, of a run that mixed."""
         return self.trace is not None and self.trace.mixes

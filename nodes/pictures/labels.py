@@ -10,6 +10,7 @@ from ...realign_core import Cell
 from .facts import Facts
 
 MASKED = "masked"
+WITHOUT_REWARD = ", without the reward's"  # of a KL
 
 
 def number(value: float, digits: int = 4) -> str:

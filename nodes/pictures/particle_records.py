@@ -58,9 +58,22 @@ def groups_record(run: TracedParticles) -> Record:
         **run.model_dump(include={"reward", "held_out", "strength", "corrected", "particles", "pick"}),
         "groups": [{"group": m + 1, "log_z": run.log_z[m], "kl": _at(run.kl, m)} for m in groups],
         "steps": [
-            {"group": m + 1, "step": i + 1, **group_step_record(run, i, m)} for m in groups for i in range(len(run.steps))
+            {"group": m + 1, "step": i + 1, **group_step_record(run, i, m)}
+            for m in groups
+            for i in range(len(run.steps))
         ],
     }
+
+
+def over_groups(run: TracedParticles, which: str) -> Values:
+    """(T,): the mean over groups of one of a step's numbers, by its name; None where one of them is not known."""
+    return [mean(getattr(step, which)) for step in run.steps]
+
+
+def mean(values: Values | None) -> float | None:
+    """None where one is not known: the others' mean would be that of others."""
+    known = [value for value in values or [] if value is not None]
+    return sum(known) / len(known) if known and values and len(known) == len(values) else None
 
 
 def _at(values: Values | None, place: int) -> float | None:

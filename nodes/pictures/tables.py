@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .facts import Facts
 from .graph_words import Graph, model_files, prompt_text
 from .labels import (
+    WITHOUT_REWARD,
     anchor_label,
     column_label,
     kl_parts,
@@ -90,7 +91,7 @@ def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list
         "Negative": prompt_text(graph, node_id, "negative"),
         "Models": " · ".join(name for name in model_files(graph, node_id) if name not in anchors),
         "Anchor" if len(known.anchors) == 1 else "Anchors": " · ".join(anchor_label(one) for one in known.anchors),
-        "Reward" if known.particles and known.particles.reward else "Particles": reward_label(known),
+        "Reward" if known.tilted else "Particles": reward_label(known),
         "Sampling": settings_label(known),
     }
     notes = [
@@ -105,8 +106,7 @@ def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list
 
 def _subtitle(known: Facts, first: str) -> str:
     masked = "λ acts where the λ mask is" if known.any_masked else ""
-    tilted = ", the reward's not included" if known.particles and known.particles.reward else ""
-    kl = f"KL to the reference in nats{tilted}" if known.measured else ""
+    kl = "KL to the reference in nats" + WITHOUT_REWARD * known.tilted if known.measured else ""
     return "  ·  ".join(part for part in (first, masked, kl) if part)
 
 
