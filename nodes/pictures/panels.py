@@ -13,8 +13,7 @@ from .labels import WITHOUT_REWARD, model_name, number, row_label
 from .particle_panels import particle_panels
 from .particle_words import told
 from .plot import Line, Panel, drawn, schedule_panels
-from .sheet import drawn_labels
-from .text import Text, as_image, font, wrapped
+from .text import Text, as_image, drawn_labels, font, wrapped
 from .traced import Values
 
 WIDTH, HEIGHT, MARGIN = 880, 300, (72, 44, 24, 56)  # px; as `drawn` takes them
