@@ -24,16 +24,21 @@ NOT_MEASURED = "not measured, a model was not called"
 
 def report_plots(known: Facts) -> torch.Tensor:
     """IMAGE (1, H, W, 3). Below the plots of a run with particles stands what they come to, in words."""
-    panels, run = sweep_panels(known) if known.cells else run_panels(known), known.particles
+    plots, run = drawn(all_panels(known), WIDTH, HEIGHT, MARGIN), known.particles
     if run is None:
-        return drawn(panels, WIDTH, HEIGHT, MARGIN)
-    plots = drawn([*panels, *particle_panels(run, step_ticks(len(run.steps)))], WIDTH, HEIGHT, MARGIN)
+        return plots
     lines = [
         line for said in told(run, swept=bool(known.cells)) for line in wrapped(said, font(TEXT), WIDTH - 2 * LEFT)
     ]
     text = Text(lines, TEXT, INK)
     below = drawn_labels((WIDTH, text.height + 2 * TEXT), [(text, LEFT, TEXT / 2, "l")])
     return torch.cat([plots, as_image(below)], 1) if lines else plots
+
+
+def all_panels(known: Facts) -> list[Panel]:
+    """Of a sweep or a run, then of its particles."""
+    panels, run = sweep_panels(known) if known.cells else run_panels(known), known.particles
+    return panels if run is None else [*panels, *particle_panels(run, step_ticks(len(run.steps)))]
 
 
 def run_panels(known: Facts) -> list[Panel]:
