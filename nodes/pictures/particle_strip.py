@@ -48,13 +48,12 @@ class ParticleStrip(Strip):
     def _arrange(self, width: int, height: int) -> None:
         """With as much below the pictures as leaves them half of their height at least."""
         self.foot = self.lines = 0
-        super()._arrange(width, height)
-        whole = self.size[1]
+        super()._arrange(width, height)  # for how many are shown
         for self.lines, self.text, self.line in LAYOUTS:
             self.foot = BAR + self.lines * self.line
             if 2 * self.foot <= (STRIP_LARGEST - self.band) / self.shown[1]:
                 super()._arrange(width, height)
-                if 2 * self.size[1] >= whole and self._has_room():
+                if self._has_room():
                     return
         self.foot = self.lines = 0
         super()._arrange(width, height)
@@ -93,11 +92,10 @@ class ParticleStrip(Strip):
                 yield text, *((right, top, "r") if self.lines == 1 else (middle, top + self.line, "m"))
 
     def _root(self, place: int) -> str:
-        """As it is written at this place; "" where it is not known, or there is no room."""
+        """As it is written at this place; "" where it is not known."""
         if place not in self.roots:
             return ""
-        text = self._roots(self.roots[place] + 1)[0 if self.short else 1]
-        return text if font(self.text).getlength(text) <= self.size[0] else ""
+        return self._roots(self.roots[place] + 1)[0 if self.short else 1]
 
     def _text(self, text: str, colour: tuple[int, int, int]) -> Text:
         return Text([text], self.text, colour, self.line, whole=False)
