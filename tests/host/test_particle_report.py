@@ -21,7 +21,7 @@ from realign.nodes.pictures.plot import _ticks
 from realign.nodes.pictures.tables import table_of
 from realign.nodes.pictures.traced import TracedParticles, parse_trace
 from realign.nodes.report import RealignReport
-from realign.realign_core import Sweep
+from realign.realign_core import Sweep, Trace
 
 SHAPES = [(1, 4), (8, 4), (1, 16), (3, 64), (1, 1)]
 DEEP = record(2, 4, held_out="other")  # what the cases below are made of: M = 2, N = 4, K = 2, T = 8
@@ -98,6 +98,16 @@ def test_rounding_is_no_error_and_without_particles_there_must_be_an_anchor():
         else:
             with pytest.raises(ValueError, match="not a trace"):
                 parse_trace(json.dumps(whole))
+
+
+def test_the_trace_of_one_model_alone_is_read():
+    alone = Trace.of([3.0, 2.0, 1.0, 0.0], torch.zeros(3, 0, 2))
+    for i in range(3):
+        alone.record(i, torch.zeros(1, 2), 1.0)
+    alone.info = {"anchors": [], "etas": [1.0], "particles": record(2, 4, 3)}
+    parsed = parse_trace(alone.to_json())
+    assert (parsed.batch, parsed.mixes, parsed.kl_reference) == (2, False, [0.0, 0.0])
+    assert RealignReport.execute(alone.to_json()).args[0].shape[0] == 1
 
 
 def test_json_and_csv_hold_the_numbers():
