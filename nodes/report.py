@@ -21,7 +21,9 @@ class RealignReport(Node):
             category=CATEGORY,
             description=(
                 "What a run did: λ, β/λ and the KL spent, as plots, tidy JSON and CSV. For a λ "
-                "sweep: KL against λ, and per step for each λ. KL is in nats; what was not measured is left out."
+                "sweep: KL against λ, and per step for each λ. For a run with particles: the reward, the held-out one, "
+                "how many particles count, and what that comes to in words. KL is in nats; what was not measured is "
+                "left out."
             ),
             search_aliases=[*ALIASES, "kl", "trace", "plot", "csv", "json", "export", "lambda sweep", "statistics"],
             inputs=[
@@ -33,7 +35,8 @@ class RealignReport(Node):
                     display_name="json",
                     tooltip=(
                         "settings, anchors, pictures (λ, β/λ as beta, masked, seed, cfg, η, KL) and steps, one record "
-                        "per picture and step. Counted from 1; null is what is not known."
+                        "per picture and step; with particles also scores, weights and groups. Counted from 1; null is "
+                        "what is not known."
                     ),
                 ),
                 io.String.Output(

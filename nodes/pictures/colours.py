@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import colorsys
+
 Colour = tuple[int, int, int]
 
 BACKGROUND, AXIS, GRID, INK = (24, 24, 27), (161, 161, 170), (52, 52, 58), (244, 244, 245)
 BLUE, AMBER = (96, 165, 250), (251, 191, 36)
 RAMP = (BLUE, (167, 139, 250), (244, 114, 182), (251, 146, 60))  # from a low λ to a high one
+
+
+def lineage(root: int) -> Colour:
+    """The colour of a family: of neighbours far apart, and of many the hue of none the same."""
+    hue, light = root * 0.618034 % 1, 0.7 + 0.06 * (root % 3 - 1)  # the golden ratio's turns never meet
+    r, g, b = (round(255 * part) for part in colorsys.hls_to_rgb(hue, light, 0.75))
+    return r, g, b
 
 
 def ramp(count: int) -> list[Colour]:

@@ -16,7 +16,7 @@ from einops import rearrange
 
 from ...realign_core import Cell, Sweep
 from .graph_words import Graph, run_behind, sweep_above
-from .traced import Swept, Traced, TracedStep, Values
+from .traced import Swept, Traced, TracedParticles, TracedStep, Values
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,21 @@ class Facts:
         return self.trace.steps if self.trace else ()
 
     @property
+    def particles(self) -> TracedParticles | None:
+        """What the trace tells of groups of particles, where the run had some."""
+        return self.trace.particles if self.trace else None
+
+    @property
+    def tilted(self) -> bool:
+        """Whether a reward took part, which no KL to a model accounts for."""
+        return self.particles is not None and self.particles.reward is not None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a KL to the models: a trace, of a run that mixed."""
+        return self.trace is not None and self.trace.mixes
+
+    @property
     def seed(self) -> int | None:
         """The run's; a cell's seed is added to it."""
         return self.settings.get("seed")
@@ -68,8 +83,8 @@ class Facts:
         return self.cells[picture] if self.cells else Cell(None, 0, picture, None, None)
 
     def kl(self, picture: int, model: int = 0) -> float | None:
-        """From the picture's run to a model, nats."""
-        return kls(self.trace, picture)[model] if self.trace else None
+        """From the picture's run to a model, nats; of a run with a reward, from the mixture alone."""
+        return kls(self.trace, picture)[model] if self.trace and self.trace.mixes else None
 
     def step_kl(self, picture: int, model: int = 0) -> Values:
         """(T,), what each step adds to that."""
@@ -126,7 +141,7 @@ def facts(
     """
     sweep = sweep if isinstance(sweep, Sweep) else None
     behind = run_behind(graph, node_id) if trace is None else None
-    swept = trace.sweep if trace else None
+    swept = trace.sweep if trace and trace.mixes else None  # without an anchor there was no λ to sweep
     if sweep and not trace and (not behind or sweep_above(graph, node_id, "sweep") in (None, behind.sweep)):
         swept = Swept.model_construct(columns=sweep.columns, cells=tuple(sweep.cells()), schedule=sweep.schedule)
     if swept and len(swept.cells) != count:

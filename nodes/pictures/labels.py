@@ -10,6 +10,7 @@ from ...realign_core import Cell
 from .facts import Facts
 
 MASKED = "masked"
+WITHOUT_REWARD = ", without the reward's"  # of a KL
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -62,11 +63,20 @@ def kl_label(value: float | None) -> str:
 
 def kl_parts(known: Facts, picture: int) -> list[str]:
     """The picture's KL to the reference, where there is a trace of it."""
-    return [kl_label(known.kl(picture))] if known.trace else []
+    return [kl_label(known.kl(picture))] if known.measured else []
+
+
+def score_parts(known: Facts, picture: int) -> list[str]:
+    """What the reward, and one that was watched, say of the picture."""
+    run = known.particles
+    if run is None:
+        return []
+    told = (("score", run.scores), ("held out", run.held_out_scores))
+    return [f"{name} {number(scores[picture])}" for name, scores in told if scores is not None]
 
 
 def caption(known: Facts, picture: int) -> list[str]:
-    """All that is known of one picture, as parts to be joined: λ, β, seed, cfg, η, image and KL."""
+    """All that is known of one picture, as parts to be joined: λ, β, seed, cfg, η, image, KL and scores."""
     parts = []
     if known.cells:
         cell = known.cells[picture]
@@ -77,7 +87,7 @@ def caption(known: Facts, picture: int) -> list[str]:
         parts += strength_parts(known, picture)
         if known.count > 1 or not parts:
             parts.append(f"image {picture + 1}")
-    return parts + kl_parts(known, picture)
+    return parts + kl_parts(known, picture) + score_parts(known, picture)
 
 
 def picture_names(known: Facts, picture: int) -> tuple[str, str]:
@@ -114,6 +124,19 @@ def anchor_label(anchor: dict[str, Any]) -> str:
     parts += [f"β {number(anchor['beta'])}"] if anchor.get("beta") else []
     parts += [f"share {number(anchor['share'])}"] if anchor.get("share", 1) != 1 else []
     return parts[0] if len(parts) == 1 else f"{parts[0]} ({', '.join(parts[1:])})"
+
+
+def reward_label(known: Facts) -> str:
+    """The reward, with its strength, and what was done with the particles; "" for a run without any."""
+    run = known.particles
+    if run is None:
+        return ""
+    parts = [run.reward] if run.reward else []
+    parts += [f"strength {number(run.strength)}"] if run.strength is not None else []
+    parts += ["corrected"] if run.corrected else []
+    parts += [f"held out: {run.held_out}"] if run.held_out else []
+    parts.append(f"{run.groups} × {run.particles} particles" if run.groups > 1 else f"{run.particles} particles")
+    return " · ".join(parts)
 
 
 def model_name(known: Facts, model: int) -> str:

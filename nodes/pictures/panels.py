@@ -7,24 +7,44 @@ from itertools import accumulate
 
 import torch
 
-from .colours import AMBER, BLUE, RAMP, ramp
+from .colours import AMBER, BLUE, INK, RAMP, ramp
 from .facts import Facts
-from .labels import model_name, number, row_label
+from .labels import WITHOUT_REWARD, model_name, number, row_label
+from .particle_panels import particle_panels
+from .particle_words import told
 from .plot import Line, Panel, drawn, schedule_panels
+from .text import Text, as_image, drawn_labels, font, wrapped
 from .traced import Values
 
 WIDTH, HEIGHT, MARGIN = 880, 300, (72, 44, 24, 56)  # px; as `drawn` takes them
+TEXT, LEFT = 18, 32  # px: of the words below the plots, and their margin on both sides
 COLOURS = (BLUE, AMBER, RAMP[2], (74, 222, 128), RAMP[1], RAMP[3])  # the reference, then the anchors
 NOT_MEASURED = "not measured, a model was not called"
 
 
 def report_plots(known: Facts) -> torch.Tensor:
-    """IMAGE (1, H, W, 3)."""
-    return drawn(sweep_panels(known) if known.cells else run_panels(known), WIDTH, HEIGHT, MARGIN)
+    """IMAGE (1, H, W, 3). Below the plots of a run with particles stands what they come to, in words."""
+    plots, run = drawn(all_panels(known), WIDTH, HEIGHT, MARGIN), known.particles
+    if run is None:
+        return plots
+    lines = [
+        line for said in told(run, swept=bool(known.cells)) for line in wrapped(said, font(TEXT), WIDTH - 2 * LEFT)
+    ]
+    text = Text(lines, TEXT, INK)
+    below = drawn_labels((WIDTH, text.height + 2 * TEXT), [(text, LEFT, TEXT / 2, "l")])
+    return torch.cat([plots, as_image(below)], 1) if lines else plots
+
+
+def all_panels(known: Facts) -> list[Panel]:
+    """Of a sweep or a run, then of its particles."""
+    panels, run = sweep_panels(known) if known.cells else run_panels(known), known.particles
+    return panels if run is None else [*panels, *particle_panels(run, step_ticks(len(run.steps)))]
 
 
 def run_panels(known: Facts) -> list[Panel]:
-    """λ and β/λ per step, and the KL that each picture of the batch has spent by then."""
+    """λ and β/λ per step, and the KL that each picture of the batch has spent by then; none without an anchor."""
+    if not known.measured:
+        return []
     axis, ticks = "step", step_ticks(len(known.steps))
     beta = known.anchors[0].get("beta") if len(known.anchors) == 1 else None
     lambdas = known.step_lambdas(0)
@@ -41,7 +61,10 @@ def run_panels(known: Facts) -> list[Panel]:
         for i in range(known.count):
             spent, name = running_total(known.step_kl(i, model)), f"to {model_name(known, model)}"
             lines.append(Line([*enumerate(spent)], COLOURS[model % len(COLOURS)], "" if i else name))
-    return [*panels, Panel("KL so far, nats", lines, axis, ticks=ticks, empty=NOT_MEASURED)]
+    return [
+        *panels,
+        Panel("KL so far, nats" + WITHOUT_REWARD * known.tilted, lines, axis, ticks=ticks, empty=NOT_MEASURED),
+    ]
 
 
 def sweep_panels(known: Facts) -> list[Panel]:
@@ -58,7 +81,7 @@ def sweep_panels(known: Facts) -> list[Panel]:
             points = [(values[column], known.kl(pictures[column], model)) for column in order]
             label = ", ".join(row_label(known.cells[pictures[0]], known.varies, known.seed))
             lines.append(Line(points, colour, label))
-        name = f"KL to {model_name(known, model)}, nats"
+        name = f"KL to {model_name(known, model)}, nats" + WITHOUT_REWARD * known.tilted
         panels.append(Panel(name, lines, axis, ticks=ticks, empty=NOT_MEASURED))
     return [*panels, _step_panel(known, values, order)]
 

@@ -36,6 +36,7 @@ class Panel:
     axis: str  # below the plot
     log: bool = False  # y spans decades
     reach: float = 0.0  # y goes up to this at least
+    fits: bool = False  # y spans its values, wherever 0 is
     ticks: Sequence[tuple[float, str]] = ()  # marks on x, with their text
     empty: str = ""  # what the panel says where there is nothing to draw
 
@@ -90,7 +91,7 @@ class _Axes:
         points = [point for line in panel.lines for point in line.points]
         self.box, self.scale = box, math.log10 if panel.log else float  # decades, as λ nears 0
         values, xs = [self.scale(y) for _, y in points if _is_known(y)], [x for x, _ in points]
-        ticks = _ticks(min(values), max(values), panel.log, panel.reach)
+        ticks = _ticks(min(values), max(values), panel.log, panel.reach, panel.fits)
         self.ticks = [10**tick if panel.log else tick for tick in ticks]
         self.low, self.high = ticks[0], ticks[-1]
         self.first, self.span = min(xs), max(max(xs) - min(xs), 1e-9)
@@ -147,13 +148,17 @@ def _is_known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _ticks(low: float, high: float, log: bool, reach: float = 1.0) -> list[float]:
-    """Two to seven round values that enclose [low, high]; where `low` is 0 or more and not log, [0, `reach`] too."""
+def _ticks(low: float, high: float, log: bool, reach: float = 1.0, fits: bool = False) -> list[float]:
+    """Two to seven round values that enclose [low, high]; where `low` is 0 or more and not log, [0, `reach`] too.
+
+    fits: [low, high] and no more, but as much as makes a difference in what is written beside the ticks.
+    """
     if log:
         return _decades(low, high)
-    low = min(low, 0.0)
-    high = (max(high, reach) or 1.0) if low == 0 else high
-    span = max(high - low, 1e-6)
+    if not fits:
+        low = min(low, 0.0)
+        high = (max(high, reach) or 1.0) if low == 0 else high
+    span = max(high - low, 1e-6, 1e-3 * max(abs(low), abs(high)) if fits else 0.0)
     step = 10 ** math.floor(math.log10(span / 3))
     step = next((step * m for m in (1, 2, 5, 10, 20) if span / (step * m) <= 5), step * 20)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .facts import Facts, kls
-from .labels import picture_names
+from .labels import picture_names, score_parts
+from .particle_records import drawn_record, drawn_step_record, groups_record
 from .traced import Traced, TracedStep
 
 
@@ -29,10 +30,12 @@ def page_record(known: Facts, images: Sequence[Mapping[str, Any]], seed: int | N
 def page_picture(known: Facts, picture: int) -> dict[str, Any]:
     """What the page gets of one picture. lambda, cfg, eta: what “Use λ” sets, or None. beta: the β it stands for.
 
-    masked: whether a λ mask took part; λ and β are then those where the mask is 1.
+    masked: whether a λ mask took part; λ and β are then those where the mask is 1. scores: in words, of a run with a
+    reward. The name stays that of the place, by which the page knows the picture of another run.
     """
     cell = known.cell(picture)
     name, row_name = picture_names(known, picture)
+    scores = score_parts(known, picture)
     row, column = divmod(picture, known.table.shape[1])
     return {
         "lambda": cell.value,
@@ -43,17 +46,19 @@ def page_picture(known: Facts, picture: int) -> dict[str, Any]:
         "eta": cell.eta,
         "name": name,
         "row_label": row_name,
-        "label": ", ".join(filter(None, (name, row_name))),
+        "label": ", ".join(filter(None, (name, row_name, *scores))),
         "beta": known.beta(picture),
         "masked": known.masked(picture),
         "kl": known.kl(picture),
+        **({"scores": scores} if scores else {}),
     }
 
 
 def picture_record(known: Facts, picture: int) -> dict[str, Any]:
     """A picture's numbers; picture, row, column and image are counted from 1. beta: β/λ. None: not known.
 
-    masked: whether λ and β are those where a λ mask is 1.
+    masked: whether λ and β are those where a λ mask is 1. KL: of what was mixed, without a reward's. Of a run with
+    particles also `drawn_record`.
     """
     cell = known.cell(picture)
     row, column = divmod(picture, known.table.shape[1])
@@ -69,14 +74,15 @@ def picture_record(known: Facts, picture: int) -> dict[str, Any]:
         "image": cell.image + 1,
         "cfg": known.settings.get("cfg") if cell.cfg is None else cell.cfg,
         "eta": etas[0] if cell.eta is None else cell.eta,
-        **(_kl_record(known.trace, picture) if known.trace else {}),
+        **(_kl_record(known.trace, picture) if known.trace and known.measured else {}),
+        **(drawn_record(known.particles, picture) if known.particles else {}),
     }
 
 
 def step_records(known: Facts, picture: int) -> Iterator[dict[str, Any]]:
     """One record per step, counted from 1. step_lambda_k: anchor k's λ, its share included. KL: what the step adds.
 
-    mean_lambda_k: of a run with a λ mask, the mean over the picture.
+    mean_lambda_k: of a run with a λ mask, the mean over the picture. Of a run with particles also `drawn_step_record`.
     """
     lambdas = known.step_lambdas(picture)
     for i, step in enumerate(known.steps):
@@ -87,13 +93,17 @@ def step_records(known: Facts, picture: int) -> Iterator[dict[str, Any]]:
             "sigma_next": step.sigma_next,
             **{f"step_lambda_{k}": values[i] for k, values in enumerate(lambdas, 1)},
             **{f"mean_lambda_{k}": values[picture] for k, values in enumerate(means, 1)},
-            **_kl_record(step, picture),
+            **(_kl_record(step, picture) if known.measured else {}),
             "model_calls": step.model_calls,
+            **(drawn_step_record(known.particles, i, picture) if known.particles else {}),
         }
 
 
 def as_json(known: Facts) -> str:
-    """settings, anchors, pictures (records of `picture_record`) and steps (of `step_records`, with their picture)."""
+    """settings, anchors, pictures (records of `picture_record`) and steps (of `step_records`, with their picture).
+
+    Of a run with particles also particles: `groups_record`.
+    """
     pictures = range(known.count)
     report = {
         "settings": known.settings,
@@ -101,6 +111,8 @@ def as_json(known: Facts) -> str:
         "pictures": [picture_record(known, i) for i in pictures],
         "steps": [{"picture": i + 1, **record} for i in pictures for record in step_records(known, i)],
     }
+    if known.particles:
+        report["particles"] = groups_record(known.particles)
     return json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False)
 
 

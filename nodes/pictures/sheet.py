@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures: a grid with its labels around it, each picture with its own below, a sweep's strip.
+"""Sheets of labelled pictures: a grid with its labels around it, each picture with its own below.
 
 A sheet has a largest side and a largest area whatever it holds. Where labels and pictures do not both have room,
 pictures shrink first, then not every row and column is labelled.
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import comfy.utils
 import torch
 from einops import rearrange, repeat
-from PIL import Image, ImageDraw
 
-from ...realign_core import Sweep
-from .colours import AXIS, BACKGROUND, BLUE, GRID, INK
-from .facts import varying
-from .labels import column_label, row_label
+from .colours import BACKGROUND, BLUE, INK
+from .strip import Strip as Strip
 from .tables import Table
-from .text import Text, as_image, drawable, filled, font, shortened, wrapped
+from .text import Label, Text, as_image, drawable, drawn_labels, filled, font, shortened, wrapped
 
 LARGEST = 16384  # px: a side of a grid
 PIXELS = 2**27  # of a grid: Pillow opens no picture of more than 1.3 times that
@@ -31,14 +28,7 @@ VALUE = (212, 212, 216)  # the footer's text, between INK and AXIS
 SUBTITLE_LINES = 3
 THINNED = "not every row and column is labelled"
 
-STRIP_LARGEST = 2048  # px: a side of a strip; the host encodes and sends it while the run goes on
-STRIP_WIDTH = 1200  # px, of the pictures of a row at the most, where they need not be smaller than SIDES for it
-SIDES = (72, 256)  # px: the longer side of a strip's picture that has all the room it wants
-STRIP_TEXT = 14  # px
-BAND, GAP, LINE = 24, 4, 17  # px: the line of λ, between pictures, and from line to line of a row's label
-
 Size = tuple[int, int]  # width, height, px
-Label = tuple[Text, float, float, str]  # a text, its x and top, and what of each line is at x: as `Text.draw` has it
 
 
 def sheets(
@@ -83,15 +73,6 @@ def scaled(images: torch.Tensor, size: Size) -> torch.Tensor:
     channels = rearrange(images, "b h w c -> b c h w")
     channels = comfy.utils.common_upscale(channels, *size, "nearest-exact" if whole else "lanczos", "disabled")
     return rearrange(channels, "b c h w -> b h w c")
-
-
-def drawn_labels(size: Size, labels: Iterable[Label]) -> Image.Image:
-    """A sheet with its labels, for pictures to be put on."""
-    sheet = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    for text, x, top, anchor in labels:
-        text.draw(draw, x, top, anchor)
-    return sheet
 
 
 def _text_size(side: int) -> int:
@@ -225,75 +206,3 @@ def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> tor
     for picture, text in zip(out, texts):
         picture[height:] = as_image(drawn_labels((wide, band), [(text, wide / 2, size / 2, "m")]))[0]
     return out
-
-
-class Strip:
-    """The pictures of a sweep while they are sampled, side by side, with their λ above; those to come are dark.
-
-    Pictures shrink until all have room, and labels are left out where there is none for them. Of more rows or columns
-    than there are pixels some are left out: every `apart`-th is shown, (columns, rows).
-    seed: the run's, None where it is not known.
-    """
-
-    def __init__(self, sweep: Sweep, seed: int | None = None):
-        cells, self.columns, self.rows = sweep.cells(), sweep.columns, sweep.rows
-        self.heads = [column_label(value, scheduled=sweep.schedule is not None)[0] for value in sweep.values]
-        varies = varying(cells)
-        sides = [row_label(cell, varies, seed) for cell in cells[:: sweep.columns]]
-        self.sides = [[shortened(part, font(STRIP_TEXT), STRIP_LARGEST // 4) for part in parts] for parts in sides]
-        widths = [font(STRIP_TEXT).getlength(part) for parts in self.sides for part in parts]
-        self.left = round(max(widths, default=0)) + (12 if widths else GAP)
-        self.pictures: dict[int, Image.Image] = {}
-        self._arrange(1, 1)
-
-    def _arrange(self, width: int, height: int) -> None:
-        """Settle size, gap and apart for pictures of this shape, so that the whole strip has room."""
-        room = STRIP_LARGEST - self.left, STRIP_LARGEST - BAND
-        self.apart = tuple(math.ceil(n / length) for n, length in zip((self.columns, self.rows), room))
-        self.shown = math.ceil(self.columns / self.apart[0]), math.ceil(self.rows / self.apart[1])
-        side = max(SIDES[0], min(SIDES[1], STRIP_WIDTH // self.columns - GAP))
-        wanted = [length * side / max(width, height) for length in (width, height)]
-        at_most = [length / n for n, length in zip(self.shown, room)]  # from picture to picture
-        self.gap = min(GAP, *(int(min(a, w + GAP)) // 4 for a, w in zip(at_most, wanted)))
-        scale = min(1.0, *((a - self.gap) / w for a, w in zip(at_most, wanted)))
-        self.size = tuple(max(min(round(w * scale), int(a - self.gap)), 1) for a, w in zip(at_most, wanted))
-
-    def show(self, places: Sequence[int], pictures: Sequence[Image.Image]) -> None:
-        for place, picture in zip(places, pictures):
-            if not self.pictures:
-                self._arrange(*picture.size)
-            row, column = divmod(place, self.columns)
-            if column % self.apart[0] == 0 and row % self.apart[1] == 0:
-                self.pictures[place] = picture.convert("RGB").resize(self.size, Image.Resampling.BILINEAR)
-
-    def picture(self) -> Image.Image:
-        """All of them, as one RGB picture."""
-        across, down = (length + self.gap for length in self.size)
-        head = math.ceil(max(font(STRIP_TEXT).getlength(text) for text in self.heads))
-        lines = max(len(parts) for parts in self.sides)
-        width = self.left + max(self.shown[0] * across, head)
-        height = BAND + max(self.shown[1] * down, lines * LINE)
-        out, dark = drawn_labels((width, height), self._labels(width, height)), Image.new("RGB", self.size, GRID)
-        dark.paste(BACKGROUND, (1, 1, *(max(length - 1, 1) for length in self.size)))
-        for row in range(self.shown[1]):
-            for column in range(self.shown[0]):
-                place = row * self.apart[1] * self.columns + column * self.apart[0]
-                out.paste(self.pictures.get(place, dark), (self.left + column * across, BAND + row * down))
-        return out
-
-    def _labels(self, width: int, height: int) -> Iterator[Label]:
-        """Those that have room beside the one before, in a strip of this size."""
-        free = 0.0
-        for i, text in enumerate(self.heads[:: self.apart[0]]):
-            half = font(STRIP_TEXT).getlength(text) / 2
-            middle = max(self.left + i * (self.size[0] + self.gap) + self.size[0] / 2, half + 1)
-            if middle - half >= free and middle + half < width:
-                yield Text([text], STRIP_TEXT, INK, LINE, whole=False), middle, (BAND - LINE) / 2, "m"
-                free = middle + half + GAP
-        free = BAND
-        for i, parts in enumerate(self.sides[:: self.apart[1]]):
-            side = Text(parts, STRIP_TEXT, AXIS, LINE, whole=False)
-            top = max(BAND + i * (self.size[1] + self.gap) + (self.size[1] - side.height) / 2, BAND)
-            if top >= free and top + side.height <= height:
-                yield side, self.left - 8, top, "r"
-                free = top + side.height

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from .facts import Facts
 from .graph_words import Graph, model_files, prompt_text
-from .labels import anchor_label, column_label, kl_parts, row_label, settings_label, strength_parts
+from .labels import (
+    WITHOUT_REWARD,
+    anchor_label,
+    column_label,
+    kl_parts,
+    reward_label,
+    row_label,
+    score_parts,
+    settings_label,
+    strength_parts,
+)
 from .text import LEFT_OUT, drawable
 
 PROMPT_LINES, OTHER_LINES, OWN_LINES = 6, 3, 60  # of the footer, at the most
@@ -56,7 +66,7 @@ def swept_table(known: Facts, notes: Sequence[Note]) -> Table:
         across = "λ and β/λ" if known.anchors[0].get("beta") else "λ, the strength"
     down = f"  ·  down: {', '.join(varies).replace('eta', 'η')}" if varies else ""
     title, subtitle = _title("λ sweep", known), _subtitle(known, f"across: {across}{down}")
-    below = [kl_parts(known, i) for i in range(known.count)]
+    below = [[*kl_parts(known, i), *score_parts(known, i)] for i in range(known.count)]
     return Table(known.columns, title, subtitle, heads, sides if any(sides) else [], below, notes)
 
 
@@ -66,20 +76,22 @@ def plain_table(known: Facts, notes: Sequence[Note]) -> Table:
     below = []
     for i in range(known.count):
         strength = " · ".join(strength_parts(known, i))
-        below.append([*filter(None, (strength, *kl_parts(known, i)))] or [f"image {i + 1}"])
+        parts = (strength, *kl_parts(known, i), *score_parts(known, i))
+        below.append([*filter(None, parts)] or [f"image {i + 1}"])
     title = _title(f"{known.count} pictures" if known.count > 1 else "1 picture", known)
     subtitle = _subtitle(known, "the λ sweep that is connected did not run" if known.unused_sweep else "")
     return Table(columns, title, subtitle, heads=[], sides=[], below=below, notes=notes)
 
 
 def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list[Note]:
-    """Prompt, models, anchors and settings, as far as they are known from the graph and the trace."""
+    """Prompt, models, anchors, reward and settings, as far as they are known from the graph and the trace."""
     anchors = {str(anchor.get("name")) for anchor in known.anchors}
     said = {
         "Prompt": prompt_text(graph, node_id) or prompt_text(graph, node_id, "conditioning"),
         "Negative": prompt_text(graph, node_id, "negative"),
         "Models": " · ".join(name for name in model_files(graph, node_id) if name not in anchors),
         "Anchor" if len(known.anchors) == 1 else "Anchors": " · ".join(anchor_label(one) for one in known.anchors),
+        "Reward" if known.tilted else "Particles": reward_label(known),
         "Sampling": settings_label(known),
     }
     notes = [
@@ -94,7 +106,8 @@ def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list
 
 def _subtitle(known: Facts, first: str) -> str:
     masked = "λ acts where the λ mask is" if known.any_masked else ""
-    return "  ·  ".join(part for part in (first, masked, "KL to the reference in nats" if known.trace else "") if part)
+    kl = "KL to the reference in nats" + WITHOUT_REWARD * known.tilted if known.measured else ""
+    return "  ·  ".join(part for part in (first, masked, kl) if part)
 
 
 def _title(what: str, known: Facts) -> str:

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
-from .colours import AXIS, Colour
+from .colours import AXIS, BACKGROUND, Colour
 
 FONT = Path(__file__).parents[2] / "assets" / "RealignSans.ttf"  # Pillow's own font has no λ or β
 LEFT_OUT = "[…]"
@@ -49,6 +49,9 @@ class Text:
             place = x, top + (i + 0.5) * self.line_height
             place = (round(place[0]), round(place[1])) if self.whole else place
             draw.text(place, line, fill=self.colour, font=font(self.size), anchor=f"{anchor}m")
+
+
+Label = tuple[Text, float, float, str]  # a text, its x and top, and what of each line is at x: as `Text.draw` has it
 
 
 @functools.cache
@@ -108,6 +111,15 @@ def filled(parts: Sequence[str], face: ImageFont.FreeTypeFont, width: float) -> 
 def as_image(image: Image.Image) -> torch.Tensor:
     """IMAGE (1, H, W, 3) of a picture."""
     return rearrange(torch.from_numpy(np.asarray(image, dtype=np.float32) / 255), "h w c -> 1 h w c")
+
+
+def drawn_labels(size: tuple[int, int], labels: Iterable[Label]) -> Image.Image:
+    """A sheet with its labels, for pictures to be put on."""
+    sheet = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for text, x, top, anchor in labels:
+        text.draw(draw, x, top, anchor)
+    return sheet
 
 
 def _wrapped(paragraph: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,6 +17,7 @@ NO_STEPS = (
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)  # a text is no number, nor is NaN
 LARGEST = 2**64  # of whole numbers, seeds among them
 END = 1e300  # of all others: far enough from where numbers end that they can be added up and drawn
+ROUNDED = 1e-6  # by how much a number that came through fp32 may be beyond its bounds, in relation to them
 
 Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
 Real = Annotated[float, Field(ge=-END, le=END)]
@@ -53,11 +54,68 @@ class TracedStep(BaseModel):
     sigma: Number
     sigma_next: Number
     model_calls: Number
-    lambdas: Annotated[list[Values], Field(min_length=1)]  # (K, B); of a run with λ masks the mean over the picture
+    lambdas: list[Values]  # (K, B); of a run with λ masks the mean over the picture
     kl_reference: Values | None  # (B,), what the step adds, nats; None: the model was not called
     kl_anchors: list[Values | None]  # (K, B)
     lambdas_before_mask: list[Values] | None = None  # (K, B), of a run with λ masks
     correction: Real | None = None
+
+
+class ParticleStep(BaseModel):
+    """What a step did to the particles: of each group (M,), and along the ancestors of each picture shown (K,)."""
+
+    model_config = STRICT
+
+    ess: list[Annotated[Real, Field(ge=1 - ROUNDED)]]  # (M,): effective sample size before the re-draw, to N
+    unique: list[Annotated[Whole, Field(ge=1)]]  # (M,): starting particles that a group descends from, to N
+    tau: list[Annotated[Real, Field(ge=-ROUNDED, le=1 + ROUNDED)]] | None = None  # (M,): the temper
+    reward: Values | None = None  # (M,): mean over the particles; None: not asked in this step
+    reward_drawn: Values | None = None  # (K,)
+    held_out: Values | None = None  # as reward
+    held_out_drawn: Values | None = None  # as reward_drawn
+
+
+class TracedParticles(BaseModel):
+    """A run of M groups of N particles, of which K are shown. Rewards are in their own units."""
+
+    model_config = STRICT
+
+    reward: str | None = None  # its name; None: only corrected
+    held_out: str | None = None  # the name of one that is watched and not optimised
+    strength: Annotated[Real, Field(gt=0)] | None = None  # α_r, a KL coefficient in the reward's units
+    corrected: bool = False  # the mixture's correction weight took part
+    groups: Annotated[Whole, Field(ge=1)]  # M
+    particles: Annotated[Whole, Field(ge=1)]  # N
+    pick: Literal["draw", "best", "all"]
+    picked: Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]  # (K,): the elements m·N + n shown
+    log_z: list[Real]  # (M,)
+    kl: list[Real] | None = None  # (M,): KL(target ‖ model), nats, as each group sees it
+    scores: list[Real] | None = None  # (K,)
+    weights: list[Annotated[Real, Field(ge=0)]]  # (K,)
+    held_out_scores: list[Real] | None = None  # (K,)
+    steps: list[ParticleStep]  # (T,)
+
+    @model_validator(mode="after")
+    def _is_of_one_run(self) -> TracedParticles:
+        per_group: list[Any] = [self.log_z, self.kl]
+        per_picture: list[Any] = [self.weights, self.scores, self.held_out_scores]
+        for step in self.steps:
+            per_group += [step.ess, step.unique, step.tau, step.reward, step.held_out]
+            per_picture += [step.reward_drawn, step.held_out_drawn]
+        if any(values is not None and len(values) != self.groups for values in per_group):
+            raise ValueError("parts of other groups")
+        if any(values is not None and len(values) != len(self.picked) for values in per_picture):
+            raise ValueError("parts of other pictures")
+        most = self.particles * (1 + ROUNDED)
+        if any(value > most for step in self.steps for value in (*step.ess, *step.unique)):
+            raise ValueError("more particles than there are")
+        if max(self.picked) >= self.groups * self.particles:
+            raise ValueError("a picture of no particle")
+        return self
+
+    def place(self, picture: int) -> tuple[int, int]:
+        """Group and particle of a picture shown, from 0."""
+        return divmod(self.picked[picture], self.particles)
 
 
 class _Told(BaseModel):
@@ -103,13 +161,21 @@ class Traced(BaseModel):
     sweep: Swept | None = None
     model_calls: Number = 0
     model_calls_saved: Number = 0
+    particles: TracedParticles | None = None  # of a run with a reward or a correction; only such a run has no anchor
 
     @model_validator(mode="after")
     def _is_of_one_run(self) -> Traced:
         anchors = len(self.steps[0].lambdas)
-        per_anchor, per_picture = [self.kl_anchors], [self.kl_reference, *self.kl_anchors]
+        per_anchor: list[Any] = [self.kl_anchors]
+        per_picture: list[Any] = [self.kl_reference, *self.kl_anchors]
+        if not anchors and self.particles is None:
+            raise ValueError("nothing is mixed, nor are there particles")
         if self.sweep is not None:
             per_picture.append(self.sweep.cells)
+        if self.particles is not None:
+            per_picture.append(self.particles.picked)
+            if len(self.particles.steps) != len(self.steps):
+                raise ValueError("parts of different steps")
         for step in self.steps:
             per_anchor += [step.lambdas, step.kl_anchors]
             per_anchor += [step.lambdas_before_mask] if step.lambdas_before_mask is not None else []
@@ -123,9 +189,16 @@ class Traced(BaseModel):
         return self
 
     @property
+    def mixes(self) -> bool:
+        """Whether there was an anchor, and so a λ."""
+        return bool(self.steps[0].lambdas)
+
+    @property
     def batch(self) -> int:
         """How many pictures the run made."""
-        return len(self.steps[0].lambdas[0])
+        if self.mixes or self.particles is None:
+            return len(self.steps[0].lambdas[0])
+        return len(self.particles.picked)
 
 
 class _WithoutSteps(BaseModel):

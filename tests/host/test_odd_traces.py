@@ -9,7 +9,8 @@ import pytest
 import torch
 from realign.nodes.pictures.facts import facts
 from realign.nodes.pictures.labels import caption
-from realign.nodes.pictures.panels import run_panels, sweep_panels
+from realign.nodes.pictures.panels import all_panels
+from realign.nodes.pictures.particle_words import told as told_of
 from realign.nodes.pictures.plot import drawn
 from realign.nodes.pictures.records import as_csv, as_json, page_record
 from realign.nodes.pictures.tables import table_of
@@ -34,7 +35,7 @@ ODD = {
     "a dict of odd things": {"a": 1},
     "three": [0.5, 0.5, 0.5],
 }
-TEXTS = {"name", "sampler_name", "scheduler"}
+TEXTS = {"name", "sampler_name", "scheduler", "reward", "held_out"}
 
 
 def told(sweep=None, masked=False):
@@ -49,7 +50,28 @@ def told(sweep=None, masked=False):
     return json.loads(trace.to_json())
 
 
-WHOLE = {"plain": told(), "swept": told(Sweep((0.5, 1.0))), "masked": told(masked=True)}
+def with_particles(trace):
+    """Two groups of two, a picture of each, two steps."""
+    step = {"ess": [1.5, 2.0], "unique": [1, 2], "tau": [0.5, 1.0], "reward": [1.0, 2.0], "reward_drawn": [1.0, 2.0]}
+    step |= {"held_out": [0.5, 0.25], "held_out_drawn": [None, 0.5]}
+    run = {"reward": "colour", "held_out": "other", "strength": 1.0, "corrected": True, "groups": 2, "particles": 2}
+    run |= {"pick": "draw", "picked": [1, 2], "log_z": [0.5, 1.0], "kl": [1.0, 2.0], "scores": [1.0, 2.0]}
+    run |= {"weights": [0.5, 0.75], "held_out_scores": [0.5, 0.25], "steps": [step, step]}
+    return trace | {"particles": run}
+
+
+def without_anchors(trace):
+    steps = [step | {"lambdas": [], "kl_anchors": [], "kl_reference": [0.0, 0.0]} for step in trace["steps"]]
+    return trace | {"anchors": [], "kl_anchors": [], "kl_reference": [0.0, 0.0], "etas": [1.0], "steps": steps}
+
+
+WHOLE = {
+    "plain": told(),
+    "swept": told(Sweep((0.5, 1.0))),
+    "masked": told(masked=True),
+    "particles": with_particles(told()),
+    "without an anchor": without_anchors(with_particles(told())),
+}
 
 
 def places(tree, way=()):
@@ -84,7 +106,8 @@ def refused(text):
     known = facts(trace.batch, None, trace)
     assert json.loads(as_json(known))["pictures"]
     assert as_csv(known).count("\n") > 1
-    drawn(sweep_panels(known) if known.cells else run_panels(known), 400, 120, (72, 20, 10, 30))
+    drawn(all_panels(known), 400, 120, (72, 20, 10, 30))
+    assert known.particles is None or all(told_of(known.particles))
     table_of(known, "", None, None)
     assert all(caption(known, i) for i in range(known.count))
     json.dumps(page_record(known, [{}] * known.count, known.seed), allow_nan=False)
@@ -109,7 +132,8 @@ def test_every_value_of_a_trace_replaced_by_what_is_none(kind):
             said = refused(text)
             assert not said or is_sentence(said), (way, value, said)
             taken += [] if said else [(way, value)]
-    assert not [way for way, value in taken if value == "a text" and way[-1] not in TEXTS], "a text taken as a number"
+    texts = [way for way, value in taken if value == "a text"]
+    assert not [way for way in texts if way[-1] not in TEXTS or way[:2] == ("particles", "steps")], "taken as a number"
     assert not [way for way, value in taken if value in ("beyond", "beyond all")], "a number beyond all was taken"
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from drawn_texts import WHITE, bounded, recorded
+from PIL import Image
 from realign.nodes import grid
 from realign.nodes.pictures import sheet, tables
 from realign.nodes.pictures.facts import facts
-from realign.nodes.pictures.sheet import Strip
+from realign.nodes.pictures.strip import Strip
 from realign.realign_core import LambdaSchedule, Sweep
 
 MANY = tuple(i / 200 for i in range(1000))
@@ -34,50 +32,9 @@ def named(part):
     return f"{part.columns}x{part.rows}" if isinstance(part, Sweep) else "x".join(map(str, part))
 
 
-WHITE = (255, 255, 255)
-
-
-class Recorder:
-    """Draws, and keeps the box of every text."""
-
-    def __init__(self, image):
-        self.own = ImageDraw.ImageDraw(image)
-        self.boxes = []
-        self.image = image
-        RECORDED.append(self)
-
-    def text(self, place, text, **options):
-        self.boxes.append(self.own.textbbox(place, text, font=options["font"], anchor=options.get("anchor")))
-        self.own.text(place, text, **options)
-
-    def __getattr__(self, name):
-        return getattr(self.own, name)
-
-    def check(self):
-        width, height = self.image.size
-        assert all(box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height for box in self.boxes)
-        rows = sorted(self.boxes, key=lambda box: (box[1], box[0]))
-        for i, one in enumerate(rows):
-            for other in rows[i + 1 :]:
-                if other[1] >= one[3]:
-                    break
-                assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
-
-
-RECORDED = []
-
-
 @pytest.fixture
 def texts(monkeypatch):
-    RECORDED.clear()
-    monkeypatch.setattr(ImageDraw, "Draw", Recorder)
-    return RECORDED
-
-
-def bounded(picture):
-    assert max(picture.size) <= 2048
-    picture.save(io.BytesIO(), format="JPEG", quality=95)
-    return np.asarray(picture).astype(int)
+    return recorded(monkeypatch)
 
 
 @pytest.mark.parametrize(("sweep", "size"), CASES, ids=named)
