@@ -19,7 +19,7 @@ from .page import show_text
 from .pictures.labels import number
 from .pictures.particle_strip import ParticleStrip
 from .pictures.particle_words import told
-from .pictures.sheet import Strip
+from .pictures.strip import Strip
 from .run.call import Call
 from .run.picked import Picked
 from .run.planned import Planned
@@ -110,7 +110,10 @@ class Progress:
         if self.strip is not None:
             self._send(self._drawn(lambda strip: strip.picture()), total, total)
         if picked is not None:
-            self.notes = "\n".join(["", *told(picked.trace.info["particles"])]) + self.notes
+            self.notes = (
+                "\n".join(["", *told(picked.trace.info["particles"], swept=self.realignment.sweep is not None)])
+                + self.notes
+            )
             self._show()
 
     def say(self, text: str) -> None:

@@ -99,7 +99,7 @@ class RealignParticles(Node):
                     "anchor", optional=True, tooltip="An aligned model, from Load Anchor Model, mixed in at λ."
                 ),
                 lambda_slider(0.5, 0, 3, optional=True)(
-                    "Alignment strength (0–3) of a connected anchor, as in Realign Sampler; without one it does nothing."
+                    "Alignment strength (0–3) of a connected anchor, as in Realign Sampler; nothing without one."
                 ),
                 prompt_input(),
                 RewardType.Input(
@@ -309,8 +309,8 @@ def _advanced() -> list[io.Input]:
             "through the model, for much time and memory; none: by weights alone. auto: reward where it has a gradient."
         ),
         choice("tempering", [AUTO, *TEMPERINGS], AUTO, **ADVANCED)(
-            "How early the reward counts. curvature: as its gradient allows; one: in full from the start; steps: rising "
-            "with the steps, as in DAS. auto: curvature with a gradient, else one."
+            "How early the reward counts. curvature: as its gradient allows; one: in full from the start; steps: more "
+            "with each step, as in DAS. auto: curvature with a gradient, else one."
         ),
         choice("potential", POTENTIALS, POTENTIALS[0], **ADVANCED)(
             "What a particle is weighed by. difference: what its reward has gained (DAS); max: the best so far; sum: "

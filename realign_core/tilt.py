@@ -244,11 +244,11 @@ class Twist:
         bend, spread, *shares = torch.stack([reduce(p, "m n e -> m", "sum") for p in products]).cpu().double()
         self._bend += torch.stack([bend, spread])
         alpha, sigma = float(level.alpha), float(level.sigma)
-        along, wide, along_heading, wide_heading = shares
-        if self.tilt.variance is None and alpha > 0 and bool((wide > 0).all() and (wide_heading > 0).all()):
-            kept = torch.maximum(along / wide, along_heading / wide_heading)
+        along, wide, on_it, of_it = shares
+        if self.tilt.variance is None and alpha > 0:
+            kept = torch.maximum(*(torch.where(of > 0, on / of, 0) for on, of in ((along, wide), (on_it, of_it))))
             share = (alpha * kept).clamp(0, 1 - TINY)  # of x_t that D keeps: α²V/(α²V + σ²)
-            self.variance = (sigma / alpha) ** 2 * share / (1 - share)
+            self.variance = torch.where(wide > 0, (sigma / alpha) ** 2 * share / (1 - share), self.variance)
 
     def _from_mean(self, values: Tensor) -> Tensor:
         """(M, N, elements): less the group's mean."""

@@ -223,7 +223,16 @@ def test_a_group_does_not_depend_on_what_is_sampled_beside_it(models, monkeypatc
 def test_a_sweep_is_corrected_cell_by_cell(models):
     conds, pair = conds_of("sd15"), models("sd15")
     sweep, latent, *_ = call(
-        "RealignSweep", latent_image=latent_of("sd15", 1), list_as="λ", values="0, 0.4, 1", start=0.0, end=1.0, count=3
+        "RealignSweep",
+        latent=latent_of("sd15", 1),
+        values="list",
+        start=0.0,
+        end=1.0,
+        count=3,
+        listed="0, 0.4, 1",
+        seeds=1,
+        rows="seed",
+        row_values="",
     )
     swept = plain(pair, conds, latent, 0.0, lambda_schedule=sweep, correct=True, particles=N)
     for column, lam in enumerate((0.0, 0.4, 1.0)):
