@@ -222,7 +222,7 @@ def test_a_group_does_not_depend_on_what_is_sampled_beside_it(models, monkeypatc
 
 def test_a_sweep_is_corrected_cell_by_cell(models):
     conds, pair = conds_of("sd15"), models("sd15")
-    sweep, latent, *_ = call(
+    latent, sweep, *_ = call(
         "RealignSweep",
         latent=latent_of("sd15", 1),
         values="list",
