@@ -51,11 +51,12 @@ class Steering:
 class Population:
     """The particles of one part, while its sampler steers them.
 
-    groups: the numbers of the pictures that they stand for. correct: whether there is a mixture to correct.
+    groups: of each the seed that its picture would have by itself, and its place there. correct: whether there is a
+    mixture to correct.
     """
 
-    def __init__(self, steering: Steering, groups: Sequence[int], seed: int, trace: Trace, correct: bool):
-        self.steering, self.groups, self.seed, self.trace, self.correct = steering, groups, seed, trace, correct
+    def __init__(self, steering: Steering, groups: Sequence[tuple[int, int]], trace: Trace, correct: bool):
+        self.steering, self.groups, self.trace, self.correct = steering, groups, trace, correct
         self.particles: Particles | None = None  # after the run
         self.denoised: Tensor | None = None  # (B, …): of the last step, in the order of the particles
 
@@ -70,7 +71,7 @@ class Population:
             correct=self.correct,
             scheme=steering.scheme,
             threshold=steering.threshold,
-            generator=[generator_of(self.seed, group) for group in self.groups],
+            generator=[generator_of(*group) for group in self.groups],
             followers=followers,
         )
         self.watched = torch.full((len(steps), size, steering.particles), torch.nan, dtype=torch.float64)
@@ -110,8 +111,8 @@ def seed_of(seed: int, particle: int) -> int:
 
 
 def generator_of(seed: int, group: int) -> torch.Generator:
-    """Of what is drawn of a group, or with -1 of all of them."""
-    return torch.Generator().manual_seed((seed * POOLING + group + 1) % 2**63)
+    """Of what is drawn of a group, by its run's seed and its place in it; below 0, of what is drawn of several."""
+    return torch.Generator().manual_seed((seed * POOLING + group) % 2**63)
 
 
 def sample_particles(

@@ -46,7 +46,7 @@ def pick(
     elements = [[e * size + n for e in plan.part.elements for n in range(size)] for plan in plans]
     trace = Trace.join(list(zip(elements, [_spread(plan, size) for plan in plans])))
     pools = pools_of(realignment, call)
-    index = chosen(steering, particles, pools, call.seed or 0)
+    index = chosen(realignment, steering, particles, pools, call.seed or 0)
     trace.take(index)
     trace.info["particles"] = record(steering, particles, watched, index, pools, trace.steps)
     return Picked(index, particles.x[index.to(particles.x.device)], trace)
@@ -91,13 +91,16 @@ def _alike(values: Tensor | None, picture: int) -> int:
     return next(i for i in range(picture + 1) if torch.equal(values[i], values[picture]))
 
 
-def chosen(steering: Steering, particles: Particles, pools: Sequence[Sequence[int]], seed: int) -> Tensor:
+def chosen(
+    realignment: Realignment, steering: Steering, particles: Particles, pools: Sequence[Sequence[int]], seed: int
+) -> Tensor:
     """(K,): the elements that are shown; in the order of the pictures, where there is one for each group."""
     size = steering.particles
     if steering.pick == ALL:
         return torch.arange(particles.log_weights.numel())
     out = torch.zeros(len(particles.log_weights), dtype=torch.long)
-    for number, groups in enumerate(pools):
+    for groups in pools:
+        later, first = realignment.by_itself(groups[0])
         which = torch.tensor(groups)
         of = particles.of(which)
         if steering.pick == BEST and of.asked is not None:
@@ -105,7 +108,7 @@ def chosen(steering: Steering, particles: Particles, pools: Sequence[Sequence[in
         elif of.is_unweighed:  # any of them is a draw: the first, as without particles
             drawn = torch.arange(len(groups)) * size
         else:
-            drawn = _in_place(of.draw(len(groups), generator=generator_of(seed, -1 - number)), size)
+            drawn = _in_place(of.draw(len(groups), generator=generator_of(seed + later, -1 - first)), size)
         out[which] = which[drawn // size] * size + drawn % size
     return out
 

@@ -61,7 +61,9 @@ def planned(realignment: Realignment, models: Models, guider: Any, part: Part, w
     trace = Trace.of(call.sigmas.tolist(), lambdas.means(), before_mask=before)
     if steering is not None and steps is not None and (part.particles > 1 or steering.tilt is not None):
         check_conditionings(guider)
-        population = Population(steering, part.elements, whole.seed or 0, trace, steering.correct and alone is None)
+        alone_as = [realignment.by_itself(element) for element in part.elements]
+        groups = [((whole.seed or 0) + later, place) for later, place in alone_as]
+        population = Population(steering, groups, trace, steering.correct and alone is None)
         population.begin(steps)  # raises ValueError for what could not be finished
     return Planned(part, lambdas, steps, used, alone, trace, population)
 

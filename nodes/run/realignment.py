@@ -67,6 +67,13 @@ class Realignment:
         """Elements that are sampled for each picture."""
         return 1 if self.steering is None else self.steering.particles
 
+    def by_itself(self, picture: int) -> tuple[int, int]:
+        """As what a picture of the batch would be sampled without a sweep: what is added to the seed, and its place."""
+        if self.sweep is None:
+            return 0, picture
+        cell = self.sweep.cells()[picture]
+        return cell.seed, cell.image
+
     @property
     def is_masked(self) -> bool:
         return self.mask is not None or any(anchor.mask is not None for anchor in self.anchors)
