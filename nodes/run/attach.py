@@ -23,6 +23,7 @@ from ...realign_core import Trace
 from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
+from .by_element import may_couple
 from .call import KEY, Call, first_wrapper, untouched
 from .guiders import held_by
 from .models import Models
@@ -42,6 +43,10 @@ MARKS = 4096  # numbers of a latent by which it is known again
 BESIDE = (
     "Realign: this guider asks a realigned MODEL beside the one that it samples, where λ would have no effect: give it "
     "the realigned MODEL for its main model, or a model without a Realign node here."
+)
+FOLLOWS = (
+    "{} may look at the other pictures of a batch, or remember each by its place, and particles change places: where "
+    "pictures look wrong, take it away."
 )
 
 
@@ -130,7 +135,7 @@ class Attached:
         parts = parts_of(self.realignment, guider, call)
         plans = [planned(self.realignment, self.models, guider, part, call) for part in parts]
         listener = self._listening(self.realignment, guider, call) if self._listening else None
-        self._say(guider.model_patcher, plans, listener)
+        self._say(guider, plans, listener)
         state = self.models.state(guider)
         latents = []
         with untouched(guider) as again, self.models.remembering(state) as begin:
@@ -156,9 +161,12 @@ class Attached:
         self._remember(out, trace)
         return out
 
-    def _say(self, reference: ModelPatcher, planned: Sequence[Planned], listener: Listener | None) -> None:
+    def _say(self, guider: Any, planned: Sequence[Planned], listener: Listener | None) -> None:
         """On the node whenever it runs, in the log once: what is to be known of the pair, and of the room for it."""
+        reference = guider.model_patcher
         notes = self.models.notes(reference, _used(planned))
+        if any(plan.population is not None and plan.part.particles > 1 for plan in planned):
+            notes += self._of_particles(guider)
         for note in notes:
             if note not in self._said:
                 logging.warning("Realign: %s", note)
@@ -168,6 +176,11 @@ class Attached:
         room = room_note(reference, self.realignment, _used(mixed), largest) if largest else ""
         for text in filter(None, [*notes, room] if listener else ()):
             listener.say(text)
+
+    def _of_particles(self, guider: Any) -> list[str]:
+        names = sorted(may_couple(guider, [anchor.patcher for anchor in self.realignment.anchors]))
+        told = ", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in names)
+        return [FOLLOWS.format(told)] if names else []
 
     def _sample(
         self,

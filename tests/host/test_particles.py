@@ -146,10 +146,13 @@ def test_the_corrected_mixture_is_that_of_stock_answers(tiny, kind, anchor):
     torch.testing.assert_close(torch.tensor(weights).double(), share, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("proposal", ["reward", "none", "full"])
-def test_a_tilted_mixture_is_that_of_stock_answers(tiny, proposal):
-    conds, latent = conds_of("sd15"), latent_of("sd15")
-    ours, true = pairs(tiny, "sd15", "full", lambda model: model)
+@pytest.mark.parametrize(
+    ("kind", "proposal"),
+    [("sd15", "reward"), ("sd15", "none"), ("sd15", "full"), ("sdxl", "reward"), ("sd3", "reward"), ("sd3", "full")],
+)
+def test_a_tilted_mixture_is_that_of_stock_answers(tiny, kind, proposal):
+    conds, latent = conds_of(kind), latent_of(kind)
+    ours, true = pairs(tiny, kind, "full", lambda model: model)
     vae, reward = Vae(), Mean()
     if proposal == "full":  # stock answers have no gradient
         got, *_, trace = sampled(*ours[:1], conds, latent, ours[1], reward=reward, vae=vae, proposal=proposal)
@@ -348,6 +351,20 @@ def test_the_host_hears_of_pictures_and_not_of_particles(models):
     conds, latent, (reference, anchor) = conds_of("sd15"), latent_of("sd15"), models("sd15")
     got = sampled(reference, conds, latent, anchor, reward=Mean(), vae=Vae(), pick="draw")
     near(got[1]["samples"], got[0]["samples"])
+
+
+def test_a_node_that_may_remember_pictures_by_their_place_is_named(models, monkeypatch):
+    conds, latent, (reference, _) = conds_of("sd15"), latent_of("sd15"), models("sd15")
+    said = []
+    monkeypatch.setattr("realign.nodes.live.show_text", lambda node_id, text: said.append(text))
+    reference = reference.clone()
+    reference.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
+    sampled(reference, conds, latent, reward=Mean(), vae=Vae())
+    assert "may look at the other pictures of a batch" in said[-1]
+    said.clear()
+    sampled(models("sd15")[0], conds, latent, reward=Mean(), vae=Vae())
+    assert "mean" in said[-1]
+    assert "may look at" not in said[-1]
 
 
 # Refusals.
