@@ -161,6 +161,10 @@ def _is_clip_vision(value: Any) -> bool:
     return isinstance(getattr(value, "patcher", None), ModelPatcher) and hasattr(value, "encode_image")
 
 
+def _is_vae(value: Any) -> bool:
+    return isinstance(getattr(value, "patcher", None), ModelPatcher) and hasattr(value, "first_stage_model")
+
+
 def _are_anchors(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(isinstance(one, Anchor) for one in value)
 
@@ -180,6 +184,7 @@ CHECKS: dict[str, Check] = {
     "REALIGN_ANCHOR": _of("an anchor, as Load Anchor Model gives it", _are_anchors),
     "REALIGN_REWARD": _of("a reward, as Picture Reward or Load Reward Model give it", is_reward),
     "CLIP_VISION": _of("a CLIP vision model, as Load CLIP Vision gives it", _is_clip_vision),
+    "VAE": _of("a VAE, as a checkpoint or Load VAE gives it", _is_vae),
     "REALIGN_LAMBDA": _of("a λ Schedule or a λ Sweep", lambda value: isinstance(value, (LambdaSchedule, Sweep))),
 }
 

@@ -35,13 +35,6 @@ class Decoder:
     process_out: Callable[[Tensor], Tensor]  # of the model: to the VAE's latents
     how: str = FULL
 
-    def __post_init__(self) -> None:
-        if not hasattr(self.vae, "first_stage_model") or not hasattr(self.vae, "patcher"):
-            raise RewardError(
-                "“vae” is no VAE that can be asked while the picture is sampled: connect the one of a checkpoint, or "
-                "of Load VAE (a small one, such as TAESD, is quickest)."
-            )
-
     def __call__(self, latents: Tensor) -> Tensor:
         z = self.process_out(latents.float())
         if z.ndim == 5 and self.vae.latent_dim == 2:

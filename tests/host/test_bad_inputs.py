@@ -87,6 +87,7 @@ ODD = {
     "REALIGN_LAMBDA": ["λ", 0.5, [0, 1], {}],
     "REALIGN_REWARD": ["colourfulness", 1, [], {"name": "x"}],
     "CLIP_VISION": ["ViT-L", 1, {}],
+    "VAE": ["vae", 1, {}],
     "CURVE": [
         {"points": []},
         {"points": [[0, 0, 0], [1, 1, 1]]},
@@ -131,7 +132,12 @@ def cases():
                     yield f"{told} typed", node, {item.id: value}, words
                 yield f"{told} linked", node, {item.id: odd(value)}, words
             for value in ODD.get(kind, ()):
-                yield f"{json.dumps(value)[:40]}", node, needed(item) | {item.id: odd(value)}, words | said_of(item)
+                yield (
+                    f"{json.dumps(value)[:40]}",
+                    node,
+                    needed(node, item) | {item.id: odd(value)},
+                    words | said_of(item),
+                )
             if not item.optional:
                 yield "none", node, {item.id: odd(None)}, words
             for told, text in TRACES.items() if item.id == "trace" else ():
@@ -146,9 +152,10 @@ def odd(value):
     return {"link": json.dumps(value)}
 
 
-def needed(item):
+def needed(node, item):
     """What else must be set so that an input is looked at."""
-    return {"shape": "curve"} if item.id == "curve" else {}
+    alone = item.id == "lambda_mask" and node.define_schema().node_id == "RealignParticles"
+    return {"particles": 1} if alone else {"shape": "curve"} if item.id == "curve" else {}
 
 
 def said_of(item):
