@@ -33,12 +33,16 @@ class Guard:
         self._reference, self._names, self._shared = reference, names, shared
         self._waiting = {model: one for model, one in anchors.items() if one.is_clone(reference)}
 
-    def look(self, denoised: Sequence[Tensor | None]) -> None:
-        """denoised: the models' answers to one question. Raises NeedsOwnWeights, or ValueError where it has its own."""
+    def look(self, denoised: Sequence[Tensor | None], x: Tensor) -> None:
+        """denoised: the models' answers to one question, which is x. Raises NeedsOwnWeights, or ValueError where it has
+        its own."""
         if not self._waiting or denoised[0] is None:
             return
         for model in [model for model in self._waiting if denoised[model] is not None]:
-            answer, anchor = denoised[model], self._waiting.pop(model)
+            answer = denoised[model]
+            if answer is not None and _tells_nothing(answer, x):
+                continue  # the next one will
+            anchor = self._waiting.pop(model)
             if answer is None or not torch.equal(answer, denoised[0]) or not _changes(self._reference, anchor):
                 continue
             if model in self._shared:
@@ -48,6 +52,11 @@ class Guard:
                 "node (compile …) or too few bits a weight keep it from the model. Load the reference in a higher "
                 "precision, or put that node behind the Realign node."
             )
+
+
+def _tells_nothing(answer: Tensor, x: Tensor) -> bool:
+    """Whether an answer shows no model at all: some nodes leave the first steps as they are, or answer with zeros."""
+    return torch.equal(answer, x) or bool((answer == answer.flatten()[0]).all())
 
 
 def _changes(reference: ModelPatcher, anchor: ModelPatcher) -> bool:

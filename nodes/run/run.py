@@ -154,7 +154,7 @@ class Run:
         asked = behind.question if behind else question
         self._state.asked()
         predicted = self.evaluate(partial(self._ask, asked), x, self.level(sigma), weights)
-        self._guard.look(predicted.denoised)
+        self._guard.look(predicted.denoised, x)
         if self.realignment.steering is not None and self.realignment.steering.correct:
             self.disagreement = disagreement(predicted, weights, self._denoised_where(question))
         out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)

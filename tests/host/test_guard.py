@@ -11,6 +11,20 @@ from realign.nodes.run.shared_weights import NeedsOwnWeights
 from safetensors.torch import save_file
 from truth import distance, k_sampled, realign_model
 
+X = torch.tensor([5.0, 6.0])
+
+
+def leaves_the_first_step(model):
+    """As packs that begin with zeros (CFG-Zero*) do: what the model says in the first step is multiplied by 0."""
+    model, asked = model.clone(), []
+
+    def cfg(args):
+        asked.append(float(args["sigma"].flatten()[0]))
+        return args["cond"] * 0 if asked[-1] == asked[0] else args["uncond"] + 4.0 * (args["cond"] - args["uncond"])
+
+    model.set_model_sampler_cfg_function(cfg)
+    return model
+
 
 def asks_nothing(model):
     """A wrapper that answers without the network, whatever its weights."""
@@ -26,6 +40,18 @@ def test_it_is_refused(tiny):
     with pytest.raises(ValueError, match=r"“anchor from MODEL” answers exactly as the reference does, although it has"):
         k_sampled(realign_model(patched, with_lora(tiny, patched, "sd15"), LAMBDA), conds, latent, STEPS, "euler")
     assert distance(k_sampled(reference, conds, latent, STEPS, "euler"), before) == 0
+
+
+def test_an_answer_that_shows_no_model_is_waited_out(tiny):
+    conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
+    reference = leaves_the_first_step(tiny.load(tiny.reference("sd15")))
+    got = k_sampled(realign_model(reference, with_lora(tiny, reference, "sd15"), LAMBDA), conds, latent, STEPS, "euler")
+    assert distance(got, k_sampled(reference, conds, latent, STEPS, "euler")) > 0.01
+    first = Guard(reference, {1: with_lora(tiny, reference, "sd15")}, {1: "a"}, (0,))
+    for answer in (X, torch.zeros(2)):
+        first.look((answer, answer), X)
+    with pytest.raises(ValueError, match="answers exactly as the reference does"):
+        first.look((X + 1, X + 1), X)
 
 
 def test_a_lora_of_zeros_is_none(tiny):
@@ -57,15 +83,15 @@ def test_a_merge_that_gives_the_reference_back_has_no_lora(tiny):
 
 def test_one_on_the_references_weights_gets_its_own(tiny):
     reference = tiny.load(tiny.reference("sd15"))
-    anchor, alike, other = with_lora(tiny, reference, "sd15"), torch.ones(2, 3), torch.zeros(2, 3)
+    anchor, alike, other = with_lora(tiny, reference, "sd15"), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0])
     for answers, shared, error in (
         ((alike, alike), (0, 1), NeedsOwnWeights),
         ((alike, alike), (0,), ValueError),
     ):
         with pytest.raises(error):
-            Guard(reference, {1: anchor}, {1: "a"}, shared).look(answers)
+            Guard(reference, {1: anchor}, {1: "a"}, shared).look(answers, X)
     for answers in ((alike, other), (None, alike), (alike, None)):
-        Guard(reference, {1: anchor}, {1: "a"}, (0, 1)).look(answers)
+        Guard(reference, {1: anchor}, {1: "a"}, (0, 1)).look(answers, X)
     first = Guard(reference, {1: anchor}, {1: "a"}, (0, 1))
-    first.look((alike, other))
-    first.look((alike, alike))  # it has been reached
+    first.look((alike, other), X)
+    first.look((alike, alike), X)  # it has been reached
