@@ -80,8 +80,8 @@ def fit(patcher: ModelPatcher, was: torch.nn.Module, name: str) -> ModelPatcher:
         if id(getattr(module, "_orig_mod", module)) in theirs:
             raise ValueError(
                 f"“{node}” holds on to the weights that it was put on, so that it cannot act on the anchor “{name}”, "
-                "which has others: put its node on each model by itself, before the Realign node (of a LoRA: on a second "
-                "load of the checkpoint), or bypass it."
+                "which has others: put its node on each model by itself, before the Realign node (for a LoRA, load "
+                "the checkpoint a second time), or bypass it."
             )
     return patcher
 
