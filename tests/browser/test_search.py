@@ -60,6 +60,10 @@ def test_other_words(found):
     assert {"LoadAnchorModel", "RealignAddAnchor", "RealignAnchorFromModel"} < set(found("anchor"))
     assert found("ksampler")[0] == "RealignSampler"
     assert found("kl")[0] == "RealignReport"
+    for word in ("smc", "particles", "fk", "steering"):
+        assert found(word)[0] == "RealignParticles", word
+    assert "RealignParticles" in found("das")[:2]  # LambdaSchedule has these letters in its id
+    assert "RealignParticles" in found("reward")[:8]
 
 
 def test_the_node_library_lists_them_as_the_search_box_does(tab):
