@@ -76,8 +76,8 @@ class RealignParticles(Node):
                 ),
                 number("strength", 1.0, 1e-6, 1e6, 0.01, round=False)(
                     "How strongly the reward draws (0.000001–1000000): smaller = stronger. It is a KL coefficient in "
-                    "the reward's own units: about 0.005 for the aesthetic score, 0.0001 for PickScore, 0.01 for CLIP "
-                    "score, 1 to 5 for colourfulness."
+                    "the reward's own units, as Score shows them: about 0.005 for the aesthetic score, 0.01 for "
+                    "PickScore, 1 for CLIP, 1 to 5 for colourfulness."
                 ),
                 number("particles", 4, 1, 256)(
                     "Particles of each picture (1–256; 4–16 is usual): so many times the model calls."

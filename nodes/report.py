@@ -27,7 +27,11 @@ class RealignReport(Node):
             ),
             search_aliases=[*ALIASES, "kl", "trace", "plot", "csv", "json", "export", "lambda sweep", "statistics"],
             inputs=[
-                io.String.Input("trace", force_input=True, tooltip="Of Realign Sampler or Realign Trace, as it is.")
+                io.String.Input(
+                    "trace",
+                    force_input=True,
+                    tooltip="Of Realign Sampler, Realign Particles or Realign Trace, as it is.",
+                )
             ],
             outputs=[
                 io.Image.Output(display_name="plots", tooltip="The plots, one picture."),

@@ -38,7 +38,7 @@ LABELS = """() => {
     outputs: node.outputs.map((o) => o.label ?? o.localized_name ?? o.name),
   };
 }"""
-SHOTS = ("RealignSampler", "RealignCompare", "LoadAnchorModel")
+SHOTS = ("RealignSampler", "RealignParticles", "RealignCompare", "LoadAnchorModel")
 HELP = ".node-help-content"
 SHOWN = """(heading) => {
   const help = document.querySelector('.node-help-content');

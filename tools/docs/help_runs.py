@@ -200,6 +200,21 @@ def best_of(host: Host) -> Picture:
     return strip([("all 8", host.pictures(out["decode_saved"])), ("best 3", host.pictures(out["best_saved"]))], [], 72)
 
 
+def particles(host: Host) -> Picture:
+    """Four hearts of the demo reference as they come, and drawn towards colour: of 8 particles each, ever stronger."""
+    rows = []
+    for strength in (None, 5.0, 1.0):
+        steered = {"reward": ["reward", 0], "vae": ["demo", 4], "strength": strength, "particles": 8}
+        plain = {"strength": 1.0, "particles": 1}
+        given = {name: ["demo", place] for name, place in (("model", 0), ("positive", 2), ("negative", 3))}
+        how = {"seed": 7, "steps": 30, "cfg": 1.5, "scheduler": "normal", "denoise": 1.0, "pictures": 4, "pick": "draw"}
+        given |= {"latent_image": ["empty", 0], **how, **(plain if strength is None else steered)}
+        graph = {**demo("heart"), "reward": node("RealignPictureReward", reward="colourfulness")}
+        graph |= {"sampler": node("RealignParticles", **given), **decoded("sampler")}
+        rows.append(("no reward" if strength is None else f"strength {strength:g}", pictures(host, graph)))
+    return strip(rows, [])
+
+
 def demo_models(host: Host) -> Picture:
     shapes = ("ball", "star", "ring", "flower")
     rows: dict[str, list[Picture]] = {"reference": [], "anchor": []}
@@ -224,5 +239,6 @@ OF_RUNS: dict[str, Callable[[Host], Picture]] = {
     "score": score,
     "combine_rewards": combine_rewards,
     "best_of": best_of,
+    "particles": particles,
     "demo_models": demo_models,
 }

@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def _values(kind: Any, options: dict[str, Any], words: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.10g}"
+    return f"{Decimal(f'{value:.10g}'):f}"  # no power of ten
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
