@@ -74,8 +74,8 @@ class RealignParticles(Node):
                 number("denoise", 1.0, 0, 1, 0.01)(
                     "How much of the latent image is redone (0–1): 1 starts from pure noise."
                 ),
-                number("strength", 1.0, 1e-6, 1e6, 0.01, round=False)(
-                    "How strongly the reward draws (0.000001–1000000): smaller = stronger. It is a KL coefficient in "
+                number("strength", 1.0, 0.001, 1e6, 0.001, round=0.001)(
+                    "How strongly the reward draws (0.001–1000000): smaller = stronger. It is a KL coefficient in "
                     "the reward's own units, as Score shows them: about 0.005 for the aesthetic score, 0.01 for "
                     "PickScore, 1 for CLIP, 1 to 5 for colourfulness."
                 ),

@@ -17,7 +17,8 @@ TEXTS = ("text", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "prompt", "str
 MODEL_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".gguf")
 DEMO = "RealignDemoModels"
 WITHOUT_TEXT = ("ConditioningZeroOut", DEMO)  # what is behind the first is another prompt's
-RUNS = ("RealignSampler", "RealignGuider", "RealignModel")  # the nodes that λ is set on
+SAMPLERS = ("RealignSampler", "RealignParticles")
+RUNS = (*SAMPLERS, "RealignGuider", "RealignModel")  # the nodes that λ is set on
 SWEEP, ANCHOR_LAMBDA = "RealignSweep", "RealignAnchorLambda"
 # Of networkx: by how many links away; each after those it takes something from; each before them, as one reads.
 NEAREST, SOURCES_FIRST, AS_READ = "bfs_tree", "dfs_postorder_nodes", "dfs_preorder_nodes"
@@ -66,7 +67,8 @@ def run_behind(graph: Graph | None, node_id: str | None) -> Behind | None:
     if run is None:
         return None
     anchors = [node for node in upstream.above(run, "anchor") if upstream.kinds[node] == ANCHOR_LAMBDA]
-    is_set = not any(upstream.source(node, "lambda_schedule") for node in (run, *anchors))
+    is_set = upstream.source(run, "anchor") is not None
+    is_set &= not any(upstream.source(node, "lambda_schedule") for node in (run, *anchors))
     value = upstream.inputs[run].get("lambda_")
     masks = [upstream.source(run, "lambda_mask"), *(upstream.source(node, "mask") for node in anchors)]
     return Behind(
@@ -156,13 +158,13 @@ def _texts(upstream: Upstream, node: str | None, name: str) -> list[str]:
 
 
 def _sampling_node(upstream: Upstream, node_id: str | None) -> str | None:
-    """The nearest Realign Sampler above a node's images, or what takes the Realign Guider or MODEL there.
+    """The nearest node of ours that samples above a node's images, or what takes the Realign Guider or MODEL there.
 
     Of several that take it, the one furthest from the images: what the others sample is already made by it.
     """
     above = upstream.above(node_id, "images")
     run = upstream.first(above, RUNS)
-    if run is None or upstream.kinds[run] == "RealignSampler":
+    if run is None or upstream.kinds[run] in SAMPLERS:
         return run
     samples = [node for node in above if node != run and {*SEEDS, "noise"} & upstream.inputs[node].keys()]
     takes_it = [node for node in samples if any(run in upstream.above(node, name) for name in ("guider", "model"))]

@@ -2,18 +2,21 @@
 
 import { anchorAt } from "./beta.js";
 import { betaLine } from "./beta_text.js";
-import { effectiveSource, isConnected, settingOf, widgetOf } from "./graph.js";
+import { effectiveSource, isConnected, kindOf, settingOf, widgetOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { el } from "./styles.js";
 import { words } from "./words.js";
 
-export const LAMBDA_NODES = ["RealignSampler", "RealignGuider", "RealignModel"];
+export const SAMPLERS = ["RealignSampler", "RealignParticles"];
+export const LAMBDA_NODES = [...SAMPLERS, "RealignGuider", "RealignModel"];
 
 const WIDTH = 380; // px: a new node shows most lines unbroken
 const HEIGHT = 42; // px: two lines of text
 
 /** {line: what λ stands for; driven: whether something else than the slider decides it}. */
 function stateOf(node) {
+  const alone = kindOf(node) === "RealignParticles" && effectiveSource(node, "anchor") === null;
+  if (alone) return { line: words("λ acts once an anchor is connected"), driven: true };
   const anchor = anchorAt(node);
   const scheduled = effectiveSource(node, "lambda_schedule") !== null;
   const { node: from, widget } = settingOf(node, "lambda_");

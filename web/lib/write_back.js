@@ -21,7 +21,7 @@ import {
   widgetOf,
   writeWidget,
 } from "./graph.js";
-import { LAMBDA_NODES } from "./beta_line.js";
+import { LAMBDA_NODES, SAMPLERS } from "./beta_line.js";
 import { short } from "./beta_text.js";
 import { words } from "./words.js";
 
@@ -51,7 +51,7 @@ export const isSweeping = (compare) => sweepNode(compare)?.mode !== BYPASSED;
 /** The node that samples these pictures: the one of λ itself, or what takes its guider or model and leads to them. */
 function samplingNode(compare) {
   const node = lambdaNode(compare);
-  if (!node || kindOf(node) === "RealignSampler") return node;
+  if (!node || SAMPLERS.includes(kindOf(node))) return node;
   const seen = new Set([node]);
   let level = [node];
   while (level.length) {
