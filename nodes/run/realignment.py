@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import comfy.sampler_helpers
@@ -69,10 +70,12 @@ class Realignment:
 
     def by_itself(self, picture: int) -> tuple[int, int]:
         """As what a picture of the batch would be sampled without a sweep: what is added to the seed, and its place."""
-        if self.sweep is None:
-            return 0, picture
-        cell = self.sweep.cells()[picture]
-        return cell.seed, cell.image
+        return self._cells[picture] if self.sweep else (0, picture)
+
+    @cached_property
+    def _cells(self) -> list[tuple[int, int]]:
+        assert self.sweep is not None
+        return [(cell.seed, cell.image) for cell in self.sweep.cells()]
 
     @property
     def is_masked(self) -> bool:
