@@ -14,10 +14,10 @@ from tools.workflows.workflow_names import TITLES, workflow_file
 
 READABLE = 0.6  # the classic renderer draws no text below 0.57
 SLACK = 1.5  # px: boxes are rounded
-LOADERS = {"CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel"}
-PICTURES = {"SaveImage", "RealignGrid", "RealignReport", "MaskPreview"}
-PREVIEWS = {"RealignSampler", "KSampler", "SamplerCustomAdvanced"}
-TEXTS = {"RealignSampler", "KSampler", "SamplerCustomAdvanced", "LoadAnchorModel"}
+LOADERS = {"CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel", "CLIPVisionLoader", "RealignRewardModel"}
+PICTURES = {"SaveImage", "RealignGrid", "RealignReport", "RealignScore", "MaskPreview"}
+PREVIEWS = {"RealignParticles", "RealignSampler", "KSampler", "SamplerCustomAdvanced"}
+TEXTS = PREVIEWS | {"LoadAnchorModel", "RealignRewardModel"}
 TEMPLATES = {name: json.loads(workflow_file(name).read_text(encoding="utf-8")) for name in TITLES}
 
 # What is on the page, in px of the screen: [left, top, right, low].

@@ -6,7 +6,8 @@ import { words } from "./words.js";
 
 const INTERNAL = "$$node-text-preview";
 
-const isOurs = (node) => LAMBDA_NODES.includes(kindOf(node));
+const OURS = [...LAMBDA_NODES, "RealignParticles"];
+const isOurs = (node) => OURS.includes(kindOf(node));
 const isSampledByUs = (node) => isOurs(node) || ["guider", "model"].some((name) => nearestUpstream(node, name, isOurs));
 
 /** Names the lines of text that a realigned run has left on nodes. */
