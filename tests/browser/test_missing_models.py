@@ -79,8 +79,9 @@ def refresh(tab):
 
 
 @pytest.fixture(scope="module")
-def bare(tab, host):
+def bare(one_tab, host):
     """The tab, of a host that has none of the files."""
+    tab = one_tab
     files = sorted(file for file in (host.base / "models").rglob("*") if file.name.endswith(KINDS))
     assert len(files) >= len(HOSTED)
     for file in files:

@@ -11,7 +11,6 @@ from typing import Any
 from tools.workflows.demo_workflows import SETTINGS, Known, demo_models, sampler_inputs
 from tools.workflows.workflow_graph import NODE_BLUE, Graph
 from tools.workflows.workflow_layout import Box, Stack
-from tools.workflows.workflow_names import TITLES
 from tools.workflows.workflow_notes import large, note, steps
 from tools.workflows.workflow_parts import Source, Sweep
 
@@ -52,11 +51,12 @@ def hearts(known: Known, folder: Path) -> None:
             "Move *strength*: smaller = stronger. 1 overdoes it, 20 is hardly seen.",
         ),
         large(
-            "The model alone gives about 22 here: *colourfulness* 0 is grey, 33 moderate, 109 extreme. Only the model "
-            "is asked, none was trained for it."
+            "The model alone gives about 22 here: *colourfulness* 0 is grey, 33 moderate, 109 extreme. No model was "
+            "trained for it."
         ),
-        "*held_out* is a second reward that nothing is drawn to. Where it falls while the first rises, the first is "
-        "being exploited.",
+        large(
+            "*held_out* only watches: where it falls while the reward rises, the reward is being exploited.",
+        ),
     )
     read = graph.note(350, text)
     models, latent = demo_models(graph, 1, folded=True)
@@ -85,8 +85,7 @@ def smaller(known: Known, folder: Path) -> None:
             "kB, as a minus.",
             "More *particles* reach further, and cost as many model calls.",
         ),
-        "Without a gradient N particles get about log N nats far. Small files are soft pictures: the held-out "
-        "sharpness tells.",
+        large("Small files are soft pictures: the held-out sharpness falls."),
     )
     read = graph.note(350, text)
     models, latent = demo_models(graph, 4, folded=True)
@@ -100,7 +99,9 @@ def smaller(known: Known, folder: Path) -> None:
         "smaller_jpegs",
         Stack(370, read, graph.box("Demo models and rewards", [models, latent, *rewards])),
         Stack(400, graph.box("", [sampler])),
-        Stack(430, graph.box("With the reward", scored(graph, sampler, models, rewards[0])), report(graph, (sampler, 4))),
+        Stack(
+            430, graph.box("With the reward", scored(graph, sampler, models, rewards[0])), report(graph, (sampler, 4))
+        ),
         Stack(430, graph.box("Without", [plain, *scored(graph, plain, models, rewards[0])])),
     )
 
@@ -113,8 +114,10 @@ def corrected(known: Known, folder: Path) -> None:
             "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture "
             "by what is missing and keeps one: often another picture, but a fairer draw.",
         ),
-        "Above: as usual (its sampler is folded). Below: corrected, at four times the model calls. At λ 0 and 1 there "
-        f"is nothing to correct. First find your λ in *{TITLES['realign_demo_sweep']}*.",
+        large(
+            "Above: as usual (its sampler is folded). Below: corrected, at four times the model calls. At λ 0 and 1 "
+            "there is nothing to correct.",
+        ),
     )
     read = graph.note(280, text)
     models, latent = demo_models(graph, 1, folded=True)

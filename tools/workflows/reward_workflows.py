@@ -24,7 +24,7 @@ CLIP_VISION: File = (
 def sdxl_particles(known: dict[str, Any], folder: Path) -> None:
     graph = Graph(known)
     base = graph.add("CheckpointLoaderSimple", title="Model", ckpt_name="sd_xl_base_1.0.safetensors")
-    vision = graph.add("CLIPVisionLoader", folded=True, clip_name="clip-vit-large-patch14.safetensors")
+    vision = graph.add("CLIPVisionLoader", clip_name="clip-vit-large-patch14.safetensors")
     pick = graph.add("RealignRewardModel", title="PickScore", reward_name="reward_models/PickScore_v1.safetensors")
     aesthetic = graph.add(
         "RealignRewardModel",
@@ -70,7 +70,10 @@ def sdxl_particles(known: dict[str, Any], folder: Path) -> None:
             "No anchor, no training: PickScore and the aesthetic score together draw the picture, HPS v2.1 only "
             "watches. *prompt* on *Realign Particles* is what PickScore and HPS compare with."
         ),
-        "Overdone, or HPS falls? Raise *strength*. Little changes? Lower it. Short of memory? *decode*: quarter size.",
+        large(
+            "Overdone, or HPS falls? Raise *strength*. Little changes? Lower it. Short of memory? Set *decode* to "
+            "quarter size."
+        ),
     )
     read = graph.note(500, text)
     graph.write(

@@ -31,7 +31,7 @@ TITLE, GAP, CLOSE, PAD, HEAD, APART = 30, 24, 12, 12, 40, 12
 HEIGHTS = {
     "BasicScheduler": 118,
     "CLIPTextEncode": 102,
-    "CLIPVisionLoader": 94,
+    "CLIPVisionLoader": 98,
     "CheckpointLoaderSimple": 130,
     "EmptyLatentImage": 118,
     "EmptySD3LatentImage": 118,
