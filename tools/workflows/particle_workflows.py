@@ -81,8 +81,8 @@ def smaller(known: Known, folder: Path) -> None:
             "A JPEG's size has no gradient. Particles need none: the better ones are kept and go on in several ways.",
         ),
         steps(
-            "Press *Run*, and compare: on the left with the reward, on the right the same seed without. The score is the size in "
-            "kB, as a minus.",
+            "Press *Run*, and compare: on the left with the reward, on the right the same seed without. The score is "
+            "the size in kB, as a minus.",
             "More *particles* reach further, and cost as many model calls.",
         ),
         large("Small files are soft pictures: the held-out sharpness falls."),
