@@ -48,7 +48,7 @@ def hearts(known: Known, folder: Path) -> None:
         "Colourful hearts, without an anchor",
         steps(
             "Press *Run*. Four particles for each of four pictures are drawn towards the reward and re-drawn by it.",
-            "Move *strength*: smaller = stronger. 1 overdoes it, 20 is hardly seen.",
+            "Move *strength*: smaller = stronger. 1 overdoes it, 20 is gentle.",
         ),
         large(
             "The model alone gives about 22 here: *colourfulness* 0 is grey, 33 moderate, 109 extreme. No model was "
