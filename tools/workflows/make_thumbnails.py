@@ -34,7 +34,7 @@ COLUMNS = {
     "rescue_over_optimised": ((0, 1, 2, 3, 4), 5),
     "lambda_curve": ((0, 1, 2), 4),
     "lambda_mask": ((0, 2, 3), 4),
-    "colourful_hearts": ((0, 1, 2, 3), 4),
+    "colourful_hearts": ((0, 2), 4),
     "smaller_jpegs": ((0, 1, 2, 3), 4),
     "corrected_sweep": ((0, 1, 2, 3, 4), 5),
 }
