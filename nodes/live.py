@@ -157,7 +157,8 @@ class Progress:
                 facts[0] += f" (β {number(beta / lambdas[0])})"
         if trace.before_mask is not None and bool(trace.before_mask[newest].any()):
             facts.append("masked")
-        kls = [value for value in trace.kl_reference(wait=last) if value is not None]
+        measured = trace.kl_reference(wait=last) if anchors else []  # without an anchor there is nothing between models
+        kls = [value for value in measured if value is not None]
         if kls:
             low, high = (number(kl, 3) for kl in (min(kls), max(kls)))
             facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")
@@ -173,7 +174,7 @@ class Progress:
         self.drawing += time.perf_counter() - began
 
     def _shown(self, strip: Strip | ParticleStrip, plan: Planned, places: Sequence[int], x0: Tensor) -> None:
-        if isinstance(strip, Strip):
+        if not isinstance(strip, ParticleStrip):
             strip.show(plan.part.elements, self._pictures(x0[:: self.particles]))
             return
         strip.show(places, self._pictures(x0))

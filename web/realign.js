@@ -8,7 +8,7 @@ import { attachCheck, checkOutputsUpdated } from "./lib/check.js";
 import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
-import { nameProgressTexts } from "./lib/progress_text.js";
+import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
 import { injectStyles } from "./lib/styles.js";
 
 const ATTACH = new Map([
@@ -19,17 +19,25 @@ const ATTACH = new Map([
   ["RealignCheck", attachCheck],
 ]);
 
+/** The page finds the node in the graph that is open. */
+function showText(node, text) {
+  const open = app.canvas?.graph ?? app.graph;
+  if (node.graph === open) api.dispatchCustomEvent("progress_text", { nodeId: String(node.id), text });
+}
+
 app.registerExtension({
   name: "realign.widgets",
   setup() {
     injectStyles();
-    for (const event of ["progress_text", "executed"]) api.addEventListener(event, nameProgressTexts);
+    for (const event of ["progress_text", "executed"]) api.addEventListener(event, progressTextsChanged);
   },
   nodeCreated(node) {
     ATTACH.get(node.comfyClass)?.(node);
+    attachText(node);
   },
   afterConfigureGraph() {
     requestAnimationFrame(tick); // undo, a tab, a file: the nodes are new, and so are their widgets
+    showTextsAgain(showText);
   },
   onNodeOutputsUpdated(outputs) {
     betaOutputsUpdated(outputs);

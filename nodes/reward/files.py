@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,14 +47,19 @@ def register() -> None:
 
 
 def list_files() -> list[str]:
-    """Every file that a reward model may be in, as "folder/name"."""
-    return [f"{folder}/{name}" for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
+    """Every file that a reward model may be in, as "folder/name".
+
+    A page that downloads saves "reward_models/name" under that name in reward_models: such a file has this name too.
+    """
+    found = ((folder, name) for folder in FOLDERS for name in folder_paths.get_filename_list(folder))
+    return list(dict.fromkeys(f"{folder}/{name.removeprefix(folder + os.sep)}" for folder, name in found))
 
 
 def find_file(choice: str) -> Path:
     """The path behind "folder/name". Raises ValueError, which says where such files are to be had."""
     folder, _, name = choice.partition("/")
-    path = folder_paths.get_full_path(folder, name) if folder in FOLDERS and name and "\0" not in name else None
+    names = (name, choice) if folder in FOLDERS and name and "\0" not in name else ()
+    path = next(filter(None, (folder_paths.get_full_path(folder, name) for name in names)), None)
     if path is None:
         here = folder_paths.get_folder_paths(FOLDER)[0]
         shown = one_line(choice) or "(none chosen)"

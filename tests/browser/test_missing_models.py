@@ -8,11 +8,16 @@ import pytest
 from test_page import drop
 from test_search import search_box
 
+from tools.host.stand_in_files import KINDS
 from tools.workflows.model_files import HOSTED
 from tools.workflows.workflow_names import TITLES, workflow_file
 
-# The folder in which each loader looks; Load Anchor Model's files have theirs in their name.
-FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "TripleCLIPLoader": "text_encoders"}
+# The folder in which each loader looks; the files of ours have theirs in their name.
+FOLDERS = {
+    "CheckpointLoaderSimple": "checkpoints",
+    "CLIPVisionLoader": "clip_vision",
+    "TripleCLIPLoader": "text_encoders",
+}
 HUB = "https://huggingface.co/"
 AWAY = ".away"
 
@@ -22,13 +27,13 @@ def wanted(name):
     found = {}
     for node in json.loads(workflow_file(name).read_text(encoding="utf-8"))["nodes"]:
         for value in node.get("widgets_values", []):
-            if str(value).endswith(".safetensors"):
+            if str(value).endswith(KINDS):
                 found[value] = FOLDERS.get(node["type"]) or value.partition("/")[0]
     return found
 
 
 PUBLIC = [name for name in TITLES if wanted(name)]
-SHOWN = ["sd15_dpo", "sd35_rlg", "sdxl_two_anchors"]  # together they need all files
+SHOWN = ["sd15_dpo", "sd35_rlg", "sdxl_two_anchors", "sdxl_particles"]  # together they need all files
 
 
 def note_of(name):
@@ -74,9 +79,10 @@ def refresh(tab):
 
 
 @pytest.fixture(scope="module")
-def bare(tab, host):
+def bare(one_tab, host):
     """The tab, of a host that has none of the files."""
-    files = sorted((host.base / "models").rglob("*.safetensors"))
+    tab = one_tab
+    files = sorted(file for file in (host.base / "models").rglob("*") if file.name.endswith(KINDS))
     assert len(files) >= len(HOSTED)
     for file in files:
         file.rename(file.with_name(file.name + AWAY))

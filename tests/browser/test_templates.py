@@ -40,9 +40,9 @@ def test_names_are_words_that_any_disk_archive_and_address_takes():
 def test_by_name_the_demos_come_first():
     """The host lists files as the disk has them: by name on NTFS, in an order of its own on ext4."""
     by_name = sorted(TITLES.values())
-    assert [title.startswith(DEMO.format(place)) for place, title in enumerate(by_name[:6], 1)] == [True] * 6
+    assert [title.startswith(DEMO.format(place)) for place, title in enumerate(by_name[:9], 1)] == [True] * 9
     assert by_name[0] == TITLES["realign_demo_sweep"]  # the README's five-minute start
-    assert not any(title.startswith("Realign Demo") for title in by_name[6:])
+    assert not any(title.startswith("Realign Demo") for title in by_name[9:])
 
 
 def test_the_dialog_shows_words_and_pictures(tab, dialog):
@@ -66,13 +66,13 @@ def test_sorted_by_title_the_demos_come_first(tab, dialog):
     tab.page.wait_for_timeout(SETTLED)
     tab.shot("templates_by_title")
     shown = titles_of(dialog)
-    assert shown[:6] == [title for place in range(1, 7) for title in shown if title.startswith(DEMO.format(place))]
+    assert shown[:9] == [title for place in range(1, 10) for title in shown if title.startswith(DEMO.format(place))]
     assert shown[0] == TITLES["realign_demo_sweep"]
 
 
 def test_a_word_finds_a_template(tab, dialog):
     field = dialog.get_by_placeholder("Search").first
-    for word, least in (("realign", 12), ("dpo", 3), ("lambda", 4), ("demo", 6)):
+    for word, least in (("realign", 16), ("dpo", 3), ("lambda", 4), ("demo", 9)):
         field.fill(word)
         tab.page.wait_for_timeout(SETTLED)
         ours = [title for title in titles_of(dialog) if title in TITLES.values()]

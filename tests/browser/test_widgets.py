@@ -36,8 +36,9 @@ from realign_core import LambdaSchedule, even_values
 
 
 @pytest.fixture(scope="module")
-def compared(tab):
+def compared(one_tab):
     """A sweep of 4 λ and 2 seeds that has run."""
+    tab = one_tab
     compare_graph(tab)
     tab.shot("compare_before")
     run_compare(tab)

@@ -19,6 +19,7 @@ from host_runs import distance, realign_guider, same
 from PIL import Image
 from realign.nodes import live
 from realign.nodes.page import show_text
+from realign.nodes.pictures.particle_strip import ParticleStrip
 from realign.nodes.sweep import RealignSweep
 
 SETTINGS = dict(values="list", start=0.0, end=1.0, count=2, seeds=2, rows="seed", row_values="")
@@ -117,6 +118,28 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(pictures, monkeypat
     assert strips(pictures) == []
     assert pictures[-1][:2] == (4, 4)
     assert caplog.text.count("cannot be shown") == 1
+
+
+def test_the_strip_of_particles_has_each_with_its_score(pictures):
+    told = [1.5, 2.5, None, 4.5, 5.5, 6.5], [0, 0, 2, 1, 1, 2]
+    realignment = SimpleNamespace(particles=3, sweep=None)
+    population = SimpleNamespace(seen=lambda: told)
+    plan = SimpleNamespace(
+        part=SimpleNamespace(elements=[0, 1], particles=3), trace=SimpleNamespace(steps=[]), population=population
+    )
+    strip = ParticleStrip(2, 3)
+    heard = []
+    shapes = [(2, 4, 8, 8)]
+    progress = live.Progress(realignment, lambda *of_host: heard.append(of_host), shapes, strip, live.Grey())
+    x0 = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    progress.part(plan, 0, 1)(0, x0, x0, 2)
+    assert sorted(strip.pictures) == [*range(6)]
+    assert {place: float(score) for place, score in strip.scores.items()} == {
+        place: score for place, score in enumerate(told[0]) if score is not None
+    }
+    assert [strip.roots[place] for place in range(6)] == told[1]
+    assert torch.equal(heard[0][1], x0[::3])
+    assert len(strips(pictures)) == 1
 
 
 def test_a_text_of_a_broken_file_name_is_shown(monkeypatch):

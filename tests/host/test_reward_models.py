@@ -20,7 +20,7 @@ from PIL import Image
 from realign.nodes.likeness import RealignLikeness
 from realign.nodes.load_reward import RealignRewardModel
 from realign.nodes.models.gradients import called
-from realign.nodes.reward.files import FOLDER, list_files
+from realign.nodes.reward.files import FOLDER, find_file, list_files
 from realign.nodes.reward.protocol import RewardError, gradient, scores
 from realign.nodes.reward.vision import CENTRE, CLIP_MEAN, CLIP_STD, WHOLE, prepared
 from reward_files import SIDE, WIDTH
@@ -333,6 +333,18 @@ def test_files_are_listed_from_three_folders(folder):
         path.touch()
     (folder / "b" / "config.json").touch()
     assert list_files() == [f"{FOLDER}/a.safetensors", f"{FOLDER}/{Path('b/model.safetensors')}", "clip_vision/c.pt"]
+
+
+def test_a_file_saved_under_the_name_that_the_page_has_for_it_is_found(folder):
+    """A page that downloads into the host's folders saves "reward_models/x" in reward_models."""
+    saved = folder / FOLDER / "x.safetensors"
+    saved.parent.mkdir()
+    saved.touch()
+    assert list_files() == [f"{FOLDER}/x.safetensors"]
+    assert find_file(f"{FOLDER}/x.safetensors") == saved
+    (folder / "x.safetensors").touch()
+    assert list_files() == [f"{FOLDER}/x.safetensors"]
+    assert find_file(f"{FOLDER}/x.safetensors") == folder / "x.safetensors"
 
 
 def test_the_folder_is_one_of_the_hosts():

@@ -1,6 +1,6 @@
 """The shared workflow files and the blueprint: they load, run, look right, and those released stay usable.
 
-frozen/<name>.json is a workflow file as released in 0.1.0. It is never written again: the host must take it as long as
+frozen/<name>.json is a workflow file as first released. It is never written again: the host must take it as long as
 the pack exists, whatever becomes of the current file.
 """
 
@@ -24,7 +24,7 @@ from tools.workflows.workflow_names import TITLES, workflow_file
 CURRENT = sorted((PACK / "workflows").glob("*.json"))
 FROZEN = sorted((Path(__file__).parent / "frozen").glob("*.json"))
 BLUEPRINTS = sorted((PACK / "subgraphs").glob("*.json"))
-LOADERS = ("CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel")
+LOADERS = ("CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel", "CLIPVisionLoader", "RealignRewardModel")
 SHOWN = ("MarkdownNote", "Note")
 TITLE = 30  # px above a node's position
 LARGEST = 60_000  # bytes of a thumbnail
@@ -36,6 +36,9 @@ PICTURES = {
     "rescue_over_optimised": 4,
     "lambda_curve": 8,
     "lambda_mask": 8,
+    "colourful_hearts": 4,
+    "smaller_jpegs": 8,
+    "corrected_sweep": 8,
 }
 
 
@@ -156,7 +159,7 @@ def test_a_workflow_without_downloads_runs(server, known, name):
     outputs = server.run(graph)
     assert sum(len(outputs[f"seen {node}"]["images"]) for node in decoders) == PICTURES[name]
     for node, content in graph.items():
-        if content["class_type"] in ("RealignGrid", "RealignReport", "SaveImage"):
+        if content["class_type"] in ("RealignGrid", "RealignReport", "RealignScore", "SaveImage"):
             assert outputs[node]["images"], content["class_type"]
         if content["class_type"] == "RealignCompare":
             (shown,) = outputs[node]["realign_compare"]

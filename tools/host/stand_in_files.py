@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-# Where each loader looks; LoadAnchorModel's names begin with their folder.
-FOLDERS = {"CheckpointLoaderSimple": "checkpoints", "TripleCLIPLoader": "text_encoders", "LoadAnchorModel": ""}
+# Where each loader looks; the names of ours begin with their folder.
+FOLDERS = {
+    "CheckpointLoaderSimple": "checkpoints",
+    "CLIPVisionLoader": "clip_vision",
+    "TripleCLIPLoader": "text_encoders",
+    "LoadAnchorModel": "",
+    "RealignRewardModel": "",
+}
+KINDS = (".safetensors", ".pt", ".pth")
 
 
 def stand_in_files(models: Path, workflows: Path) -> None:
@@ -16,7 +23,7 @@ def stand_in_files(models: Path, workflows: Path) -> None:
             if node["type"] not in FOLDERS:
                 continue
             for value in node.get("widgets_values", []):
-                if str(value).endswith(".safetensors"):
+                if str(value).endswith(KINDS):
                     file = models / FOLDERS[node["type"]] / value
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.touch()

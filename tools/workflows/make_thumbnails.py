@@ -34,6 +34,9 @@ COLUMNS = {
     "rescue_over_optimised": ((0, 1, 2, 3, 4), 5),
     "lambda_curve": ((0, 1, 2), 4),
     "lambda_mask": ((0, 2, 3), 4),
+    "colourful_hearts": ((0, 2), 4),
+    "smaller_jpegs": ((0, 1, 2, 3), 4),
+    "corrected_sweep": ((0, 1, 2, 3, 4), 5),
 }
 VIEW, CLIP = {"width": 1900, "height": 1250}, {"x": 70, "y": 110, "width": 1440, "height": 900}
 # All of the graph, in the middle of the picture.

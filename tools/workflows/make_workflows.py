@@ -3,8 +3,8 @@
     python -m tools.workflows.make_workflows --host FOLDER
 
 The host is asked for its nodes' inputs (/object_info), so that slots and widgets fit them. Released files are a
-contract: see tests/host/test_workflows.py. The descriptions are in demo_workflows.py, model_workflows.py and
-blueprint.py.
+contract: see tests/host/test_workflows.py. The descriptions are in the modules that end
+in _workflows and _sweeps, and blueprint.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ import sys
 
 from tools.cache import PACK
 from tools.host.host_process import Host
-from tools.workflows import blueprint, demo_workflows, model_sweeps, model_workflows
+from tools.workflows import (
+    blueprint,
+    demo_workflows,
+    model_sweeps,
+    model_workflows,
+    particle_workflows,
+    reward_workflows,
+)
 
 
 def main() -> None:
@@ -22,7 +29,8 @@ def main() -> None:
     parser.add_argument("--host", required=True, help="the ComfyUI folder")
     with Host(sys.executable, parser.parse_args().host) as host:
         known = host.get("/object_info")
-    for describe in (*demo_workflows.ALL, *model_workflows.ALL, *model_sweeps.ALL):
+    rooms = (demo_workflows, particle_workflows, model_workflows, model_sweeps, reward_workflows)
+    for describe in (describe for room in rooms for describe in room.ALL):
         describe(known, PACK / "workflows")
     blueprint.realign(known, PACK / "subgraphs")
 

@@ -1,7 +1,8 @@
 """The public model files that the shared workflows load: where they are hosted, and which folder they go into.
 
 The page lists the files that a workflow needs and the host lacks. It takes folder and address from the properties of
-the nodes, by what their widgets say: that is the file's name, and for LoadAnchorModel the folder before it.
+the nodes, by what their widgets say: that is the file's name, and for LoadAnchorModel and RealignRewardModel the folder
+before it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ HOSTED = {
         "mhdang/dpo-sd1.5-text2image-v1",
         UNET,
     ),
+    "clip-vit-large-patch14.safetensors": ("clip_vision", "openai/clip-vit-large-patch14", "model.safetensors"),
+    "reward_models/PickScore_v1.safetensors": ("reward_models", "yuvalkirstain/PickScore_v1", "model.safetensors"),
+    "reward_models/aesthetic-model.pth": ("reward_models", "trl-lib/ddpo-aesthetic-predictor", "aesthetic-model.pth"),
+    "reward_models/HPS_v2.1_compressed.pt": ("reward_models", "xswu/HPSv2", "HPS_v2.1_compressed.pt"),
     "loras/spo_sdxl_10ep_4k-data_lora_diffusers.safetensors": (
         "loras",
         "SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep_LoRA",

@@ -31,6 +31,7 @@ TITLE, GAP, CLOSE, PAD, HEAD, APART = 30, 24, 12, 12, 40, 12
 HEIGHTS = {
     "BasicScheduler": 118,
     "CLIPTextEncode": 102,
+    "CLIPVisionLoader": 98,
     "CheckpointLoaderSimple": 130,
     "EmptyLatentImage": 118,
     "EmptySD3LatentImage": 118,
@@ -48,13 +49,18 @@ HEIGHTS = {
     "RandomNoise": 82,
     "RealignAddAnchor": 134,
     "RealignAnchorFromModel": 114,
+    "RealignCombineRewards": 134,
     "RealignCompare": 408,
     "RealignDemoModels": 242,
     "RealignGrid": 426,
     "RealignGuider": 344,
     "RealignModel": 240,
+    "RealignParticles": 1060,
+    "RealignPictureReward": 110,
     "RealignReport": 330,
+    "RealignRewardModel": 276,
     "RealignSampler": 920,
+    "RealignScore": 426,
     "RealignSweep": 366,
     "RealignTrace": 98,
     "SamplerCustomAdvanced": 426,
@@ -65,7 +71,7 @@ HEIGHTS = {
 }
 # Shares of the room that a column has left.
 GROWS = dict.fromkeys(
-    ("KSampler", "MaskPreview", "RealignCompare", "RealignGrid", "RealignReport", "RealignSampler"), 4
+    ("KSampler", "MaskPreview", "RealignCompare", "RealignGrid", "RealignReport", "RealignSampler", "RealignScore"), 4
 )
 GROWS |= {"SamplerCustomAdvanced": 4, "SaveImage": 4, "CLIPTextEncode": 2, "PreviewAny": 2, "MarkdownNote": 1}
 

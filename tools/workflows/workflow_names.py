@@ -20,12 +20,16 @@ TITLES = {
     "lambda_curve": "Realign Demo 4 - lambda curve",
     "lambda_mask": "Realign Demo 5 - lambda mask",
     "rescue_over_optimised": "Realign Demo 6 - rescue a model",
+    "colourful_hearts": "Realign Demo 7 - vivid hearts",
+    "smaller_jpegs": "Realign Demo 8 - smaller JPEGs",
+    "corrected_sweep": "Realign Demo 9 - corrected",
     "sd15_dpo": "Realign SD 1.5 - Diffusion-DPO",
     "sd35_flow_grpo": "Realign SD 3.5 - Flow-GRPO",
     "sd35_rlg": "Realign SD 3.5 - RLG sweep",
     "sdxl_dpo": "Realign SDXL - Diffusion-DPO",
     "sdxl_dpo_sweep": "Realign SDXL - DPO sweep",
     "sdxl_two_anchors": "Realign SDXL - two anchors",
+    "sdxl_particles": "Realign SDXL - PickScore",
 }
 
 

@@ -63,6 +63,7 @@ const CSS = `
   height: 32px; overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
   white-space: normal;
 }
+.widget-markdown[node-type^="Realign"] [aria-label="$$node-text-preview"] p { white-space: pre-line; }
 `;
 
 export function injectStyles() {
