@@ -1,0 +1,112 @@
+"""What benchmarks/rewards.py writes: a table of each reward, and what follows from it in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewards_plot import Row
+from rewards_runs import (
+    ANCHOR,
+    BEST,
+    BOTH,
+    FK,
+    FK_MAX,
+    GROUP,
+    HELD_OUT,
+    OURS,
+    SMALL,
+    UNGUIDED,
+    Measured,
+)
+from tables import table as markdown
+
+HEAD = """# Rewards on the demo models
+
+Printed by `make rewards` (benchmarks/rewards.py) in {minutes:.0f} minutes on one thread. Every figure is the mean of
+{seeds} seeds and half its 95 % interval. Hearts of any colour, 64 × 64 pixels, T = {steps} steps of ddpm, cfg {cfg:g}.
+
+Every row of a table costs 16·T model calls, however many pictures come out: 16 unguided ones, of which the best are
+taken; 4 pictures of 4 particles each, or of 2 where an anchor is asked as well; 8 pictures at a λ. A call is a model
+with cfg, conditional and unconditional. *Ours* is Realign Particles as its node has it; FK steering is the same node
+with proposal “none”. The anchor was trained by Diffusion-DPO to prefer colourful pictures.
+
+- KL, nats: of λ the trace's, summed over the steps, which is no less than that of the pictures themselves and counts
+  all that the training moved; of particles the estimate of each group, E[r]/α − log Z, which so few particles know only
+  roughly; of the best k of 16 that of a picture drawn from them, known exactly (log N − (N−1)/N for one); of λ with a
+  reward the sum of both, without what the two have in common. Compare rows of one kind; between kinds it is rough.
+- Diversity: mean over all pairs of a run's pictures of the root mean square difference of their luma (0 to 255) in
+  {cells} × {cells} cells. No reward here looks at it: colourfulness is of chroma alone, and what a JPEG's size comes
+  from is finer.
+- Sharpness and brightness are optimised by nothing here. They tell that a picture has changed, not that it is worse.
+- Still hearts: the share of pictures that the reference itself calls a heart, of its eight shapes.
+- Ancestors: from how many of its particles a group descends at the end, and how many of the 4 groups are shown.
+- Seconds: of the processor, for each picture that comes out.
+"""
+
+
+def table(reward: str, rows: Sequence[Row]) -> str:
+    head = [
+        "method",
+        "pictures",
+        f"mean {reward}",
+        "KL",
+        "diversity",
+        *HELD_OUT,
+        "still hearts",
+        "ancestors, groups",
+        "s per picture",
+    ]
+    digits = 2 if reward == SMALL else 1
+    body = []
+    for method, found in rows:
+        lineage = "–"
+        if "ancestors" in found:
+            of = GROUP // 2 if method.family == BOTH else GROUP
+            lineage = f"{found['ancestors'].mean:.1f} of {of}, {found['groups'].mean:.1f}"
+        cells = [method.name, f"{found['pictures'].mean:.0f}", found["reward"].text(digits), found["kl"].text(2)]
+        cells += [found["diversity"].text(1), *(found[name].text(0) for name in HELD_OUT)]
+        cells.append(f"{100 * found['still'].mean:.0f} %")
+        body.append([*cells, lineage, f"{found['seconds'].mean:.2f}"])
+    return markdown([head, *body])
+
+
+def apart(one: Measured, other: Measured) -> int:
+    """1 where it is higher by more than both spread, -1 where lower, else 0."""
+    if abs(one.mean - other.mean) <= one.half + other.half:
+        return 0
+    return 1 if one.mean > other.mean else -1
+
+
+VERDICTS = {1: "higher than", 0: "no better than", -1: "lower than"}
+DIVERSE = {1: "and more diverse", 0: "and as diverse, within the spread", -1: "and less diverse"}
+
+
+def findings(reward: str, rows: Sequence[Row]) -> list[str]:
+    """One sentence for each method, beside the best 4 of 16; then ours beside λ, and what the mixture adds."""
+    unit = 2 if reward == SMALL else 1
+
+    def of(family: str) -> list[Row]:
+        return [row for row in rows if row[0].family == family]
+
+    (_, plain), kept = of(UNGUIDED)[0], next(row for row in of(BEST) if row[0].setting == "the best 4")
+    told = [
+        f"The best 4 of 16 have {kept[1]['reward'].text(unit)}, unguided pictures {plain['reward'].text(unit)}; their "
+        f"diversity is {kept[1]['diversity'].text(1)} beside {plain['diversity'].text(1)}. Below, each method is held "
+        "beside these 4."
+    ]
+    for family in (FK, FK_MAX, OURS, ANCHOR, BOTH):
+        told += [_beside(row, kept, unit) for row in of(family)]
+    if of(OURS):
+        top, steered = (max(found, key=lambda row: row[1]["reward"].mean) for found in (of(OURS), of(FK)))
+        told.append(f"{top[0].name}, is {_than(top, steered, 'reward')} {steered[0].name}.")
+    return told
+
+
+def _beside(row: Row, kept: Row, unit: int) -> str:
+    method, found = row
+    text = f"{method.name}: {found['reward'].text(unit)}, {_than(row, kept, 'reward')} the best 4 of 16"
+    return f"{text}, {DIVERSE[apart(found['diversity'], kept[1]['diversity'])]}."
+
+
+def _than(one: Row, other: Row, which: str) -> str:
+    return VERDICTS[apart(one[1][which], other[1][which])]
