@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", type=Path, required=True, help="ComfyUI's folder")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=4, help=f"{min(STUDENT)} to {max(STUDENT)} (default 4)")
+    parser.add_argument("--seeds", type=int, default=5, help=f"{min(STUDENT)} to {max(STUDENT)} (default 5)")
     parser.add_argument("--small", action="store_true", help="a few steps of few methods: only to see that it runs")
     parser.add_argument("--out", type=Path, help="for rewards.md and rewards.png, instead of their places in the clone")
     parser.add_argument("--sheet", type=Path, help="a file for the pictures of the first seed")

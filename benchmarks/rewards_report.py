@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rewards_plot import Row
@@ -14,6 +15,7 @@ from rewards_runs import (
     GROUP,
     HELD_OUT,
     OURS,
+    SHOWN,
     SMALL,
     UNGUIDED,
     Measured,
@@ -71,42 +73,45 @@ def table(reward: str, rows: Sequence[Row]) -> str:
 
 
 def apart(one: Measured, other: Measured) -> int:
-    """1 where it is higher by more than both spread, -1 where lower, else 0."""
-    if abs(one.mean - other.mean) <= one.half + other.half:
+    """1 where it is higher by more than the interval of their difference, -1 where lower, else 0."""
+    if abs(one.mean - other.mean) <= math.hypot(one.half, other.half):
         return 0
     return 1 if one.mean > other.mean else -1
 
 
-VERDICTS = {1: "higher than", 0: "no better than", -1: "lower than"}
-DIVERSE = {1: "and more diverse", 0: "and as diverse, within the spread", -1: "and less diverse"}
+REACHED = {1: "more than", 0: "no more than, within the spread,", -1: "less than"}
+DIVERSE = {1: "more diverse", 0: "as diverse, within the spread", -1: "less diverse"}
 
 
 def findings(reward: str, rows: Sequence[Row]) -> list[str]:
-    """One sentence for each method, beside the best 4 of 16; then ours beside λ, and what the mixture adds."""
-    unit = 2 if reward == SMALL else 1
+    """Sentences, each from the figures alone: every method beside the best 4 of 16, then some beside one another."""
+    digits = 2 if reward == SMALL else 1
 
     def of(family: str) -> list[Row]:
         return [row for row in rows if row[0].family == family]
 
-    (_, plain), kept = of(UNGUIDED)[0], next(row for row in of(BEST) if row[0].setting == "the best 4")
-    told = [
-        f"The best 4 of 16 have {kept[1]['reward'].text(unit)}, unguided pictures {plain['reward'].text(unit)}; their "
-        f"diversity is {kept[1]['diversity'].text(1)} beside {plain['diversity'].text(1)}. Below, each method is held "
-        "beside these 4."
-    ]
-    for family in (FK, FK_MAX, OURS, ANCHOR, BOTH):
-        told += [_beside(row, kept, unit) for row in of(family)]
-    if of(OURS):
-        top, steered = (max(found, key=lambda row: row[1]["reward"].mean) for found in (of(OURS), of(FK)))
-        told.append(f"{top[0].name}, is {_than(top, steered, 'reward')} {steered[0].name}.")
+    plain, kept = of(UNGUIDED)[0], next(row for row in of(BEST) if row[0].setting == "the best 4")
+    told = [_beside(row, kept, digits) for family in (FK, FK_MAX, OURS, ANCHOR, BOTH) for row in of(family)]
+    told.insert(0, _beside(kept, plain, digits))
+    gradient, by_weight = of(OURS)[-1:], of(FK)[-1:]
+    told += [_beside(gradient[0], by_weight[0], digits)] if gradient else []
+    for anchored in (row for row in of(ANCHOR) if row[0].setting in ("λ 0.5", "λ 1")):
+        told += [_beside(row, anchored, digits) for row in (*gradient, *of(BOTH)[-1:])]
+        told += [_beside(anchored, plain, digits)] if reward == SMALL else []
+    strongest = (gradient or by_weight)[0][1]
+    if strongest["groups"].mean < SHOWN:
+        told.append(
+            f"At its strongest, {(gradient or by_weight)[0][0].name}, the {SHOWN} pictures of a run come from "
+            f"{strongest['groups'].mean:.1f} of {SHOWN} groups, and a group from {strongest['ancestors'].mean:.1f} of "
+            f"{GROUP} particles: what is shown is then a few relatives."
+        )
     return told
 
 
-def _beside(row: Row, kept: Row, unit: int) -> str:
-    method, found = row
-    text = f"{method.name}: {found['reward'].text(unit)}, {_than(row, kept, 'reward')} the best 4 of 16"
-    return f"{text}, {DIVERSE[apart(found['diversity'], kept[1]['diversity'])]}."
-
-
-def _than(one: Row, other: Row, which: str) -> str:
-    return VERDICTS[apart(one[1][which], other[1][which])]
+def _beside(row: Row, other: Row, digits: int) -> str:
+    """“A reaches 1 ± 0, more than B (0 ± 0), and is less diverse.”"""
+    (method, found), (theirs, known) = row, other
+    reached = REACHED[apart(found["reward"], known["reward"])]
+    diverse = DIVERSE[apart(found["diversity"], known["diversity"])]
+    values = [figures["reward"].text(digits) for figures in (found, known)]
+    return f"{method.name}: {values[0]}, {reached} {theirs.name} ({values[1]}); {diverse}."
