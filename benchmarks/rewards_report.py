@@ -24,7 +24,7 @@ from tables import table as markdown
 
 HEAD = """# Rewards on the demo models
 
-Printed by `make rewards` (benchmarks/rewards.py) in {minutes:.0f} minutes on one thread. Every figure is the mean of
+Printed by `make rewards` (benchmarks/rewards.py) in {minutes:.0f} minutes of one core. Every figure is the mean of
 {seeds} seeds and half its 95 % interval. Hearts of any colour, 64 × 64 pixels, T = {steps} steps of ddpm, cfg {cfg:g}.
 
 Every row of a table costs 16·T model calls, however many pictures come out: 16 unguided ones, of which the best are
@@ -38,11 +38,15 @@ with proposal “none”. The anchor was trained by Diffusion-DPO to prefer colo
   reward the sum of both, without what the two have in common. Compare rows of one kind; between kinds it is rough.
 - Diversity: mean over all pairs of a run's pictures of the root mean square difference of their luma (0 to 255) in
   {cells} × {cells} cells. No reward here looks at it: colourfulness is of chroma alone, and what a JPEG's size comes
-  from is finer.
+  from is finer. JPEG compressibility is minus kB.
 - Sharpness and brightness are optimised by nothing here. They tell that a picture has changed, not that it is worse.
 - Still hearts: the share of pictures that the reference itself calls a heart, of its eight shapes.
 - Ancestors: from how many of its particles a group descends at the end, and how many of the 4 groups are shown.
 - Seconds: of the processor, for each picture that comes out.
+
+Below each table, what is said to be more or less is so by more than the 95 % interval of the difference. The 4 pictures
+of particles are drawn from all groups of a run together, and are often relatives: so a run counts as little more than one
+draw, and its spread from seed to seed is wide. Which λ or reward is better for the eye these figures do not say.
 """
 
 
@@ -79,7 +83,7 @@ def apart(one: Measured, other: Measured) -> int:
     return 1 if one.mean > other.mean else -1
 
 
-REACHED = {1: "more than", 0: "no more than, within the spread,", -1: "less than"}
+REACHED = {1: "more than", 0: "within the spread no better than", -1: "less than"}
 DIVERSE = {1: "more diverse", 0: "as diverse, within the spread", -1: "less diverse"}
 
 
@@ -109,7 +113,7 @@ def findings(reward: str, rows: Sequence[Row]) -> list[str]:
 
 
 def _beside(row: Row, other: Row, digits: int) -> str:
-    """“A reaches 1 ± 0, more than B (0 ± 0), and is less diverse.”"""
+    """“A: 1 ± 0, more than B (0 ± 0); less diverse.”"""
     (method, found), (theirs, known) = row, other
     reached = REACHED[apart(found["reward"], known["reward"])]
     diverse = DIVERSE[apart(found["diversity"], known["diversity"])]
