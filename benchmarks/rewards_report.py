@@ -45,8 +45,8 @@ with proposal “none”. The anchor was trained by Diffusion-DPO to prefer colo
 - Seconds: of the processor, for each picture that comes out.
 
 Below each table, what is said to be more or less is so by more than the 95 % interval of the difference. The 4 pictures
-of particles are drawn from all groups of a run together, and are often relatives: so a run counts as little more than one
-draw, and its spread from seed to seed is wide. Which λ or reward is better for the eye these figures do not say.
+of particles are drawn from all groups of a run together, and are often relatives: a run then counts as little more than
+one draw, and its figures spread widely from seed to seed. What looks better, no figure here says.
 """
 
 
