@@ -6,7 +6,7 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu toy particles format python host clean-cache
+.PHONY: help demo serve test matrix bench bench-gpu toy particles rewards format python host clean-cache
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-gpu  the same on a GPU, on models of real size with random weights; writes benchmarks/results/gpu.md"
 	@echo "make toy     the whole method on a plane where the answer is known; prints a table, draws docs/toy.png"
 	@echo "make particles  rewards, particles and the corrected mixture where the answer is known; benchmarks/results/particles.md"
+	@echo "make rewards  what more of a reward costs, method beside method, on the demo models; benchmarks/results/rewards.md"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
 	@echo "make clean-cache   remove what was set up"
@@ -58,6 +59,11 @@ toy:
 # ARGS: options of benchmarks/particles.py, e.g. make particles ARGS="--out /tmp"
 particles:
 	@python="$$($(BOOT) python)" && OMP_NUM_THREADS=1 "$$python" benchmarks/particles.py $(ARGS)
+
+# ARGS: options of benchmarks/rewards.py, e.g. make rewards ARGS="--seeds 3 --sheet /tmp/rewards.png --out /tmp"
+rewards:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  OMP_NUM_THREADS=1 "$$python" benchmarks/rewards.py --host "$$host" $(ARGS)
 
 format:
 	@python="$$($(BOOT) python)" && "$$python" -m ruff format . && "$$python" -m ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -78,6 +79,33 @@ def test_overhead_and_load_times(tmp_path):
     assert calls == {"stock": "1.00", "guider": "2.00", "sampler": "2.00"}
     ratios = [cells[-1] for (*_, clone), cells in cases.items() if clone == "after"]
     assert all(float(ratio.split()[0]) > 0 for ratio in ratios)
+
+
+def test_rewards_side_by_side(tmp_path):
+    """Every method for both rewards, each with figures that can be told apart, and a plot."""
+    rows = run("rewards.py", tmp_path)
+    found = {section: {cells[0]: cells[1:] for title, cells in rows if title == section} for section, _ in rows}
+    families = {section: [name.split(", strength")[0] for name in methods] for section, methods in found.items()}
+    without = ["unguided", "best of 16, the best 4", "FK steering, difference", "FK steering, max"]
+    both = ["λ 0.5 + reward", "λ of the anchor, λ 0.5"]
+    assert families == {"colourfulness": [*without, "ours", *both], "JPEG compressibility": [*without, *both]}
+    for methods in found.values():
+        assert [cells[0] for cells in methods.values()] == ["16", *["4"] * (len(methods) - 2), "8"]
+        rewards = {name: float(cells[1].split(" ± ")[0]) for name, cells in methods.items()}
+        assert rewards["best of 16, the best 4"] > rewards["unguided"]
+        kl = {name: float(cells[2].split(" ± ")[0]) for name, cells in methods.items()}
+        assert kl["unguided"] == 0 < kl["λ of the anchor, λ 0.5"]
+    assert (tmp_path / "rewards.png").stat().st_size > 0
+
+
+def test_the_kl_of_the_best(monkeypatch):
+    monkeypatch.syspath_prepend(str(PACK / "benchmarks"))
+    from rewards_runs import kl_best
+
+    for of in (2, 4, 16):
+        assert kl_best(1, of) == pytest.approx(math.log(of) - (of - 1) / of, abs=1e-3)  # the sum's own error
+        assert kl_best(of, of) == pytest.approx(0, abs=1e-9)
+    assert 0 < kl_best(8, 16) < kl_best(4, 16) < kl_best(2, 16) < kl_best(1, 16)
 
 
 def test_lines_before_are_kept_with_what_they_were_measured_on(monkeypatch):
