@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import comfy.controlnet
 import comfy.model_management
 import comfy.sample
 import pytest
@@ -18,7 +19,10 @@ from realign.nodes.reward.protocol import RewardError
 from realign.nodes.run import particles, parts
 from realign.nodes.run.particles import generator_of, seed_of
 from realign.realign_core import particle_sample
+from test_controls import lora_hook, with_hooks
 from truth import SEED, Mixed, Stock, anchor_of, call, realign_sampler, sampler_object, sigmas_of, stock_guider
+
+import nodes as host
 
 N, STEPS, CFG, LAMBDA = 3, 5, 4.0, 0.4
 BOUND = 2e-4  # of the latents' standard deviation
@@ -84,13 +88,14 @@ def sampled(model, conds, latent, anchor=None, lam=LAMBDA, **options):
     return *out, json.loads(trace)
 
 
-def true_particles(models, conds, latent, lam, tilt=None, correct=False, eta=1.0):
-    """`particle_sample` on the answers of stock runs. models: on weights of their own, reference and anchor."""
+def true_particles(models, conds, latent, lam, tilt=None, correct=False, eta=1.0, others=None):
+    """`particle_sample` on the answers of stock runs. models: on weights of their own, reference and anchor. others:
+    the anchor's conditionings, where they keep state."""
     samples, sigmas = latent["samples"], sigmas_of(models[0], STEPS, sampler="ddpm")
     size, found = len(samples), []
     start = rearrange([comfy.sample.prepare_noise(samples, seed_of(SEED, n)) for n in range(N)], "n m ... -> (m n) ...")
     wide = samples.repeat_interleave(N, 0)
-    guiders = [stock_guider(model, conds, CFG) for model in models]
+    guiders = [stock_guider(model, own, CFG) for model, own in zip(models, (conds, others or conds))]
     sampler = sampler_object("ddpm")
     other = Stock(guiders[1], start, wide, sampler, sigmas, None, SEED)
 
@@ -122,6 +127,21 @@ def true_particles(models, conds, latent, lam, tilt=None, correct=False, eta=1.0
     return out, found[0]
 
 
+def controlled(tiny):
+    net = comfy.controlnet.load_controlnet(str(tiny.controlnet()))
+    hint = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(8))
+    return host.ControlNetApplyAdvanced().apply_controlnet(*conds_of("sd15"), net, hint, 0.8, 0.0, 0.7)
+
+
+def hooked(tiny):
+    return with_hooks(conds_of("sd15"), lora_hook(tiny, True))
+
+
+def with_an_area(tiny):
+    positive, negative = conds_of("sd15")
+    return [*positive, [2 * positive[0][0], {**positive[0][1], "area": (4, 4, 2, 2), "strength": 0.7}]], negative
+
+
 def near(got, want):
     assert float((got - want).abs().max() / want.std()) < BOUND
 
@@ -144,6 +164,16 @@ def test_the_corrected_mixture_is_that_of_stock_answers(tiny, kind, anchor):
     assert [step["unique"] for step in steps] == told.unique().tolist()
     share = (told.log_z[:, None] + told.log_weights).flatten().softmax(0)
     torch.testing.assert_close(torch.tensor(weights).double(), share, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("what", ["ControlNet", "hook LoRA with keyframes", "area"])
+def test_what_conditionings_hold_follows_the_particles(tiny, what):
+    ours, true = pairs(tiny, "sd15", "full", lambda model: model)
+    latent, made = latent_of("sd15"), {"ControlNet": controlled, "area": with_an_area}.get(what, hooked)
+    want, told = true_particles(true, made(tiny), latent, LAMBDA, correct=True, others=made(tiny))
+    got, *_, trace = sampled(ours[0], made(tiny), latent, ours[1], correct=True)
+    near(got["samples"], want)
+    assert [step["unique"] for step in trace["particles"]["steps"]] == told.unique().tolist()
 
 
 @pytest.mark.parametrize(
@@ -272,8 +302,9 @@ def test_what_a_mask_keeps_is_kept_and_its_noise_goes_along(models, monkeypatch)
     torch.testing.assert_close(got[0]["samples"][..., half:], kept, atol=1e-4, rtol=0)
 
 
-def test_a_cancelled_run_leaves_the_models_as_they_were(models):
-    conds, latent, (reference, anchor) = conds_of("sd15"), latent_of("sd15"), models("sd15")
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+def test_a_cancelled_run_leaves_the_models_as_they_were(models, kind):
+    conds, latent, (reference, anchor) = conds_of(kind), latent_of(kind), models(kind)
     before = plain((reference, anchor), conds, latent, LAMBDA)
 
     class Cancelled(Mean):
