@@ -40,10 +40,11 @@ class Guard:
             return
         for model in [model for model in self._waiting if denoised[model] is not None]:
             answer = denoised[model]
-            if answer is not None and _tells_nothing(answer, x):
+            is_alike = answer is not None and torch.equal(answer, denoised[0])
+            if is_alike and _tells_nothing(answer, x):
                 continue  # the next one will
             anchor = self._waiting.pop(model)
-            if answer is None or not torch.equal(answer, denoised[0]) or not _changes(self._reference, anchor):
+            if not is_alike or not _changes(self._reference, anchor):
                 continue
             if model in self._shared:
                 raise NeedsOwnWeights("it answered exactly as the reference does")

@@ -7,6 +7,7 @@ and the host counts as on a card.
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import comfy.model_management as host
 import comfy.sampler_helpers
@@ -226,14 +227,12 @@ def test_a_sweep_takes_the_largest_parts_where_weights_are_streamed(models, monk
     models = [reference, models("sd15")[1]]
     weights, layer = sum(one.model_size() for one in models), memory._largest_layer(reference)
 
-    class Swept(parts._Swept):
-        def __init__(self):
-            self.sweep = type("Sweep", (), {"images": 1})
-            self.call = type("Call", (), {"noise": torch.zeros(7, 4, 8, 8)})
+    asked = SimpleNamespace(steering=None, anchors=[SimpleNamespace(patcher=one) for one in models[1:]])
+    guider, call = SimpleNamespace(model_patcher=models[0]), SimpleNamespace(noise=torch.zeros(7, 4, 8, 8))
 
     def fitting(free, **more):
         device["is"] = Device(free, **more)
-        return Swept()._fitting(7, models)
+        return parts.fitting(asked, guider, call, 7, 1)
 
     assert fitting(weights + needs[7] * 1.01) == 7
     assert fitting(weights + needs[3] * 1.01) == 3
