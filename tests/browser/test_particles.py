@@ -15,7 +15,7 @@ STEPS, ROWS = 8, 4  # groups of the template, a row of the strip each
 BRIGHT = 80  # of 255: what no empty cell of a strip has, nor its ground
 # Of each preview: its width and height, and which share of each of its rows is bright.
 COLLECT = """([rows, bright]) => {
-  window.realignStrips = [];
+  window.realignParticleStrips = [];
   window.app.api.addEventListener('b_preview_with_metadata', async (event) => {
     const picture = await createImageBitmap(event.detail.blob), { width, height } = picture;
     const drawn = new OffscreenCanvas(width, height).getContext('2d');
@@ -27,7 +27,7 @@ COLLECT = """([rows, bright]) => {
       for (let i = 0; i < data.length; i += 4) count += Math.max(data[i], data[i + 1], data[i + 2]) > bright;
       return count / (width * size);
     });
-    window.realignStrips.push([width, height, shares]);
+    window.realignParticleStrips.push([width, height, shares]);
   });
 }"""
 NODE = "window.app.graph.nodes.find(n => n.type === 'RealignParticles')"
@@ -50,7 +50,7 @@ def ran(tab):
     js(tab, FEWER, {"steps": STEPS, "seed": next(SEEDS)})
     js(tab, COLLECT, [ROWS, BRIGHT])
     press_run(tab)
-    tab.page.wait_for_function("() => window.realignStrips.length >= 1")
+    tab.page.wait_for_function("() => window.realignParticleStrips.length >= 1")
     tab.page.wait_for_function(f"() => ({TEXT})().includes('step ') && ({PREVIEWED})()")
     tab.shot("particles_running")
     tab.page.wait_for_function(SHOWING, arg=[2, ["RealignReport", "RealignScore"]])
@@ -68,7 +68,7 @@ def test_a_run_is_seen_told_and_kept(ran):
     assert "KL 0 nats" not in text  # which is said of anchors, and there is none
     lines = lines_on_the_node(tab)
     assert lines == text.split("\n")
-    *_, (width, height, shares) = js(tab, "() => window.realignStrips")
+    *_, (width, height, shares) = js(tab, "() => window.realignParticleStrips")
     assert 0.8 < width / height < 1.2
     assert all(share > 0.5 for share in shares), shares
     change(tab)

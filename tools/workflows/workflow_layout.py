@@ -59,7 +59,7 @@ HEIGHTS = {
     "RealignPictureReward": 110,
     "RealignReport": 330,
     "RealignRewardModel": 276,
-    "RealignSampler": 920,
+    "RealignSampler": 968,
     "RealignScore": 426,
     "RealignSweep": 366,
     "RealignTrace": 98,

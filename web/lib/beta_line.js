@@ -29,13 +29,14 @@ function stateOf(node) {
 
 export function attachBetaLine(node) {
   const line = el("div", "realign-line", { role: "note", "aria-label": words("What λ stands for") });
-  addElement(node, "realign_beta_line", line, { min: HEIGHT, max: HEIGHT, fixed: true, margin: 3 });
+  const told = kindOf(node) === "RealignParticles"; // by the slider's tooltip alone: the node has no room for a line
+  if (!told) addElement(node, "realign_beta_line", line, { min: HEIGHT, max: HEIGHT, fixed: true, margin: 3 });
   if (node.size[0] < WIDTH) node.setSize([WIDTH, node.size[1]]);
   const slider = widgetOf(node, "lambda_");
   const tooltip = slider?.tooltip; // the page's own
   const update = () => {
     const { line: text, driven } = stateOf(node);
-    if (slider) grey(node, slider, driven, driven ? text : tooltip);
+    if (slider) grey(node, slider, driven, driven || told ? text : tooltip);
     if (line.textContent !== text) line.textContent = line.title = text;
   };
   keepUpdated(node, update);
