@@ -162,7 +162,8 @@ class Progress:
         if kls:
             low, high = (number(kl, 3) for kl in (min(kls), max(kls)))
             facts.append(f"KL {low} nats" if low == high else f"KL {low}–{high} nats")
-        return [*facts, f"{trace.model_calls:.4g} model calls"]
+        each = f" of {self.particles} particles" if self.particles > 1 else ""
+        return [*facts, f"{trace.model_calls:.4g} model calls{each}"]
 
     def _draw(self, plan: Planned, places: Sequence[int], x0: Tensor, step: int, total: int, last: bool) -> None:
         """Send the strip, unless that would take more than its share of the time. last: of this part."""
