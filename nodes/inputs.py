@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import comfy.samplers
 from comfy_api.latest import io
 
 from .run.fewer_calls import CONTROL, OFF, REUSE
@@ -62,6 +63,19 @@ def prompt_inputs() -> list[io.Input]:
     return [
         io.Conditioning.Input("positive", tooltip="What the picture should show, for both models."),
         io.Conditioning.Input("negative", tooltip="What the picture should not show, for both models."),
+    ]
+
+
+def latent_input() -> io.Input:
+    return io.Latent.Input("latent_image", tooltip="The latent image to denoise, with its inpainting mask if any.")
+
+
+def noise_inputs() -> list[io.Input]:
+    return [
+        choice("scheduler", comfy.samplers.KSampler.SCHEDULERS)(
+            "How the noise level falls over the steps, as in KSampler."
+        ),
+        number("denoise", 1.0, 0, 1, 0.01)("How much of the latent image is redone (0–1): 1 starts from pure noise."),
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.sample
-import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -19,7 +18,9 @@ from .inputs import (
     conditioning_inputs,
     fewer_calls_inputs,
     lambda_slider,
+    latent_input,
     mask_input,
+    noise_inputs,
     number,
     prompt_input,
     prompt_inputs,
@@ -37,7 +38,7 @@ from .run.particles import BEST, DRAW, PICKS, Steering
 from .run.parts import check_batch
 from .run.posterior import check_latent
 from .run.realignment import Realignment
-from .sampled import run_sigmas, sampled
+from .sampled import etas_of, run_sigmas, sampled
 from .types import CATEGORY, REWARD_ALIASES, AnchorType, Conditioning, RewardType
 
 AUTO, NONE, CURVATURE = "auto", "none", "curvature"
@@ -60,20 +61,13 @@ class RealignParticles(Node):
             inputs=[
                 io.Model.Input("model", tooltip="The model to sample; with an anchor, the reference (λ = 0)."),
                 *prompt_inputs(),
-                io.Latent.Input(
-                    "latent_image", tooltip="The latent image to denoise, with its inpainting mask if any."
-                ),
+                latent_input(),
                 number("seed", 0, 0, 0xFFFFFFFFFFFFFFFF, control_after_generate=True)(
                     "Seeds all noise. The first particle of each picture starts as Realign Sampler's picture would."
                 ),
                 number("steps", 50, 1, 10000)("Denoising steps (1–10000; 25–100 is usual)."),
                 cfg_input(),
-                choice("scheduler", comfy.samplers.KSampler.SCHEDULERS)(
-                    "How the noise level falls over the steps, as in KSampler."
-                ),
-                number("denoise", 1.0, 0, 1, 0.01)(
-                    "How much of the latent image is redone (0–1): 1 starts from pure noise."
-                ),
+                *noise_inputs(),
                 number("strength", 1.0, 0.001, 1e6, 0.001, round=0.001)(
                     "How strongly the reward draws (0.001–1000000): smaller = stronger. It is a KL coefficient in "
                     "the reward's own units, as Score shows them: about 0.005 for the aesthetic score, 0.01 for "
@@ -203,8 +197,7 @@ class RealignParticles(Node):
             whole=(whole, start_at_step),
             steering=steering if steering.does_anything else None,
         )
-        own_eta = 1.0 if eta < 0 else eta
-        etas = [own_eta] + [own_eta if anchor_eta < 0 else anchor_eta] * len(anchor)
+        etas = etas_of(1.0, eta, anchor_eta, len(anchor))
         settings = {
             "seed": seed,
             "steps": steps,

@@ -43,6 +43,12 @@ def sampled(
     return latent, denoised, trace
 
 
+def etas_of(of_sampler: float, eta: float, anchor_eta: float, anchors: int) -> list[float]:
+    """η of the reference, then of each anchor. eta, anchor_eta: below 0 for the sampler's own, and the reference's."""
+    own = of_sampler if eta < 0 else eta
+    return [own] + [own if anchor_eta < 0 else anchor_eta] * anchors
+
+
 def run_sigmas(
     model: ModelPatcher,
     steps: int,

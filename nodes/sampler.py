@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -18,7 +17,9 @@ from .inputs import (
     correction_inputs,
     fewer_calls_inputs,
     lambda_slider,
+    latent_input,
     mask_input,
+    noise_inputs,
     number,
     pair_inputs,
     prompt_inputs,
@@ -31,7 +32,7 @@ from .run.particles import Steering
 from .run.parts import check_batch
 from .run.posterior import check_latent
 from .run.realignment import Realignment
-from .sampled import run_sigmas, sampled
+from .sampled import etas_of, run_sigmas, sampled
 from .types import CATEGORY, FIRST_ALIASES, Conditioning
 
 ETA = {"ddpm": 1.0, "ddim": 0.0}
@@ -52,9 +53,7 @@ class RealignSampler(Node):
             inputs=[
                 *pair_inputs(),
                 *prompt_inputs(),
-                io.Latent.Input(
-                    "latent_image", tooltip="The latent image to denoise, with its inpainting mask if any."
-                ),
+                latent_input(),
                 number("seed", 0, 0, 0xFFFFFFFFFFFFFFFF, control_after_generate=True)(
                     "Seeds the starting noise and the noise of the steps, as in KSampler."
                 ),
@@ -63,12 +62,7 @@ class RealignSampler(Node):
                 choice("sampler_name", list(ETA))(
                     "ddpm: draws new noise at each step (η = 1). ddim: deterministic (η = 0), as euler."
                 ),
-                choice("scheduler", comfy.samplers.KSampler.SCHEDULERS)(
-                    "How the noise level falls over the steps, as in KSampler."
-                ),
-                number("denoise", 1.0, 0, 1, 0.01)(
-                    "How much of the latent image is redone (0–1): 1 starts from pure noise."
-                ),
+                *noise_inputs(),
                 lambda_slider(0.5, 0, 3)(
                     "Alignment strength (0–3): 0 is the reference, 1 the anchor, between them a safe blend, above 1 an "
                     "extrapolation. The picture is that of a model aligned at β/λ. A connected λ schedule replaces it."
@@ -135,8 +129,7 @@ class RealignSampler(Node):
             whole=(whole, start_at_step),
             steering=Steering(particles, correct=True) if correct and particles > 1 else None,
         )
-        own_eta = ETA[sampler_name] if eta < 0 else eta
-        etas = [own_eta] + [own_eta if anchor_eta < 0 else anchor_eta] * len(realignment.anchors)
+        etas = etas_of(ETA[sampler_name], eta, anchor_eta, len(anchor))
         settings = {
             "seed": seed,
             "steps": steps,

@@ -13,13 +13,16 @@ from torch.utils._pytree import tree_map
 
 @contextmanager
 def plain(patchers: Sequence[ModelPatcher]) -> Iterator[None]:
-    """Under autograd, around calls of loaded networks of the host's: gradients with respect to their inputs.
+    """Around calls of loaded networks of the host's: under autograd, gradients with respect to their inputs.
 
     Three things of the host's networks are not made for gradients. Their weights are often made in inference mode: here
     they take part as plain tensors on the same memory. They add in place to what a layer has kept for its gradient, and
     a weight that is brought to the device for its layer alone is gone when the next one comes: here what is kept is a
     copy, but for weights that stay.
     """
+    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        yield
+        return
     weights = [weight for one in patchers for weight in one.model.parameters() if _is_plain_type(weight)]
     stay = {weight.untyped_storage().data_ptr() for weight in weights}
 
@@ -32,8 +35,6 @@ def plain(patchers: Sequence[ModelPatcher]) -> Iterator[None]:
 
 def called(patcher: ModelPatcher, *args: Any, **kwargs: Any) -> Any:
     """What a loaded network gives; under autograd with gradients, see `plain`."""
-    if not torch.is_grad_enabled():
-        return patcher.model(*args, **kwargs)
     with plain([patcher]):
         return patcher.model(*args, **kwargs)
 

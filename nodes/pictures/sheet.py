@@ -15,7 +15,6 @@ import torch
 from einops import rearrange, repeat
 
 from .colours import BACKGROUND, BLUE, INK
-from .strip import Strip as Strip
 from .tables import Table
 from .text import Label, Text, as_image, drawable, drawn_labels, filled, font, shortened, wrapped
 

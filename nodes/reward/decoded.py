@@ -62,11 +62,8 @@ class Decoder:
         """(B, 3, ...), [0, 1]: as the host's VAE.decode."""
         vae = self.vae
         z = z.to(device=vae.device, dtype=vae.vae_dtype)
-        if not torch.is_grad_enabled():
+        with plain([vae.patcher]):
             out = vae.first_stage_model.decode(z)
-        else:
-            with plain([vae.patcher]):
-                out = vae.first_stage_model.decode(z)
         pictures: Tensor = vae.process_output(out.float().clone())  # changes it in place
         return pictures
 

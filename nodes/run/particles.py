@@ -8,7 +8,6 @@ come out without particles, until it is re-drawn; and no group depends on what i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -58,7 +57,6 @@ class Population:
     def __init__(self, steering: Steering, groups: Sequence[tuple[int, int]], trace: Trace, correct: bool):
         self.steering, self.groups, self.trace, self.correct = steering, groups, trace, correct
         self.particles: Particles | None = None  # after the run
-        self.denoised: Tensor | None = None  # (B, …): of the last step, in the order of the particles
 
     def begin(self, steps: MixedSteps, followers: Sequence[Callable[[Tensor], None]] = ()) -> ParticleRun:
         """All begins anew, as a wrapper may have the sampler run again. Raises ValueError as `check_particles`."""
@@ -100,8 +98,8 @@ class Population:
         """Of the last step, the mean over the groups."""
         return float(self.run.ess[self.step].mean())
 
-    def end(self, x: Tensor, denoised: Tensor) -> Tensor:
-        self.particles, self.denoised = self.run.result(x, self.trace), denoised
+    def end(self, x: Tensor) -> Tensor:
+        self.particles = self.run.result(x, self.trace)
         return x
 
 
@@ -137,9 +135,8 @@ def sample_particles(
     patchers = [model.inner_model.model_patcher] if mixture is None else mixture.patchers
     blended = _Blended(model)
     particles = population.begin(steps, [blended.take, population.trace.take if mixture is None else mixture.take])
-    denoised = x
     for i in trange(len(steps), disable=disable):
-        with _gradients(particles, i, patchers):
+        with particles.gradients(i), plain(patchers):
             x = particles.watched(x, i)
             denoised = model(x, sigmas[i] * ones, **extra_args)
         seen = {"x": x.detach(), "denoised": denoised.detach()}
@@ -153,16 +150,7 @@ def sample_particles(
         population.told(i)
         if callback is not None:
             callback({**seen, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i]})
-    return population.end(x, denoised.detach())
-
-
-def _gradients(particles: ParticleRun, i: int, patchers: Sequence[ModelPatcher]) -> AbstractContextManager[object]:
-    """Around the models' calls at step i."""
-    stack = ExitStack()
-    stack.enter_context(particles.gradients(i))
-    if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
-        stack.enter_context(plain(patchers))
-    return stack
+    return population.end(x)
 
 
 class _Blended:

@@ -28,9 +28,9 @@ class Picked:
 
 def whole(latents: Sequence[Tensor], plans: Sequence[Planned]) -> tuple[Tensor, Trace]:
     """The parts of a run, in the batch's order."""
-    trace = Trace.join([(plan.part.elements, plan.trace) for plan in plans])
     if len(latents) == 1 and plans[0].part.elements == list(range(len(latents[0]))):
         return latents[0], plans[0].trace
+    trace = Trace.join([(plan.part.elements, plan.trace) for plan in plans])
     order = torch.tensor([element for plan in plans for element in plan.part.elements]).argsort()
     return torch.cat(list(latents))[order], trace
 
@@ -137,8 +137,8 @@ def record(
     group, particle = index // size, index % size
     share = torch.zeros(len(particles.log_weights), size, dtype=torch.float64)
     for groups in pools:
-        of = particles.of(torch.tensor(groups))
-        share[groups] = rearrange((of.log_z[:, None] + of.log_weights).flatten().softmax(0), "(m n) -> m n", n=size)
+        logs = particles.log_z[groups, None] + particles.log_weights[groups]
+        share[groups] = rearrange(logs.flatten().softmax(0), "(m n) -> m n", n=size)
     asked, seen = particles.asked, watched if bool(watched.isfinite().any()) else None
     tilt, unique = steering.tilt, particles.unique()
 

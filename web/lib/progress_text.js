@@ -10,11 +10,10 @@ import { words } from "./words.js";
 
 const INTERNAL = "$$node-text-preview";
 const PART = "text";
-const OURS = [...LAMBDA_NODES, "RealignParticles"];
 
 const kept = new WeakMap(); // node → the text that is remembered
 
-const isOurs = (node) => OURS.includes(kindOf(node));
+const isOurs = (node) => LAMBDA_NODES.includes(kindOf(node));
 const isSampledByUs = (node) => isOurs(node) || ["guider", "model"].some((name) => nearestUpstream(node, name, isOurs));
 const everyNode = () => allGraphs().flatMap((graph) => graph.nodes ?? []);
 
