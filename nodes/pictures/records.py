@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .facts import Facts, kls
@@ -14,44 +14,48 @@ from .particle_records import drawn_record, drawn_step_record, groups_record
 from .traced import Traced, TracedStep
 
 
-def page_record(known: Facts, images: Sequence[Mapping[str, Any]], seed: int | None) -> dict[str, Any]:
-    """What the page gets of a batch. images: the files of its pictures. seed: the run's, None where it is not known."""
-    rows, columns = known.table.shape
+def page_record(
+    known: Facts, files: Sequence[str], seed: int | None, draft: bool = False, prompts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the page gets of a batch, as a table. files: names of its pictures. seed: the run's, None where not known.
+
+    columns: λ, the β it stands for, and whether these hold only where a λ mask is 1. rows: what their cells have in
+    common, and `says`, what tells them apart: cfg, eta, prompt, seed (or “seed+”, by how much it is above the run's),
+    image. kl, scores: by picture, None where there are none. prompts: what a cell's `prompt` counts in.
+    """
+    scores = [score_parts(known, i) for i in range(known.count)]
     return {
-        "columns": columns,
-        "rows": rows,
         "seed": seed,
         "swept": bool(known.cells),
         "unused_sweep": known.unused_sweep,
-        "cells": [page_picture(known, i) | {"image": dict(image)} for i, image in enumerate(images)],
+        "draft": draft,
+        "columns": [_column(known, i) for i in known.table[0].tolist()],
+        "rows": [_row(known, i, seed, prompts) for i in known.table[:, 0].tolist()],
+        "kl": [known.kl(i) for i in range(known.count)] if known.measured else None,
+        "scores": scores if any(scores) else None,
+        "files": list(files),
     }
 
 
-def page_picture(known: Facts, picture: int) -> dict[str, Any]:
-    """What the page gets of one picture. lambda, cfg, eta: what “Use λ” sets, or None. beta: the β it stands for.
-
-    masked: whether a λ mask took part; λ and β are then those where the mask is 1. scores: in words, of a run with a
-    reward. The name stays that of the place, by which the page knows the picture of another run.
-    """
-    cell = known.cell(picture)
-    name, row_name = picture_names(known, picture)
-    scores = score_parts(known, picture)
-    row, column = divmod(picture, known.table.shape[1])
+def _column(known: Facts, picture: int) -> dict[str, Any]:
+    """lambda: what “Use λ” sets, or None. The name stays that of the place, by which the page knows the picture of
+    another run."""
     return {
-        "lambda": cell.value,
-        "row": row,
-        "column": column,
-        "seed_offset": cell.seed,
-        "cfg": cell.cfg,
-        "eta": cell.eta,
-        "name": name,
-        "row_label": row_name,
-        "label": ", ".join(filter(None, (name, row_name, *scores))),
+        "name": picture_names(known, picture)[0],
+        "lambda": known.lambda_(picture),
         "beta": known.beta(picture),
         "masked": known.masked(picture),
-        "kl": known.kl(picture),
-        **({"scores": scores} if scores else {}),
     }
+
+
+def _row(known: Facts, picture: int, seed: int | None, prompts: Sequence[str]) -> dict[str, Any]:
+    cell = known.cell(picture)
+    prompt = prompts[cell.prompt] if prompts and cell.prompt is not None else None
+    own = ("seed+", cell.seed) if seed is None else ("seed", seed + cell.seed)
+    told = {"cfg": ("cfg", cell.cfg), "eta": ("eta", cell.eta), "prompt": ("prompt", prompt), "seed": own}
+    told["image"] = ("image", cell.image + 1)
+    says = [[name, value] for of, (name, value) in told.items() if of in known.varies and value is not None]
+    return {"seed_offset": cell.seed, "cfg": cell.cfg, "eta": cell.eta, "prompt": prompt, "says": says}
 
 
 def picture_record(known: Facts, picture: int) -> dict[str, Any]:

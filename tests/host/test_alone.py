@@ -9,6 +9,7 @@ import pytest
 import torch
 import toy_models
 from host_runs import realign, realign_guider, same, sampled, stock_guider
+from compared import cells_of, told_by
 from realign.nodes.combine_anchors import RealignAddAnchor
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
@@ -110,7 +111,7 @@ def test_grid_compare_and_report_take_it(pair, end):
     text = RealignTrace.execute(latent, guider=guider).args[1]
     image = torch.rand(1, 32, 32, 3)
     RealignGrid.execute(image, trace=text)
-    told = RealignCompare.execute(image, trace=text).ui["realign_compare"][0]["cells"][0]
+    told = cells_of(told_by(RealignCompare.execute(image, trace=text)))[0]
     assert told["label"] == f"λ {end:g}"
     report = json.loads(RealignReport.execute(text).args[1])
     assert report["pictures"][0]["lambda"] == end

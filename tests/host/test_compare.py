@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from compared import cells_of, told_by
 from realign.nodes import page
 from realign.nodes.compare import RealignCompare
 from realign.nodes.demo import RealignDemoModels
 from realign.nodes.pictures.graph_words import seed_behind
 from realign.realign_core import LambdaSchedule, Sweep
+
+TEMP = Path(folder_paths.get_temp_directory())
 
 
 def images(count):
@@ -24,7 +27,11 @@ def images(count):
 
 
 def shown(count, **inputs):
-    return RealignCompare.execute(images(count), **inputs).ui["realign_compare"][0]
+    return told_by(RealignCompare.execute(images(count), **inputs))
+
+
+def cells(count, **inputs):
+    return cells_of(shown(count, **inputs))
 
 
 def trace(kl, lambdas, **told):
@@ -37,13 +44,12 @@ def trace(kl, lambdas, **told):
 
 def test_every_picture_is_saved_to_temp_in_the_sweeps_order():
     told = shown(6, sweep=Sweep((0.0, 0.5, 1.0), seeds=2))
-    assert (told["columns"], told["rows"]) == (3, 2)
+    assert (len(told["columns"]), len(told["rows"])) == (3, 2)
     assert (told["swept"], told["unused_sweep"]) == (True, False)
-    for i, cell in enumerate(told["cells"]):
-        assert cell["image"]["type"] == "temp"
-        path = Path(folder_paths.get_temp_directory()) / cell["image"]["subfolder"] / cell["image"]["filename"]
-        assert abs(np.asarray(Image.open(path)).mean() / 255 - i / 5) < 0.01
-    assert [(c["lambda"], c["row"], c["column"], c["seed_offset"]) for c in told["cells"]] == [
+    for i, files in enumerate(zip(told["files"], told["thumbs"])):
+        for file in files:
+            assert abs(np.asarray(Image.open(TEMP / file)).mean() / 255 - i / 5) < 0.02
+    assert [(c["lambda"], c["row"], c["column"], c["seed_offset"]) for c in cells_of(told)] == [
         *((value, 0, i, 0) for i, value in enumerate((0.0, 0.5, 1.0))),
         *((value, 1, i, 1) for i, value in enumerate((0.0, 0.5, 1.0))),
     ]
@@ -65,43 +71,43 @@ def test_the_pages_own_gallery_stays_empty():
     ],
 )
 def test_the_last_pictures_label(sweep, label):
-    assert shown(len(sweep.cells()), sweep=sweep)["cells"][-1]["label"] == label
+    assert cells(len(sweep.cells()), sweep=sweep)[-1]["label"] == label
 
 
 def test_without_a_sweep_pictures_are_numbered():
     told = shown(3)
-    assert (told["columns"], told["rows"], told["seed"]) == (3, 1, None)
-    assert [cell["label"] for cell in told["cells"]] == ["picture 1", "picture 2", "picture 3"]
-    assert all(cell["lambda"] is None for cell in told["cells"])
+    assert (len(told["columns"]), len(told["rows"]), told["seed"]) == (3, 1, None)
+    assert [cell["label"] for cell in cells_of(told)] == ["picture 1", "picture 2", "picture 3"]
+    assert all(column["lambda"] is None for column in told["columns"])
     assert (told["swept"], told["unused_sweep"]) == (False, False)
 
 
 def test_a_schedule_of_a_bypassed_sweep_is_no_sweep():
-    assert shown(2, sweep=LambdaSchedule())["cells"][0]["lambda"] is None
+    assert shown(2, sweep=LambdaSchedule())["columns"][0]["lambda"] is None
 
 
 def test_trace_brings_kl_beta_and_seed():
     told = shown(3, sweep=Sweep((0.0, 0.5, 1.0)), trace=trace([None, 2.5, 12.5], [0.0, 0.5, 1.0]))
-    assert [cell["kl"] for cell in told["cells"]] == [None, 2.5, 12.5]
-    assert [cell["beta"] for cell in told["cells"]] == [None, 1000.0, 500.0]
+    assert told["kl"] == [None, 2.5, 12.5]
+    assert [column["beta"] for column in told["columns"]] == [None, 1000.0, 500.0]
     assert told["seed"] == 40
 
 
 def test_trace_alone_tells_the_sweep():
     sweep = Sweep((0.0, 1.0), seeds=2)
     told = shown(4, trace=trace([0.0] * 4, [0.0, 1.0] * 2, sweep=sweep.to_dict()))
-    assert [(c["lambda"], c["seed_offset"]) for c in told["cells"]] == [(0.0, 0), (1.0, 0), (0.0, 1), (1.0, 1)]
+    assert [(c["lambda"], c["seed_offset"]) for c in cells_of(told)] == [(0.0, 0), (1.0, 0), (0.0, 1), (1.0, 1)]
 
 
 def test_a_single_picture_is_named_by_its_trace():
-    cell = shown(1, trace=trace([3.0], [0.75]))["cells"][0]
-    assert (cell["label"], cell["lambda"], cell["kl"]) == ("λ 0.75", None, 3.0)
+    (cell,) = cells(1, trace=trace([3.0], [0.75]))
+    assert (cell["label"], cell["lambda"], cell["kl"]) == ("λ 0.75", 0.75, 3.0)
     assert cell["beta"] == pytest.approx(500 / 0.75)
 
 
 def test_a_schedule_that_is_swept_is_said():
     sweep = Sweep((0.5, 1.0), schedule=LambdaSchedule("linear", 0.0, 1.0))
-    assert [cell["name"] for cell in shown(2, sweep=sweep)["cells"]] == ["λ ×0.5", "λ ×1"]
+    assert [cell["name"] for cell in cells(2, sweep=sweep)] == ["λ ×0.5", "λ ×1"]
 
 
 def test_the_number_of_pictures_must_be_the_sweeps():
@@ -163,8 +169,7 @@ def test_hidden_inputs_are_used(monkeypatch):
     monkeypatch.setattr(RealignCompare, "hidden", hidden, raising=False)
     told = shown(1)
     assert told["seed"] == 8
-    path = Path(folder_paths.get_temp_directory()) / told["cells"][0]["image"]["filename"]
-    assert "workflow" in Image.open(path).info
+    assert "workflow" in Image.open(TEMP / told["files"][0]).info
 
 
 def test_what_the_page_gets_is_json():

@@ -129,7 +129,7 @@ def test_a_thousand_pictures_in_one_column(server, graph):
     assert all(max(size) <= 2048 for size in seen.previews)
     outputs = server.run(graph)  # from the cache: the host still answers
     told = outputs["compare"]["realign_compare"][0]
-    assert (told["columns"], told["rows"], len(told["cells"])) == (1, 1024, 1024)
+    assert (len(told["columns"]), len(told["rows"]), len(told["files"])) == (1, 1024, 1024)
     for node in ("grid", "report"):
         with Image.open(io.BytesIO(server.files(outputs[node])[0])) as picture:
             assert max(picture.size) <= 16384
@@ -201,13 +201,13 @@ def test_labels_are_those_of_the_run_that_the_host_has_just_done(server, graph):
     inputs_of(graph, "RealignSampler").update(steps=1, latent_image=["sweep", 0], seed=5)
     for inputs, lambdas, name in (
         ({"lambda_schedule": ["sweep", 1]}, [0.0, 1.0, 1.5], "λ 1.5"),
-        ({"lambda_": 0.25}, [None] * 3, "picture 3 · λ 0.25"),
+        ({"lambda_": 0.25}, [0.25] * 3, "picture 3 · λ 0.25"),
     ):
         inputs_of(graph, "RealignSampler").pop("lambda_schedule", None)
         inputs_of(graph, "RealignSampler").update(inputs)
         told = server.run(graph)["compare"]["realign_compare"][0]
-        assert [cell["lambda"] for cell in told["cells"]] == lambdas
-        assert told["cells"][2]["name"] == name
+        assert [column["lambda"] for column in told["columns"]] == lambdas
+        assert told["columns"][2]["name"] == name
         assert (told["swept"], told["unused_sweep"], told["seed"]) == (lambdas[0] == 0, lambdas[0] is None, 5)
 
 

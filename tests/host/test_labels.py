@@ -11,6 +11,7 @@ import pytest
 import torch
 import toy_models
 from host_runs import anchors_of, realign, realign_guider, sampled
+from compared import cells_of, told_by
 from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
@@ -110,28 +111,28 @@ def test_the_trace_decides_where_there_is_one(pair, monkeypatch):
         hidden = SimpleNamespace(prompt=graph, unique_id="9", extra_pnginfo=None)
         for node in (RealignGrid, RealignCompare):
             monkeypatch.setattr(node, "hidden", hidden, raising=False)
-        told = RealignCompare.execute(images, sweep=sweep, trace=text).ui["realign_compare"][0]
-        assert (told["swept"], told["unused_sweep"], told["columns"]) == (False, True, 4)
-        assert [cell["lambda"] for cell in told["cells"]] == [None] * 4
-        assert [cell["label"] for cell in told["cells"]] == [f"picture {i} · λ 0.5" for i in (1, 2, 3, 4)]
+        told = told_by(RealignCompare.execute(images, sweep=sweep, trace=text))
+        assert (told["swept"], told["unused_sweep"], len(told["columns"])) == (False, True, 4)
+        assert [cell["lambda"] for cell in cells_of(told)] == [0.5] * 4  # the slider's, which ran
+        assert [cell["label"] for cell in cells_of(told)] == [f"picture {i} · λ 0.5" for i in (1, 2, 3, 4)]
         right = RealignGrid.execute(images, trace=text).args
         wrong = RealignGrid.execute(images, sweep=sweep, trace=swept).args
         got = RealignGrid.execute(images, sweep=sweep, trace=text).args
         assert torch.equal(got[1], right[1])
         assert not torch.equal(got[0], right[0])  # it says that the sweep did not run
         assert got[1].shape != wrong[1].shape or not torch.equal(got[1], wrong[1])
-    told = RealignCompare.execute(images, sweep=sweep, trace=swept).ui["realign_compare"][0]
+    told = told_by(RealignCompare.execute(images, sweep=sweep, trace=swept))
     assert told["swept"]
-    assert [cell["lambda"] for cell in told["cells"]] == list(SWEEP.values)
+    assert [cell["lambda"] for cell in cells_of(told)] == list(SWEEP.values)
 
 
 def test_without_a_trace_the_page_is_not_offered_a_lambda_that_did_not_run(monkeypatch):
     images = torch.rand(4, 32, 32, 3)
-    for schedule, offered in ((None, [None] * 4), ("1", list(SWEEP.values))):
+    for schedule, offered in ((None, [0.5] * 4), ("1", list(SWEEP.values))):
         hidden = SimpleNamespace(prompt=graph_of(schedule=schedule), unique_id="9", extra_pnginfo=None)
         monkeypatch.setattr(RealignCompare, "hidden", hidden, raising=False)
-        told = RealignCompare.execute(images, sweep=SWEEP).ui["realign_compare"][0]
-        assert [cell["lambda"] for cell in told["cells"]] == offered
+        told = told_by(RealignCompare.execute(images, sweep=SWEEP))
+        assert [cell["lambda"] for cell in cells_of(told)] == offered
     assert told["swept"]
 
 
@@ -161,7 +162,7 @@ def test_a_masked_run_is_labelled_with_the_lambda_that_was_set(pair):
         assert known.lambda_(1) == 0.8
         assert caption(known, 1)[0] == "λ 0.8"
         assert "masked" in caption(known, 1)
-        told = RealignCompare.execute(torch.rand(2, 8, 8, 3), trace=text).ui["realign_compare"][0]["cells"][1]
+        told = cells_of(told_by(RealignCompare.execute(torch.rand(2, 8, 8, 3), trace=text)))[1]
         assert (told["name"], told["masked"]) == ("picture 2 · λ 0.8", True)
     known = facts(2, None, parse_trace(by_guider))
     assert caption(known, 0)[:3] == ["λ 0.8", "β 625", "masked"]
@@ -196,7 +197,7 @@ def test_an_unmasked_run_says_nothing_of_masks(pair):
     trace = json.loads(realign(pair, *toy_models.CONDS, toy_models.latent(), 0.5)[2])
     assert "masked" not in trace["anchors"][0]
     assert all("lambdas_before_mask" not in step for step in trace["steps"])
-    cell = RealignCompare.execute(torch.rand(1, 8, 8, 3), trace=json.dumps(trace)).ui["realign_compare"][0]["cells"][0]
+    cell = cells_of(told_by(RealignCompare.execute(torch.rand(1, 8, 8, 3), trace=json.dumps(trace))))[0]
     assert (cell["label"], cell["masked"]) == ("λ 0.5", False)
 
 

@@ -110,7 +110,7 @@ def refused(text):
     assert known.particles is None or all(told_of(known.particles))
     table_of(known, "", None, None)
     assert all(caption(known, i) for i in range(known.count))
-    json.dumps(page_record(known, [{}] * known.count, known.seed), allow_nan=False)
+    json.dumps(page_record(known, ["a.png"] * known.count, known.seed), allow_nan=False)
     return ""
 
 

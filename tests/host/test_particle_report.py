@@ -10,6 +10,7 @@ import json
 import pytest
 import torch
 from particle_traces import record, trace
+from compared import cells_of, told_by
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
 from realign.nodes.pictures.facts import facts
@@ -151,7 +152,7 @@ def test_without_an_anchor_no_lambda_and_no_kl_is_shown(sweep):
     assert table.below[1] == ["score 64", "held out 0.625"] == caption(known, 1)[-2:]
     note = next(note for note in table.notes if note.name == "Reward")
     assert note.text == "colourfulness · strength 2.5 · held out: other · 2 × 4 particles"
-    cells = RealignCompare.execute(images, trace=text).ui["realign_compare"][0]["cells"]
+    cells = cells_of(told_by(RealignCompare.execute(images, trace=text)))
     assert [(cell["lambda"], cell["beta"], cell["kl"], cell["name"]) for cell in cells] == [
         (None, None, None, "picture 1"),
         (None, None, None, "picture 2"),

@@ -163,7 +163,8 @@ def test_a_workflow_without_downloads_runs(server, known, name):
             assert outputs[node]["images"], content["class_type"]
         if content["class_type"] == "RealignCompare":
             (shown,) = outputs[node]["realign_compare"]
-            assert [cell["lambda"] for cell in shown["cells"]] == [0.3, 1.2, 0.3, 1.2]
+            assert [column["lambda"] for column in shown["columns"]] == [0.3, 1.2]
+            assert len(shown["files"]) == 4
 
 
 @pytest.mark.parametrize("path", CURRENT, ids=name_of)

@@ -1,252 +1,190 @@
-/** λ Compare: flips through the pictures of a sweep in place. */
+/** λ Compare: all pictures of a run as a sheet, the one that is looked at, a loupe, and what is chosen. */
 
-import { api } from "../../../scripts/api.js";
-import { app } from "../../../scripts/app.js";
 import { short } from "./beta_text.js";
-import { kindOf, locatorOf, nodeByLocator, settingOf } from "./graph.js";
+import { Buttons, SWEEP_HINT } from "./compare/buttons.js";
+import { KEY, Look } from "./compare/look.js";
+import { Loupe } from "./compare/loupe.js";
+import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
+import { Sheet } from "./compare/sheet.js";
+import { Stage } from "./compare/stage.js";
+import { kindOf, nodeByLocator, widgetOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
-import { hasOrigin, keepOrigin, recall, remember } from "./memory.js";
+import { keepOrigin } from "./memory.js";
 import { el } from "./styles.js";
 import { words } from "./words.js";
-import { isSweeping, lambdaNode, offerOf, sweepAgain, sweepNode, useCell } from "./write_back.js";
+import { pickedPlace } from "./write_back.js";
 
-const KEY = "realign_compare";
-const HINT = "Run: the pictures of the λ sweep appear here, to flip through with the slider or ← →.";
 const GONE = "This picture is gone from the host: press Run to make it again.";
 const UNUSED = "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.";
-const HELD = 48; // pictures that are kept loaded
+const SIZE = [420, 700]; // px, of a new node
+const LEAST = 430; // px: the widget's height
 const views = new WeakMap();
-
-function urlOf({ filename, subfolder, type }) {
-  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder: subfolder ?? "", type })}`);
-}
-
-/** An image that is loaded and decoded before it is shown, so that flipping to it shows it at once. */
-function loaded(cell) {
-  const image = el("img", "realign-picture", { alt: cell.label, draggable: "false" });
-  image.decoding = "sync";
-  image.src = urlOf(cell.image);
-  image.decode?.().catch(() => {});
-  return image;
-}
-
-/** Whether two results are tables of the same λ and rows, so that a place in one is the same place in the other. */
-function sameTable(a, b) {
-  const names = (result) => JSON.stringify(result?.cells.map((cell) => [cell.name, cell.row_label]));
-  return a?.columns === b?.columns && names(a) === names(b);
-}
-
-function parts() {
-  const hint = el("p", "realign-hint", {}, words(HINT));
-  const stage = el("div", "realign-stage", { tabindex: "0", role: "group" }, hint);
-  const up = el("button", "", { type: "button", "aria-label": words("Row above") }, "▲");
-  const down = el("button", "", { type: "button", "aria-label": words("Row below") }, "▼");
-  const rowText = el("span", "realign-grow");
-  const rows = el("div", "realign-bar", {}, up, down, rowText);
-  const slider = el("input", "", { type: "range", min: "0", step: "1", "aria-label": words("λ of the picture") });
-  const label = el("span", "realign-grow realign-strong");
-  const kl = el("span", "realign-faint", { title: words("KL from the reference over the whole run, in nats") });
-  const use = el("button", "realign-main realign-use", { type: "button" });
-  const again = el("button", "realign-main realign-again", { type: "button" }, words("Sweep again"));
-  const said = el("div", "realign-faint realign-said", { role: "status", "aria-live": "polite" });
-  const text = el("div", "realign-bar", {}, label, kl);
-  const buttons = el("div", "realign-bar", {}, use, again);
-  const controls = [rows, slider, text, said]; // the buttons see to themselves
-  const body = [stage, rows, slider, text, buttons, said];
-  const root = el("div", "realign-compare", { role: "group", "aria-label": words("λ comparison") }, ...body);
-  return { root, stage, up, down, rowText, rows, slider, label, kl, use, again, said, controls, buttons };
-}
 
 class CompareView {
   constructor(node) {
     this.node = node;
-    this.result = null;
-    this.restored = false;
-    this.images = new Map(); // cell → its element
-    this.row = this.column = 0;
-    this.parts = parts();
-    this.listen();
+    this.look = new Look(node, () => this.draw());
+    this.sheet = new Sheet({ chosen: (index) => this.choose(index), lost: (run) => this.look.lost(run.run) });
+    this.stage = new Stage({ clicked: (at) => this.clicked(at), lost: (which) => this.lost(which) });
+    this.stage.flippedTo = () => this.drawCaption();
+    this.buttons = new Buttons(this.look, (text) => this.say(text));
+    this.said = el("div", "realign-faint realign-said", { role: "status", "aria-live": "polite" });
+    const parts = [this.sheet.root, this.stage.root, this.buttons.line, this.buttons.row, this.said];
+    this.body = el("div", "realign-body", {}, ...parts);
+    this.root = el("div", "realign-compare", { role: "group", "aria-label": words("λ comparison") }, this.body);
+    const keydown = (event) => this.key(event);
+    this.loupe = new Loupe({ body: this.body, stage: this.stage, keydown, closed: () => this.draw() });
+    this.root.addEventListener("keydown", keydown);
+    for (const root of [this.root, this.loupe.root]) root.addEventListener("keyup", (event) => this.keyUp(event));
     this.draw();
   }
 
-  listen() {
-    const { root, slider, up, down, use, again } = this.parts;
-    slider.addEventListener("input", () => this.go(Number(slider.value), this.row));
-    up.addEventListener("click", () => this.go(this.column, this.row - 1));
-    down.addEventListener("click", () => this.go(this.column, this.row + 1));
-    use.addEventListener("click", () => this.use());
-    again.addEventListener("click", () => this.say(sweepAgain(this.node)));
-    root.addEventListener("keydown", (event) => this.key(event));
+  choose(index) {
+    const columns = this.look.run.columns.length;
+    this.look.go(index % columns, Math.floor(index / columns));
+  }
+
+  /** A short press: into the loupe; there, to the picture's own pixels and back. */
+  clicked(at) {
+    if (!this.loupe.isOpen) this.loupe.open();
+    else if (this.stage.zoom > 1) this.stage.zoomTo(1);
+    else this.stage.zoomToPixels(at);
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || !this.result) return;
-    const { columns, rows } = this.result;
-    const moves = {
-      ArrowLeft: [this.column - 1, this.row],
-      ArrowRight: [this.column + 1, this.row],
-      ArrowUp: [this.column, this.row - 1],
-      ArrowDown: [this.column, this.row + 1],
-      Home: [0, this.row],
-      End: [columns - 1, this.row],
-    };
-    const onStage = event.target === this.parts.stage;
-    const presses = event.key === "Enter";
-    if (!moves[event.key] && !presses) return;
-    event.stopPropagation();
-    if (presses && !onStage) return;
+    const { look, stage } = this;
+    if (event.ctrlKey || event.metaKey || event.altKey || !look.run || event.target.tagName === "SELECT") return;
+    const onButton = event.target.tagName === "BUTTON";
+    const { columns, rows } = look.run;
+    const does = {
+      ArrowLeft: () => look.go(look.column - 1, look.row),
+      ArrowRight: () => look.go(look.column + 1, look.row),
+      ArrowUp: () => look.go(look.column, look.row - 1),
+      ArrowDown: () => look.go(look.column, look.row + 1),
+      Home: () => look.go(0, look.row),
+      End: () => look.go(columns.length - 1, look.row),
+      PageUp: () => look.go(look.column, 0),
+      PageDown: () => look.go(look.column, rows.length - 1),
+      p: () => look.togglePin(),
+      s: () => look.toggleStar(),
+      f: () => this.loupe.open(),
+      " ": onButton ? null : () => stage.flip(true),
+      Enter: onButton ? null : () => this.buttons.useIt(),
+    }[event.key.length > 1 ? event.key : event.key.toLowerCase()];
+    if (!does) return;
     event.preventDefault();
-    if (presses) this.use();
-    else if (rows) this.go(...moves[event.key]);
+    event.stopPropagation();
+    if (event.repeat && !event.key.startsWith("Arrow")) return;
+    const inSheet = event.target.classList.contains("realign-cell");
+    does();
+    if (inSheet && !this.loupe.isOpen) this.sheet.cells[look.index]?.focus({ preventScroll: true });
   }
 
-  /** What the node showed before the page made it anew: of the page's own outputs, else as remembered. */
-  restore() {
-    if (this.restored) return;
-    this.restored = true;
-    if (!hasOrigin(this.node)) return;
-    const shown = app.nodeOutputs?.[locatorOf(this.node)]?.[KEY]?.[0] ?? recall(this.node, "result");
-    if (shown?.cells?.length) this.take(shown, recall(this.node, "place"));
+  keyUp(event) {
+    if (event.key !== " " || !this.stage.flipped) return;
+    event.stopPropagation();
+    this.stage.flip(false);
   }
 
-  /** A run's result, as nodes/compare.py describes it. The place in it is kept where it is the same table. */
-  show(result) {
-    this.restore();
-    if (!result?.cells?.length || JSON.stringify(result) === JSON.stringify(this.result)) return;
-    this.take(result, sameTable(result, this.result) ? this.place() : null);
+  lost(which) {
+    const { look, stage } = this;
+    if (which === "pin") return stage.show({ ...this.files, pin: null });
+    stage.show({ hint: words(GONE) });
+    if (look.run) look.lost(look.run.run);
   }
 
-  /** place: {column, row, lambda}, to go on there as long as the slider is where it was; else the slider's λ is shown. */
-  take(result, place) {
-    this.result = result;
-    this.images.clear();
-    this.parts.slider.max = String(result.columns - 1);
-    this.say(result.unused_sweep ? words(UNUSED) : "");
-    remember(this.node, "result", result);
-    const kept = place && place.lambda === this.slider();
-    this.go(kept ? place.column : this.nearestColumn(), place?.row ?? 0);
+  say(text) {
+    this.said.textContent = this.said.title = text;
   }
 
-  /** λ as it is set for the next run, null where that is computed. */
-  slider() {
-    const node = lambdaNode(this.node);
-    return (node && settingOf(node, "lambda_").widget?.value) ?? null;
-  }
-
-  /** The column whose λ is nearest to the slider's; of multiples of a schedule, the schedule itself. */
-  nearestColumn() {
-    const { cells, columns } = this.result;
-    const wanted = cells[0].name.includes("×") ? 1 : this.slider();
-    if (wanted == null) return 0;
-    const far = cells.slice(0, columns).map((cell) => (cell.lambda == null ? Infinity : Math.abs(cell.lambda - wanted)));
-    return Math.max(far.indexOf(Math.min(...far)), 0);
-  }
-
-  place() {
-    return { column: this.column, row: this.row, lambda: this.slider() };
-  }
-
-  get cell() {
-    return this.result?.cells[this.row * this.result.columns + this.column];
-  }
-
-  go(column, row) {
-    const { columns, rows } = this.result;
-    this.column = Math.min(Math.max(column, 0), columns - 1);
-    this.row = Math.min(Math.max(row, 0), rows - 1);
-    remember(this.node, "place", this.place());
-    this.draw();
-  }
-
-  /** The element of a cell's picture, loaded once; those next to the one that is shown are loaded ahead. */
-  image(cell) {
-    const held = this.images.get(cell) ?? loaded(cell);
-    this.images.delete(cell);
-    this.images.set(cell, held); // the last one used stands last
-    for (const old of this.images.keys()) if (this.images.size > HELD) this.images.delete(old);
-    return held;
-  }
-
-  shownImage() {
-    const { cells, columns, rows } = this.result;
-    for (const [across, down] of [[2, 0], [-2, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      const [column, row] = [this.column + across, this.row + down];
-      if (column >= 0 && column < columns && row >= 0 && row < rows) this.image(cells[row * columns + column]);
-    }
-    const image = this.image(this.cell);
-    image.onerror = () => image.isConnected && this.parts.stage.replaceChildren(el("p", "realign-hint", {}, words(GONE)));
-    return image;
-  }
-
-  use() {
-    if (!this.cell || this.cell.lambda == null) return;
-    this.say(useCell(this.node, this.result, this.cell));
-    remember(this.node, "place", this.place()); // the slider is there now: undo of it shows the λ that it goes back to
-  }
-
-  say(said) {
-    this.parts.said.textContent = this.parts.said.title = said;
-    this.drawButtons();
+  show(raw) {
+    const before = this.look.run?.run;
+    this.look.show(raw);
+    if (this.look.run?.run !== before) this.say(this.look.run?.unused_sweep ? words(UNUSED) : "");
   }
 
   draw() {
-    const { stage, controls } = this.parts;
-    for (const control of controls) control.hidden = !this.result;
-    if (this.result) {
-      const image = this.shownImage();
-      const isGone = image.complete && !image.naturalWidth;
-      if (stage.firstChild !== image) stage.replaceChildren(image);
-      if (isGone) image.onerror();
-      this.drawText();
+    const { look, sheet, stage } = this;
+    const { run } = look;
+    this.sheet.root.hidden = !run || countOf(run) === 1;
+    this.said.hidden = !run;
+    if (!run) stage.show({ hint: words(SWEEP_HINT) });
+    else {
+      this.drawSheet();
+      const pin = look.pin;
+      const columns = run.columns.length;
+      const near = [look.index - 1, look.index + 1].filter((one) => Math.floor(one / columns) === look.row && one >= 0);
+      this.files = { picture: run.files[look.index], pin: pin?.run.files[pin.index] ?? null, near: near.map((one) => run.files[one]) };
+      stage.show(this.files);
+      this.drawCaption();
     }
-    this.drawButtons();
+    this.buttons.draw();
+    stage.root.classList.toggle("realign-single", Boolean(run) && sheet.root.hidden);
   }
 
-  drawText() {
-    const { stage, rows, up, down, rowText, slider, label, kl } = this.parts;
-    const { result, cell } = this;
-    const facts = [cell.name, cell.beta && `β ${short(cell.beta)}`, cell.masked && words("masked")];
-    label.textContent = facts.filter(Boolean).join(" · ");
-    kl.textContent = cell.kl == null ? "" : `KL ${Number(cell.kl.toPrecision(3))}`;
-    rows.hidden = result.rows < 2;
-    up.disabled = this.row === 0;
-    down.disabled = this.row === result.rows - 1;
-    rowText.textContent = cell.row_label || words("row {row} of {rows}", { row: this.row + 1, rows: result.rows });
-    slider.value = String(this.column);
-    slider.hidden = result.columns < 2;
-    slider.setAttribute("aria-valuetext", cell.label);
-    stage.setAttribute("aria-label", words("{name}, {count} pictures", { name: cell.label, count: result.cells.length }));
+  drawSheet() {
+    const { look } = this;
+    const place = this.node.graph && pickedPlace(this.node, look.run);
+    const picked = place ? place.row * look.run.columns.length + place.column : -1;
+    this.sheet.show(look.run, {
+      index: look.index,
+      slider: look.sliderColumn(),
+      picked: (index) => index === picked,
+      starred: (index) => look.marked("stars", index),
+      kept: (index) => look.marked("kept", index),
+    });
   }
 
-  /** Follows the graph: the sweep may have been bypassed, or the slider moved, by hand. */
-  drawButtons() {
-    const { use, again, buttons } = this.parts;
-    const { cell, node, result } = this;
-    again.hidden = !node.graph || !sweepNode(node) || isSweeping(node);
-    use.hidden = cell?.lambda == null;
-    if (!use.hidden) {
-      const { name, no, inUse } = offerOf(node, result, cell);
-      use.hidden = inUse;
-      const said = words("Use {name}", { name });
-      if (use.textContent !== said) use.textContent = said;
-      use.title = no || words("Sets {name}, and bypasses λ Sweep: the next run makes this picture alone.", { name });
-      use.setAttribute("aria-disabled", String(Boolean(no)));
-    }
-    buttons.hidden = use.hidden && again.hidden;
+  /** “λ 0.75 | pinned λ 0”; β, KL and scores in its tooltip. */
+  drawCaption() {
+    const { look, stage } = this;
+    const { run, cell, pin } = look;
+    if (!run) return;
+    const own = [cellName(run, look.index), cell.masked && words("masked"), run.draft && words("draft")].filter(Boolean).join(" · ");
+    const pinned = pin && stage.files.pin ? words("pinned {name}", { name: this.pinName(pin) }) : "";
+    const text = stage.flipped && pinned ? pinned : [own, pinned].filter(Boolean).join(" | ");
+    const star = look.marked("stars") ? "★ " : "";
+    if (stage.caption.textContent !== star + text) stage.caption.textContent = star + text;
+    const facts = [cell.beta && `β ${short(cell.beta)}`, cell.kl != null && words("KL {kl} from the reference, in nats", { kl: Number(cell.kl.toPrecision(3)) })];
+    stage.caption.title = [...facts, ...cell.scores].filter(Boolean).join("\n");
+    const { length } = run.files;
+    stage.root.setAttribute("aria-label", words("{name}, {count} pictures", { name: own, count: length }));
   }
+
+  /** As short as it tells the pin from the picture. */
+  pinName(pin) {
+    const { run, row } = { run: pin.run, row: cellOf(pin.run, pin.index).row };
+    const sameRow = run === this.look.run && row === this.look.row;
+    return sameRow ? columnName(run.columns[cellOf(run, pin.index).column]) : cellName(run, pin.index);
+  }
+
+  /** Whatever has changed in the graph by hand. */
+  follow() {
+    const { look } = this;
+    look.restore();
+    look.kept.settle();
+    if (look.run && !this.sheet.root.hidden) this.drawSheet();
+    this.buttons.draw();
+  }
+}
+
+/** The input that the buttons write is no widget that one sees. */
+function hide(widget) {
+  if (!widget) return;
+  widget.hidden = true;
+  widget.options = { ...widget.options, hidden: true };
 }
 
 export function attachCompare(node) {
   const view = new CompareView(node);
   views.set(node, view);
-  addElement(node, KEY, view.parts.root, { min: 330, hideOnZoom: false });
-  node.setSize?.([Math.max(node.size[0], 340), Math.max(node.size[1], 470)]);
+  hide(widgetOf(node, "picked"));
+  addElement(node, KEY, view.root, { min: LEAST, hideOnZoom: false });
+  node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
   keepOrigin(node);
   chain(node, "onExecuted", (output) => view.show(output?.[KEY]?.[0]));
-  keepUpdated(node, () => {
-    view.restore();
-    view.drawButtons();
-  });
+  chain(node, "onRemoved", () => view.loupe.close());
+  keepUpdated(node, () => view.follow());
 }
 
 export function compareOutputsUpdated(outputs) {

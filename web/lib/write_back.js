@@ -1,5 +1,6 @@
 /**
- * "Use this λ": from a picture of a sweep back to the sampler, and "Sweep again", which undoes it.
+ * "Use this λ": from a picture of a sweep back to the sampler; the switch back to the sweep, which undoes it; and the
+ * finer sweep around it.
  *
  * What was changed is kept in the compare node's property `realign_used`, so that it can be undone in a workflow that
  * was saved and opened again: [{node, widget, before, after}].
@@ -10,6 +11,8 @@ import {
   ALWAYS,
   BYPASSED,
   asOneStep,
+  effectiveSource,
+  inputIndex,
   isUpstream,
   kindOf,
   locatorOf,
@@ -23,6 +26,7 @@ import {
 } from "./graph.js";
 import { LAMBDA_NODES, SAMPLERS } from "./beta_line.js";
 import { short } from "./beta_text.js";
+import { finerValues } from "./compare/finer.js";
 import { words } from "./words.js";
 
 const USED = "realign_used";
@@ -46,7 +50,7 @@ export function sweepNode(compare) {
   );
 }
 
-export const isSweeping = (compare) => sweepNode(compare)?.mode !== BYPASSED;
+export const isSweeping = (compare) => sweepNode(compare)?.mode === ALWAYS;
 
 /** The node that samples these pictures: the one of λ itself, or what takes its guider or model and leads to them. */
 function samplingNode(compare) {
@@ -90,7 +94,15 @@ function wantedBy(compare, result, cell) {
     ...(seed && base != null ? seedTargets(seed, base + cell.seed_offset) : []),
     cell.cfg != null && { says: `cfg ${short(cell.cfg)}`, ...cfgSetting(compare), value: cell.cfg },
     cell.eta != null && { says: `η ${short(cell.eta)}`, ...settingOf(lambda, "eta"), value: cell.eta },
+    cell.prompt != null && { says: words("its prompt"), ...promptSetting(compare), value: cell.prompt },
   ].filter(Boolean);
+}
+
+/** The text that a sampler's prompt is made of, where that is one text. */
+function promptSetting(compare) {
+  const nodes = [lambdaNode(compare), samplingNode(compare)].filter((one) => one && inputIndex(one, "positive") >= 0);
+  const encoder = nodes[0] && effectiveSource(nodes[0], "positive")?.node;
+  return encoder && widgetOf(encoder, "text") ? settingOf(encoder, "text") : { node: encoder };
 }
 
 /** λ is the slider's. A schedule that the sweep multiplies goes on when the sweep is bypassed, and is scaled instead. */
@@ -126,7 +138,8 @@ function before(compare, node, name) {
   return change ? change.before : valueOf(node, name);
 }
 
-const near = (a, b) => a === b || Math.abs(a - b) < 1e-6;
+const NEAR = 1e-6;
+const near = (a, b) => a === b || Math.abs(a - b) < NEAR;
 
 /** Why this cell cannot be used, in a sentence; "" where it can. */
 function refusal(compare, cell, wanted) {
@@ -147,11 +160,10 @@ export function offerOf(compare, result, cell) {
   if (cell.lambda == null || !lambdaNode(compare)) return { name: cell.name, no: refusal(compare, cell, []), inUse: false };
   const wanted = wantedBy(compare, result, cell);
   const open = wanted.filter((one, i) => i === 0 || !one.widget || !near(one.widget.value, one.value));
-  const done = changesOf(compare).length > 0 && !isSweeping(compare);
   return {
     name: open.map((one) => one.says).filter(Boolean).join(", "),
     no: refusal(compare, cell, wanted),
-    inUse: done && wanted.every((one) => one.widget && near(one.widget.value, one.value)),
+    inUse: !isSweeping(compare) && wanted.every((one) => one.widget && near(one.widget.value, one.value)),
   };
 }
 
@@ -170,6 +182,7 @@ export function useCell(compare, result, cell) {
     });
     const sweep = sweepNode(compare);
     if (sweep) sweep.mode = BYPASSED;
+    if (result.swept) pick(compare, result, cell);
   });
   return words("{name} is set: the next run samples it alone.", { name });
 }
@@ -183,17 +196,67 @@ function restore(compare, which) {
   }
 }
 
-/** λ stays as the artist chose it. */
-export function sweepAgain(compare) {
+/** Has the next run sweep again, with λ as the artist chose it, or make one picture. Returns what to say. */
+export function setSweeping(compare, on) {
   const sweep = sweepNode(compare);
   if (!sweep) return words("The sweep is no longer connected.");
+  asOneStep(() => {
+    if (on) forgetUse(compare);
+    sweep.mode = on ? ALWAYS : BYPASSED;
+  });
+  return words(on ? "The next run sweeps λ again." : "The next run makes one picture.");
+}
+
+function forgetUse(compare) {
   const lambda = lambdaNode(compare);
   const slider = lambda && settingOf(lambda, "lambda_");
   const isLambda = (change) => slider && change.node === locatorOf(slider.node) && change.widget === slider.widget?.name;
+  restore(compare, (change) => !isLambda(change));
+  delete compare.properties[USED];
+}
+
+/** The λ of a finer sweep around a column: {values: null} where there is none. */
+export function finerOffer(compare, run, column) {
+  const sweep = run.swept ? sweepNode(compare) : null;
+  const lambdas = run.columns.map((one) => one.lambda);
+  if (!sweep || lambdas.some((one) => one == null)) return { values: null };
+  const settings = ["values", "listed"].map((name) => settingOf(sweep, name));
+  const values = settings.every((one) => one.widget) ? finerValues(lambdas, column) : [];
+  return values.length ? { values, settings } : { values: null };
+}
+
+/** Sets the sweep to five λ around a column. Returns what to say. */
+export function finer(compare, run, column) {
+  const { values, settings } = finerOffer(compare, run, column);
+  if (!values) return "";
+  const sweep = sweepNode(compare);
+  const only = settingOf(sweep, "only");
   asOneStep(() => {
-    restore(compare, (change) => !isLambda(change));
-    delete compare.properties[USED];
+    forgetUse(compare);
+    writeWidget(settings[0].node, settings[0].widget, "list");
+    writeWidget(settings[1].node, settings[1].widget, values.join(", "));
+    if (only.widget?.value) writeWidget(only.node, only.widget, "");
     sweep.mode = ALWAYS;
   });
-  return words("The next run sweeps λ again.");
+  return words("The next run sweeps λ {values}.", { values: values.join(", ") });
+}
+
+/** Tells the node, and so the graph behind it, which picture was chosen: “λ 0.75, row 2”, as nodes/compare.py reads it. */
+function pick(compare, run, cell) {
+  const widget = widgetOf(compare, "picked");
+  if (widget) writeWidget(compare, widget, `λ ${cell.lambda}${run.rows.length > 1 ? `, row ${cell.row + 1}` : ""}`);
+}
+
+export function unpick(compare) {
+  const widget = widgetOf(compare, "picked");
+  if (widget?.value) asOneStep(() => writeWidget(compare, widget, ""));
+}
+
+/** Where in a run the chosen picture is: {column, row}, or null. */
+export function pickedPlace(compare, run) {
+  const found = /^λ (\S+?)(?:, row (\d+))?$/.exec(valueOf(compare, "picked") ?? "");
+  if (!found || !run.swept) return null;
+  const column = run.columns.findIndex((one) => one.lambda != null && near(one.lambda, Number(found[1])));
+  const row = Number(found[2] ?? 1) - 1;
+  return column >= 0 && row >= 0 && row < run.rows.length ? { column, row } : null;
 }

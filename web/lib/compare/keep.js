@@ -1,0 +1,95 @@
+/**
+ * “Keep”: a picture of a run among the user's own. Its file holds the workflow that makes it alone (nodes/pictures/
+ * saved.py), so it is copied as it is, by the host's own view and upload calls; nothing is sampled. A draft is sampled
+ * exactly, by the graph in its file, and saved by the host's Save Image.
+ */
+
+import { api } from "../../../../scripts/api.js";
+import { words } from "../words.js";
+import { cellOf, urlOf } from "./run.js";
+
+const FOLDER = "Realign";
+const SAVER = "realign_keep"; // the id of the node that saves; no node of the page's has it
+const COMPARE = "RealignCompare";
+
+const plain = (value) => String(Number(value.toPrecision(6)));
+
+/** “lambda0.75_seed8”, for a file's name. */
+export function nameOf(run, index) {
+  const { lambda, row, column } = cellOf(run, index);
+  const { seed_offset, cfg, eta } = run.rows[row];
+  const parts = [lambda == null ? `picture${column + 1}` : `lambda${plain(lambda)}`];
+  if (run.seed != null) parts.push(`seed${run.seed + seed_offset}`);
+  if (cfg != null) parts.push(`cfg${plain(cfg)}`);
+  if (eta != null) parts.push(`eta${plain(eta)}`);
+  return parts.join("_");
+}
+
+async function fileOf(run, index) {
+  const response = await fetch(urlOf(run.files[index]));
+  if (!response.ok) throw new Error(words("This picture is gone from the host: press Run to make it again."));
+  return response.blob();
+}
+
+/** Saves a picture. Returns its path below the output folder. */
+export async function keep(run, index) {
+  const blob = await fileOf(run, index);
+  if (run.draft) return sampleExactly(blob, run, index);
+  const form = new FormData();
+  form.append("image", new File([blob], `${nameOf(run, index)}.png`, { type: "image/png" }));
+  form.append("type", "output");
+  form.append("subfolder", FOLDER);
+  const response = await api.fetchApi("/upload/image", { method: "POST", body: form });
+  if (!response.ok) throw new Error(words("The host could not save it: {why}", { why: response.statusText || response.status }));
+  const saved = await response.json();
+  return [saved.subfolder, saved.name].filter(Boolean).join("/");
+}
+
+async function sampleExactly(blob, run, index) {
+  const { getPngMetadata } = await import("../../../../scripts/pnginfo.js");
+  const told = await getPngMetadata(blob);
+  if (!told?.prompt) throw new Error(words("The host writes no workflow into pictures (--disable-metadata): switch “draft” off, and run again."));
+  const output = savingGraph(JSON.parse(told.prompt), `${FOLDER}/${nameOf(run, index)}`);
+  if (!output) throw new Error(words("This picture's file does not say how it was made."));
+  const queued = await api.queuePrompt(0, { output, workflow: told.workflow ? JSON.parse(told.workflow) : undefined });
+  const saved = await resultOf(queued.prompt_id);
+  return [saved.subfolder, saved.filename].filter(Boolean).join("/");
+}
+
+/** The graph that makes a picture, ending in Save Image in the place of λ Compare, and with nothing else that saves. */
+export function savingGraph(graph, prefix) {
+  const compare = Object.values(graph).find((node) => node?.class_type === COMPARE && Array.isArray(node.inputs?.images));
+  if (!compare) return null;
+  const needed = {};
+  const waiting = [String(compare.inputs.images[0])];
+  while (waiting.length) {
+    const id = waiting.pop();
+    if (id in needed || !graph[id]) continue;
+    needed[id] = graph[id];
+    for (const value of Object.values(graph[id].inputs ?? {})) if (Array.isArray(value)) waiting.push(String(value[0]));
+  }
+  const inputs = { images: compare.inputs.images, filename_prefix: prefix };
+  return { ...needed, [SAVER]: { class_type: "SaveImage", inputs, _meta: { title: "Save Image" } } };
+}
+
+/** The file that a queued run has saved. */
+function resultOf(promptId) {
+  return new Promise((resolve, reject) => {
+    const failed = () => reject(new Error(words("The run did not finish: nothing was saved.")));
+    const listening = {
+      executed: ({ node, output }) => node === SAVER && done(() => resolve(output.images[0])),
+      execution_error: () => done(failed),
+      execution_interrupted: () => done(failed),
+      execution_success: () => done(failed),
+    };
+    const heard = Object.entries(listening).map(([name, act]) => {
+      const hear = ({ detail }) => detail?.prompt_id === promptId && act(detail);
+      api.addEventListener(name, hear);
+      return [name, hear];
+    });
+    function done(then) {
+      for (const [name, hear] of heard) api.removeEventListener(name, hear);
+      then();
+    }
+  });
+}

@@ -1,0 +1,233 @@
+/** The picture that is looked at, over it the pin: wiped by hovering, flipped to by holding, magnified in the loupe. */
+
+import { el } from "../styles.js";
+import { urlOf } from "./run.js";
+
+const HELD = 4; // whole pictures
+const CLICK = 250; // ms: pressed for longer is held
+const STILL = 4; // px: moved by more is dragged
+const MOST = 32; // times the size at which a picture fits
+const SHARP = 3; // screen pixels of a picture's pixel from which on it is shown as a square
+
+const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
+
+/** Whole pictures, loaded and decoded before they are shown, the last used ones. */
+class Pictures {
+  constructor() {
+    this.held = new Map(); // file → image
+  }
+
+  get(file, lost) {
+    const image = this.held.get(file) ?? this.load(file);
+    image.onerror = () => {
+      image.realignGone = true;
+      lost();
+    };
+    if (image.realignGone) lost();
+    this.held.delete(file);
+    this.held.set(file, image); // the last one used stands last
+    return image;
+  }
+
+  load(file) {
+    const image = el("img", "", { alt: "", draggable: "false" });
+    image.decoding = "sync";
+    image.src = urlOf(file);
+    image.decode?.().catch(() => {});
+    return image;
+  }
+
+  /** Lets go of all but some, and of the oldest of those. */
+  keep(files) {
+    for (const [file, image] of this.held) {
+      if (this.held.size <= HELD) return;
+      if (files.includes(file) || image.isConnected) continue;
+      this.held.delete(file);
+      image.src = "";
+    }
+  }
+}
+
+export class Stage {
+  /** clicked: for a short press. lost(which): “picture” or “pin”, which the host has no more. */
+  constructor({ clicked, lost }) {
+    this.clicked = clicked;
+    this.lost = lost;
+    this.pictures = new Pictures();
+    this.files = {};
+    this.zoom = 1; // times the size at which the picture fits
+    this.centre = [0.5, 0.5]; // of what is seen, in the picture
+    this.free = false; // whether it may be magnified
+    this.flipped = false;
+    this.split = null; // px from the left
+    this.picture = el("div", "realign-layer realign-current");
+    this.pin = el("div", "realign-layer realign-pinned", { "aria-hidden": "true" });
+    this.line = el("div", "realign-wipe", { "aria-hidden": "true" });
+    this.hint = el("p", "realign-hint");
+    this.caption = el("div", "realign-caption", { role: "status", "aria-live": "polite" });
+    this.root = el("div", "realign-stage", { tabindex: "0", role: "group" }, this.picture, this.pin, this.line, this.hint, this.caption);
+    this.listen();
+  }
+
+  listen() {
+    const { root } = this;
+    root.addEventListener("pointermove", (event) => this.moved(event));
+    root.addEventListener("pointerleave", () => this.left());
+    root.addEventListener("pointerdown", (event) => this.pressed(event));
+    for (const name of ["pointerup", "pointercancel"]) root.addEventListener(name, (event) => this.released(event));
+    root.addEventListener("pointerenter", () => this.entered());
+    root.addEventListener("wheel", (event) => this.wheeled(event), { passive: false });
+    root.addEventListener("contextmenu", (event) => event.stopPropagation()); // the page's own: save, copy the picture
+    new ResizeObserver(() => this.place()).observe(root);
+  }
+
+  /** Shows pictures: {picture, pin, near: []}, file names; near ones are loaded ahead. A hint instead: {hint}. */
+  show({ picture = null, pin = null, near = [], hint = "" }) {
+    this.hint.textContent = hint;
+    this.hint.hidden = !hint;
+    if (pin === picture) pin = null;
+    this.files = { picture, pin };
+    for (const [layer, file, which] of [[this.picture, picture, "picture"], [this.pin, pin, "pin"]]) {
+      const image = file && !hint ? this.pictures.get(file, () => this.files[which] === file && this.lost(which)) : null;
+      if (layer.firstChild === image) continue;
+      layer.replaceChildren(...(image ? [image] : []));
+      if (image && !image.complete) image.addEventListener("load", () => this.place(), { once: true });
+    }
+    for (const file of near) if (!this.pictures.held.has(file)) this.pictures.get(file, () => {});
+    this.pictures.keep([picture, pin, ...near]);
+    this.place();
+    this.draw();
+  }
+
+  /** The pin is over the picture: none of it, what lies left of the split, or all. */
+  draw() {
+    const { pin, line, root } = this;
+    const wiped = this.split != null && this.files.pin && !this.flipped;
+    pin.hidden = !this.files.pin || (!this.flipped && !wiped);
+    pin.style.clipPath = wiped ? `inset(0 ${Math.max(root.clientWidth - this.split, 0)}px 0 0)` : "";
+    line.hidden = !wiped;
+    if (wiped) line.style.transform = `translateX(${this.split}px)`;
+    root.classList.toggle("realign-flipped", this.flipped);
+  }
+
+  /** Puts both pictures where zoom and centre want them, in the same size. */
+  place() {
+    const [first] = this.picture.children;
+    const [width, height] = [this.root.clientWidth, this.root.clientHeight];
+    if (!first?.naturalWidth || !width) return;
+    const fit = Math.min(width / first.naturalWidth, height / first.naturalHeight);
+    const scale = fit * this.zoom;
+    const size = [first.naturalWidth * scale, first.naturalHeight * scale];
+    const corner = [width, height].map((room, i) => {
+      const free = room - size[i];
+      if (free >= 0) this.centre[i] = 0.5;
+      else this.centre[i] = clamped(this.centre[i], room / 2 / size[i], 1 - room / 2 / size[i]);
+      return free >= 0 ? free / 2 : room / 2 - this.centre[i] * size[i];
+    });
+    this.placed = { corner, size, fit };
+    for (const layer of [this.picture, this.pin]) {
+      const [image] = layer.children;
+      if (!image) continue;
+      image.style.width = `${size[0]}px`;
+      image.style.height = `${size[1]}px`;
+      image.style.transform = `translate(${corner[0]}px, ${corner[1]}px)`;
+      const pixels = (scale * devicePixelRatio * first.naturalWidth) / (image.naturalWidth || first.naturalWidth);
+      image.style.imageRendering = this.zoom > 1 && pixels >= SHARP ? "pixelated" : "";
+    }
+  }
+
+  /** Of a pointer, px from the stage's corner, whatever the graph's scale. */
+  point(event) {
+    const box = this.root.getBoundingClientRect();
+    const scale = box.width / (this.root.offsetWidth || 1) || 1;
+    return [(event.clientX - box.left) / scale - this.root.clientLeft, (event.clientY - box.top) / scale - this.root.clientTop];
+  }
+
+  /** zoom: times fitting. at: what stays where it is, px. */
+  zoomTo(zoom, at = [this.root.clientWidth / 2, this.root.clientHeight / 2]) {
+    if (!this.placed) return;
+    const { corner, size } = this.placed;
+    const held = at.map((value, i) => (value - corner[i]) / size[i]);
+    const next = clamped(zoom, 1, MOST);
+    const grown = size.map((value) => (value / this.zoom) * next);
+    this.centre = at.map((value, i) => held[i] + (([this.root.clientWidth, this.root.clientHeight][i] / 2 - value) / grown[i]));
+    this.zoom = next;
+    this.place();
+  }
+
+  /** One pixel of the picture is one of the screen. */
+  zoomToPixels(at) {
+    if (this.placed) this.zoomTo(1 / this.placed.fit / devicePixelRatio, at);
+  }
+
+  entered() {
+    const active = document.activeElement;
+    if (active === this.root || active?.matches?.("input, textarea, select, [contenteditable='true']")) return; // one who types
+    this.root.focus({ preventScroll: true });
+    this.hovered = true; // so that keys work without a click
+  }
+
+  left() {
+    if (this.press) return;
+    this.split = null;
+    this.draw();
+    if (this.hovered && document.activeElement === this.root && !this.free) this.root.blur();
+    this.hovered = false;
+  }
+
+  moved(event) {
+    event.stopPropagation();
+    const at = this.point(event);
+    if (this.press && this.free && this.zoom > 1) this.drag(at);
+    if (this.press) return;
+    this.split = clamped(at[0], 0, this.root.clientWidth);
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  drag(at) {
+    const { press, placed } = this;
+    if (!press.dragged && Math.hypot(at[0] - press.at[0], at[1] - press.at[1]) < STILL) return;
+    press.dragged = true;
+    this.flip(false);
+    this.centre = press.centre.map((value, i) => value - (at[i] - press.at[i]) / placed.size[i]);
+    this.place();
+  }
+
+  pressed(event) {
+    if (event.button !== 0 || !this.files.picture) return;
+    event.stopPropagation();
+    this.root.focus({ preventScroll: true });
+    this.root.setPointerCapture?.(event.pointerId);
+    this.press = { at: this.point(event), centre: [...this.centre], time: event.timeStamp };
+    this.flip(true);
+  }
+
+  released(event) {
+    const { press } = this;
+    if (!press) return;
+    event.stopPropagation();
+    this.press = null;
+    this.flip(false);
+    const at = this.point(event);
+    const isStill = Math.hypot(at[0] - press.at[0], at[1] - press.at[1]) < STILL;
+    if (event.type === "pointerup" && !press.dragged && isStill && event.timeStamp - press.time < CLICK) this.clicked(at);
+  }
+
+  flip(on) {
+    if (this.flipped === on) return;
+    this.flipped = on;
+    this.draw();
+    this.flippedTo?.(on);
+  }
+
+  wheeled(event) {
+    if (!this.free || event.ctrlKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const lines = event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1;
+    this.zoomTo(this.zoom * Math.exp(-event.deltaY * lines * 0.002), this.point(event));
+  }
+}
