@@ -112,13 +112,17 @@ def compare_graph(tab, sweep=SWEEP, sampler=None):
             " if (w) w.value = 'fixed'; }")  # fmt: skip
 
 
+CURRENT = ".realign-compare .realign-current img"  # the picture that is looked at
+ALL = ".realign-switch button:first-child"  # the switch's side that sweeps
+
+
 def run_compare(tab):
     press_run(tab)
-    tab.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0")
+    tab.page.wait_for_function(f"() => document.querySelector('{CURRENT}')?.naturalWidth > 0")
 
 
 def shown(tab):
-    return js(tab, "() => document.querySelector('.realign-compare img').src")
+    return js(tab, f"() => document.querySelector('{CURRENT}').src")
 
 
 def click(tab, selector):
@@ -130,11 +134,28 @@ def visible(tab, selector):
 
 
 def slide(tab, column):
-    code = """(column) => {
-      const slider = document.querySelector('.realign-compare input[type=range]');
-      slider.value = column; slider.dispatchEvent(new Event('input', {bubbles: true}));
+    """To a column of the row that is looked at."""
+    look_at(tab, column)
+
+
+def look_at(tab, column, row=None):
+    """row: None for the one that is looked at."""
+    code = """([column, row]) => {
+      const root = document.querySelector('.realign-compare'), cells = [...root.querySelectorAll('.realign-cell')];
+      const columns = root.querySelectorAll('.realign-head').length;
+      const now = cells.findIndex((cell) => cell.getAttribute('aria-current'));
+      cells[(row ?? Math.floor(now / columns)) * columns + column].click();
     }"""
-    js(tab, code, column)
+    js(tab, code, [column, row])
+
+
+def is_sweeping(tab):
+    """What the switch says of the next run."""
+    return js(tab, f"() => document.querySelector('.realign-compare {ALL}').getAttribute('aria-pressed') === 'true'")
+
+
+def caption(tab):
+    return js(tab, "() => document.querySelector('.realign-caption').textContent")
 
 
 def press(tab, key):

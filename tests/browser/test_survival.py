@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import READY
-from graphs import INK, click, compare_graph, js, run_compare, schedule_graph, slide
+from graphs import ALL, CURRENT, INK, click, compare_graph, is_sweeping, js, look_at, run_compare, schedule_graph, slide
 
 PLACE = (2, 1)  # column and row that the artist looks at
 # Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
@@ -18,8 +18,8 @@ DEAD = """() => window.app.canvas.graph.nodes.flatMap((node) => (node.widgets ??
   .map((w) => `${node.id} ${w.name}`))"""
 MANY = "() => document.querySelectorAll('.realign-compare').length"
 VIEW = """() => {
-  const root = document.querySelector('.realign-compare'), label = root.querySelector('.realign-strong');
-  return [root.querySelector('img')?.src ?? '', label.textContent, root.querySelector('.realign-grow').textContent];
+  const root = document.querySelector('.realign-compare');
+  return [root.querySelector('.realign-current img')?.src ?? '', root.querySelector('.realign-caption').textContent];
 }"""
 UNDO_STEPS = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length"
 NODE = "(window.app.rootGraph ?? window.app.graph).nodes.find((n) => n.type === '{}')"
@@ -38,12 +38,6 @@ def looked_at(tab):
     run_compare(tab)
     look_at(tab, *PLACE)
     return tab
-
-
-def look_at(tab, column, row):
-    slide(tab, column)
-    for _ in range(row):
-        js(tab, "() => document.querySelector('.realign-compare button[aria-label=\"Row below\"]').click()")
 
 
 def name_nodes(tab):
@@ -121,7 +115,7 @@ def test_undo_of_use_opens_at_the_sliders_lambda(looked_at):
     press_undo(tab)
     assert js(tab, f"() => {kind('RealignSampler')}.widgets.find((w) => w.name === 'lambda_').value") == 0.3
     assert js(tab, f"() => {kind('RealignSweep')}.mode") == 0
-    tab.page.wait_for_function("() => document.querySelector('.realign-strong')?.textContent.startsWith('λ 0.5 ')")
+    tab.page.wait_for_function("() => document.querySelector('.realign-caption')?.textContent.startsWith('λ 0.5 ')")
     all_alive(tab)
 
 
@@ -131,11 +125,12 @@ def test_another_tab_and_back(looked_at):
     state = "() => ({ ...window.app.graph.serialize(), id: crypto.randomUUID() })"
     other = js(tab, state)
     for node in other["nodes"]:
-        node["properties"].pop("realign_memory", None)
+        for name in ("realign_memory", "realign_compare"):
+            node["properties"].pop(name, None)
     js(tab, "() => { window.here = window.app.extensionManager.workflow.activeWorkflow; }")
     js(tab, "async (other) => await window.app.loadGraphData(other, true, true, 'other')", other)
     all_alive(tab)
-    assert js(tab, "() => document.querySelector('.realign-compare img')") is None
+    assert js(tab, f"() => document.querySelector('{CURRENT}')") is None
     js(tab, "async () => await window.app.loadGraphData(window.here.activeState, true, true, window.here)")
     all_alive(tab)
     view_is(tab, before)
@@ -173,8 +168,9 @@ def test_a_reload_after_use_still_offers_the_sweep(looked_at, host):
         all_alive(tab)
         if not forgotten:
             view_is(tab, before)
-        tab.page.wait_for_function("() => document.querySelector('.realign-again')?.offsetParent")
-    click(tab, ".realign-again")
+        tab.page.wait_for_function("() => document.querySelector('.realign-switch')?.offsetParent")
+        assert not is_sweeping(tab)
+    click(tab, ALL)
     assert js(tab, f"() => {kind('RealignSweep')}.mode") == 0
     assert js(tab, f"() => {kind('RealignSampler')}.widgets.find((w) => w.name === 'seed').value") == 7
 
@@ -189,8 +185,7 @@ def test_copy_and_paste(looked_at):
     }}"""
     js(tab, code)
     both = """() => [...document.querySelectorAll('.realign-compare')].map((root) => [
-      root.querySelector('img')?.src, root.querySelector('.realign-strong').textContent,
-      root.querySelector('.realign-grow').textContent])"""
+      root.querySelector('.realign-current img')?.src, root.querySelector('.realign-caption').textContent])"""
     all_alive(tab, 2)
     tab.page.wait_for_function(f"(w) => JSON.stringify(({both})()) === JSON.stringify([w, w])", arg=before)
     assert tab.errors == []

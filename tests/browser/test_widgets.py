@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 from conftest import PACK
 from graphs import (
+    ALL,
+    CURRENT,
     INK,
     SWEEP,
     build,
+    caption,
     click,
     compare_graph,
+    is_sweeping,
     js,
     line_is,
     press,
@@ -61,7 +65,7 @@ def test_compare_flips_through_the_pictures(compared):
     press(compared, "ArrowDown")
     assert shown(compared) not in seen
     text = js(compared, "() => document.querySelector('.realign-compare').innerText")
-    assert "seed +1" in text
+    assert "seed 8" in text
     assert "λ 0.75" in text
     press(compared, "ArrowUp")
     assert shown(compared) == seen[2]
@@ -79,26 +83,26 @@ def test_use_lambda_and_sweep_again(compared):
     slide(compared, 2)
     press(compared, "ArrowDown")
     assert visible(compared, ".realign-use")
-    assert not visible(compared, ".realign-again")
+    assert is_sweeping(compared)
     click(compared, ".realign-use")
     assert value_of(compared, "sampler", "lambda_") == 0.75
     assert value_of(compared, "sampler", "seed") == 8
     assert js(compared, "() => window.made.sweep.mode") == 4
     compared.page.wait_for_timeout(300)
     compared.shot("compare_used")
-    assert visible(compared, ".realign-again")
+    assert not is_sweeping(compared)
     assert not visible(compared, ".realign-use")
     press(compared, "ArrowUp")
     assert visible(compared, ".realign-use")  # another picture can be taken instead
-    click(compared, ".realign-stage")
+    press(compared, "p")
     assert value_of(compared, "sampler", "seed") == 8  # looking writes nothing
     click(compared, ".realign-use")
     assert value_of(compared, "sampler", "seed") == 7
-    click(compared, ".realign-again")
+    click(compared, ALL)
     assert js(compared, "() => window.made.sweep.mode") == 0
     assert value_of(compared, "sampler", "seed") == 7
     assert value_of(compared, "sampler", "lambda_") == 0.75
-    assert not visible(compared, ".realign-again")
+    assert is_sweeping(compared)
     assert js(compared, "() => window.made.compare.properties.realign_used ?? null") is None
 
 
@@ -108,9 +112,9 @@ def test_compare_survives_another_workflow_tab(compared):
     store = "window.app.extensionManager"
     js(compared, f"async () => {{ window.here = {store}.workflow.activeWorkflow; }}")
     js(compared, f"async () => await {store}.command.execute('Comfy.NewBlankWorkflow')")
-    compared.page.wait_for_function("() => !document.querySelector('.realign-compare img')")
+    compared.page.wait_for_function(f"() => !document.querySelector('{CURRENT}')")
     js(compared, "async () => await window.app.loadGraphData(window.here.activeState, true, true, window.here)")
-    compared.page.wait_for_function("() => document.querySelector('.realign-compare img')?.naturalWidth > 0")
+    compared.page.wait_for_function(f"() => document.querySelector('{CURRENT}')?.naturalWidth > 0")
     slide(compared, 1)
     assert shown(compared) == before
     assert compared.errors == []
@@ -126,10 +130,10 @@ def test_use_alone_runs_one_picture(tab):
     assert value_of(tab, "sampler", "cfg") == 4
     before = shown(tab)
     press_run(tab)
-    tab.page.wait_for_function("(b) => document.querySelector('.realign-compare img').src !== b", arg=before)
-    text = js(tab, "() => document.querySelector('.realign-compare').innerText")
-    assert "λ 1 · β 500" in text  # as its trace says
-    click(tab, ".realign-again")
+    tab.page.wait_for_function(f"(b) => document.querySelector('{CURRENT}')?.src !== b", arg=before)
+    assert js(tab, "() => document.querySelector('.realign-caption').title") == "β 500"  # as its trace says
+    assert caption(tab).startswith("λ 1 | pinned λ ")
+    click(tab, ALL)
     assert value_of(tab, "sampler", "cfg") == 7
     assert tab.errors == []
 
@@ -162,7 +166,7 @@ def test_a_swept_schedule_is_scaled_instead_of_the_slider(tab):
         press(tab, "Enter")
         assert (value_of(tab, "schedule", "scale"), value_of(tab, "sampler", "lambda_")) == (0.75, 0.3)
     assert not visible(tab, ".realign-use")
-    click(tab, ".realign-again")
+    click(tab, ALL)
     assert value_of(tab, "schedule", "scale") == 1.5
     assert tab.errors == []
 
@@ -186,7 +190,7 @@ def test_everything_works_through_a_subgraph(tab):
     line_is(tab, "anchor β 500 · λ 0.75 → β 666.7 (stronger pull to the reference)")
     js(tab, "() => window.app.canvas.setGraph(window.app.rootGraph ?? window.app.graph)")
     tab.page.wait_for_timeout(400)
-    click(tab, ".realign-again")
+    click(tab, ALL)
     assert sent(tab, "RealignSampler", "lambda_", "seed") == (0.75, 7)
     assert tab.errors == []
 

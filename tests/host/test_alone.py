@@ -8,8 +8,8 @@ import comfy.samplers
 import pytest
 import torch
 import toy_models
-from host_runs import realign, realign_guider, same, sampled, stock_guider
 from compared import cells_of, told_by
+from host_runs import realign, realign_guider, same, sampled, stock_guider
 from realign.nodes.combine_anchors import RealignAddAnchor
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid

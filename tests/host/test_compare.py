@@ -10,8 +10,8 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from compared import cells_of, told_by
+from PIL import Image
 from realign.nodes import page
 from realign.nodes.compare import RealignCompare
 from realign.nodes.demo import RealignDemoModels

@@ -174,5 +174,5 @@ def test_a_single_picture_goes_on_with_the_sliders_lambda(hidden):
     "picked", ["0.5", "λ", "λ nan", "λ 0.5, row 0", "λ 0.5 row 2", "λ 0.5, row 99999", "../x", "λ ٣"]
 )
 def test_a_text_that_names_no_picture_is_refused(picked):
-    with pytest.raises(ValueError, match="must be like “λ 0.75, row 2”"):
+    with pytest.raises(ValueError, match=r"must be like “λ 0\.75, row 2”"):
         RealignCompare.execute(pictures(), sweep=SWEEP, picked=picked)

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import toy_models
-from host_runs import anchors_of, realign, realign_guider, sampled
 from compared import cells_of, told_by
+from host_runs import anchors_of, realign, realign_guider, sampled
 from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid

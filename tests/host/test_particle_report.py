@@ -9,8 +9,8 @@ import json
 
 import pytest
 import torch
-from particle_traces import record, trace
 from compared import cells_of, told_by
+from particle_traces import record, trace
 from realign.nodes.compare import RealignCompare
 from realign.nodes.grid import RealignGrid
 from realign.nodes.pictures.facts import facts

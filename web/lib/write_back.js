@@ -163,7 +163,7 @@ export function offerOf(compare, result, cell) {
   return {
     name: open.map((one) => one.says).filter(Boolean).join(", "),
     no: refusal(compare, cell, wanted),
-    inUse: !isSweeping(compare) && wanted.every((one) => one.widget && near(one.widget.value, one.value)),
+    inUse: !(result.swept && isSweeping(compare)) && wanted.every((one) => one.widget && near(one.widget.value, one.value)),
   };
 }
 

@@ -44,6 +44,7 @@ export class Buttons {
     const { look } = this;
     if (!look.cell || this.use.hidden) return;
     this.act(() => useCell(look.node, look.run, look.cell));
+    look.go(look.column, look.row); // the slider is there now: undo of it shows the λ that it goes back to
   }
 
   sweep(on) {

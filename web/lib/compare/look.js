@@ -52,7 +52,9 @@ export class Look {
     const found = this.kept.restore();
     const outputs = hasOrigin(this.node) ? app.nodeOutputs?.[locatorOf(this.node)]?.[KEY]?.[0] : null;
     if (outputs) this.show(outputs);
-    if (found) this.changed();
+    if (!found) return;
+    if (this.kept.state.at[this.run.run]?.[2] !== this.slider()) this.go(this.nearestColumn(), this.row);
+    else this.changed();
   }
 
   /** The host's result: a new run, or one that is known. */
