@@ -52,6 +52,7 @@ class RealignCompare(Node):
                     "picked",
                     default="",
                     optional=True,
+                    extra_dict={"hidden": True},  # the page's buttons write it
                     tooltip=(
                         "The picture that “chosen” gives, as its buttons write it: “λ 0.75, row 2”. Left empty: all of "
                         "them."

@@ -112,17 +112,22 @@ def compare_graph(tab, sweep=SWEEP, sampler=None):
             " if (w) w.value = 'fixed'; }")  # fmt: skip
 
 
-CURRENT = ".realign-compare .realign-current img"  # the picture that is looked at
+CURRENT = ".realign-compare .realign-current"  # the picture that is looked at
 ALL = ".realign-switch button:first-child"  # the switch's side that sweeps
 
 
 def run_compare(tab):
     press_run(tab)
-    tab.page.wait_for_function(f"() => document.querySelector('{CURRENT}')?.naturalWidth > 0")
+    tab.page.wait_for_function(f"() => Boolean(document.querySelector('{CURRENT}')?.dataset.file)")
 
 
 def shown(tab):
-    return js(tab, f"() => document.querySelector('{CURRENT}').src")
+    """The file of the picture that is looked at, once it is drawn."""
+    drawn = (
+        f"() => {{ const {{ file, wanted }} = document.querySelector('{CURRENT}').dataset; return file === wanted; }}"
+    )
+    tab.page.wait_for_function(drawn)
+    return js(tab, f"() => document.querySelector('{CURRENT}').dataset.file")
 
 
 def click(tab, selector):

@@ -19,7 +19,8 @@ DEAD = """() => window.app.canvas.graph.nodes.flatMap((node) => (node.widgets ??
 MANY = "() => document.querySelectorAll('.realign-compare').length"
 VIEW = """() => {
   const root = document.querySelector('.realign-compare');
-  return [root.querySelector('.realign-current img')?.src ?? '', root.querySelector('.realign-caption').textContent];
+  const { file } = root.querySelector('.realign-current').dataset;
+  return [file ?? '', root.querySelector('.realign-caption').textContent];
 }"""
 UNDO_STEPS = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length"
 NODE = "(window.app.rootGraph ?? window.app.graph).nodes.find((n) => n.type === '{}')"
@@ -130,7 +131,7 @@ def test_another_tab_and_back(looked_at):
     js(tab, "() => { window.here = window.app.extensionManager.workflow.activeWorkflow; }")
     js(tab, "async (other) => await window.app.loadGraphData(other, true, true, 'other')", other)
     all_alive(tab)
-    assert js(tab, f"() => document.querySelector('{CURRENT}')") is None
+    assert js(tab, f"() => document.querySelector('{CURRENT}').dataset.file ?? null") is None
     js(tab, "async () => await window.app.loadGraphData(window.here.activeState, true, true, window.here)")
     all_alive(tab)
     view_is(tab, before)
@@ -185,7 +186,7 @@ def test_copy_and_paste(looked_at):
     }}"""
     js(tab, code)
     both = """() => [...document.querySelectorAll('.realign-compare')].map((root) => [
-      root.querySelector('.realign-current img')?.src, root.querySelector('.realign-caption').textContent])"""
+      root.querySelector('.realign-current').dataset.file, root.querySelector('.realign-caption').textContent])"""
     all_alive(tab, 2)
     tab.page.wait_for_function(f"(w) => JSON.stringify(({both})()) === JSON.stringify([w, w])", arg=before)
     assert tab.errors == []

@@ -163,7 +163,7 @@ def test_one_run_after_use_has_the_seed_of_the_cell(tab, control, mode):
         click(tab, ".realign-use")
         before = shown(tab)
         press_run(tab)
-        tab.page.wait_for_function(f"(b) => document.querySelector('{CURRENT}')?.src !== b", arg=before)
+        tab.page.wait_for_function(f"(b) => document.querySelector('{CURRENT}')?.dataset.file !== b", arg=before)
         now = js(tab, "() => window.app.nodeOutputs[window.made.compare.id].realign_compare[0].seed")
         assert now == ran + 1
         click(tab, ALL)
@@ -245,7 +245,7 @@ def test_use_one_with_guider_and_trace_runs_to_the_end(tab):
     click(tab, ".realign-use")
     before = shown(tab)
     press_run(tab)
-    tab.page.wait_for_function(f"(b) => document.querySelector('{CURRENT}')?.src !== b", arg=before)
+    tab.page.wait_for_function(f"(b) => document.querySelector('{CURRENT}')?.dataset.file !== b", arg=before)
     done = "() => window.app.nodeOutputs[window.made.grid.id]?.images?.length"
     tab.page.wait_for_function(f"() => ({done})() === 1")
     assert js(tab, "() => window.app.lastExecutionError?.exception_message ?? null") is None

@@ -117,7 +117,7 @@ def compare(tab: Page) -> Image.Image:
     ]
     tab.evaluate(BUILD, [nodes, links])
     _press_run(tab)
-    shown = "() => document.querySelector('.realign-current img')?.naturalWidth > 0"
+    shown = "() => Boolean(document.querySelector('.realign-current')?.dataset.file)"
     tab.wait_for_function(shown, timeout=240_000)
     tab.evaluate("() => document.querySelector('.realign-compare .realign-stage').focus()")
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):

@@ -7,7 +7,7 @@ import { Loupe } from "./compare/loupe.js";
 import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
 import { Sheet } from "./compare/sheet.js";
 import { Stage } from "./compare/stage.js";
-import { kindOf, nodeByLocator, widgetOf } from "./graph.js";
+import { kindOf, nodeByLocator } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { keepOrigin } from "./memory.js";
 import { el } from "./styles.js";
@@ -16,7 +16,7 @@ import { pickedPlace } from "./write_back.js";
 
 const GONE = "This picture is gone from the host: press Run to make it again.";
 const UNUSED = "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.";
-const SIZE = [420, 700]; // px, of a new node
+const SIZE = [420, 730]; // px, of a new node
 const LEAST = 430; // px: the widget's height
 const views = new WeakMap();
 
@@ -163,22 +163,15 @@ class CompareView {
     const { look } = this;
     look.restore();
     look.kept.settle();
+    this.stage.follow();
     if (look.run && !this.sheet.root.hidden) this.drawSheet();
     this.buttons.draw();
   }
 }
 
-/** The input that the buttons write is no widget that one sees. */
-function hide(widget) {
-  if (!widget) return;
-  widget.hidden = true;
-  widget.options = { ...widget.options, hidden: true };
-}
-
 export function attachCompare(node) {
   const view = new CompareView(node);
   views.set(node, view);
-  hide(widgetOf(node, "picked"));
   addElement(node, KEY, view.root, { min: LEAST, hideOnZoom: false });
   node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
   keepOrigin(node);

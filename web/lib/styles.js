@@ -52,8 +52,7 @@ const CSS = `
   overflow: hidden; outline: none; border: 1px solid transparent; touch-action: none; cursor: default;
 }
 .realign-stage:focus-visible { border-color: var(--p-primary-color, var(--border-color)); }
-.realign-layer { position: absolute; inset: 0; pointer-events: none; }
-.realign-layer img { position: absolute; left: 0; top: 0; max-width: none; transform-origin: 0 0; user-select: none; }
+.realign-layer { position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; }
 .realign-wipe { position: absolute; top: 0; bottom: 0; left: 0; width: 1px; background: #fff; box-shadow: 0 0 2px #000; pointer-events: none; }
 .realign-caption {
   position: absolute; left: 6px; bottom: 6px; max-width: calc(100% - 12px); box-sizing: border-box; padding: 1px 7px; border-radius: 9px;

@@ -17,6 +17,7 @@ import { countOf, parseRun } from "./run.js";
 
 const PROPERTY = "realign_compare";
 const RUNS = 8;
+const MOST = 64; // that are looked through
 const PICTURES = 2048; // of all runs but the newest
 const EMPTY = { runs: [], shown: null, at: {}, pin: null, stars: {}, kept: {} };
 
@@ -25,7 +26,8 @@ const entries = (value) => (value && typeof value === "object" && !Array.isArray
 
 /** A saved property with nothing in it that is not checked. */
 function checked(raw) {
-  const runs = (Array.isArray(raw?.runs) ? raw.runs.slice(-RUNS) : []).map(parseRun).filter(Boolean);
+  const told = Array.isArray(raw?.runs) ? raw.runs.slice(-MOST) : [];
+  const runs = told.map(parseRun).filter(Boolean).slice(-RUNS);
   const byId = new Map(runs.map((run) => [run.run, run]));
   const has = (id, index) => byId.has(id) && isPlace(index) && index < countOf(byId.get(id));
   const marks = (value) =>

@@ -7,7 +7,7 @@ import { cellName, cellOf, columnName, countOf, rowName, urlOf } from "./run.js"
 
 const SMALLEST = 30; // px: a picture's width
 const LARGEST = 112;
-const SHARES = { node: 0.2, loupe: 0.14 }; // of the height
+const SHARES = { node: 0.18, loupe: 0.14 }; // of the height
 const NAMES = 0.3; // of the sheet's width
 const GAP = 2; // px
 const HEAD = 15; // px

@@ -1,9 +1,8 @@
 /** The picture that is looked at, over it the pin: wiped by hovering, flipped to by holding, magnified in the loupe. */
 
 import { el } from "../styles.js";
-import { urlOf } from "./run.js";
+import { Pictures, drawBitmap } from "./pictures.js";
 
-const HELD = 4; // whole pictures
 const CLICK = 250; // ms: pressed for longer is held
 const STILL = 4; // px: moved by more is dragged
 const MOST = 32; // times the size at which a picture fits
@@ -11,57 +10,21 @@ const SHARP = 3; // screen pixels of a picture's pixel from which on it is shown
 
 const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** Whole pictures, loaded and decoded before they are shown, the last used ones. */
-class Pictures {
-  constructor() {
-    this.held = new Map(); // file → image
-  }
-
-  get(file, lost) {
-    const image = this.held.get(file) ?? this.load(file);
-    image.onerror = () => {
-      image.realignGone = true;
-      lost();
-    };
-    if (image.realignGone) lost();
-    this.held.delete(file);
-    this.held.set(file, image); // the last one used stands last
-    return image;
-  }
-
-  load(file) {
-    const image = el("img", "", { alt: "", draggable: "false" });
-    image.decoding = "sync";
-    image.src = urlOf(file);
-    image.decode?.().catch(() => {});
-    return image;
-  }
-
-  /** Lets go of all but some, and of the oldest of those. */
-  keep(files) {
-    for (const [file, image] of this.held) {
-      if (this.held.size <= HELD) return;
-      if (files.includes(file) || image.isConnected) continue;
-      this.held.delete(file);
-      image.src = "";
-    }
-  }
-}
-
 export class Stage {
   /** clicked: for a short press. lost(which): “picture” or “pin”, which the host has no more. */
   constructor({ clicked, lost }) {
     this.clicked = clicked;
     this.lost = lost;
     this.pictures = new Pictures();
-    this.files = {};
+    this.files = { near: [] };
+    this.bitmaps = { picture: null, pin: null };
     this.zoom = 1; // times the size at which the picture fits
     this.centre = [0.5, 0.5]; // of what is seen, in the picture
     this.free = false; // whether it may be magnified
     this.flipped = false;
     this.split = null; // px from the left
-    this.picture = el("div", "realign-layer realign-current");
-    this.pin = el("div", "realign-layer realign-pinned", { "aria-hidden": "true" });
+    this.picture = el("canvas", "realign-layer realign-current", { "aria-hidden": "true" });
+    this.pin = el("canvas", "realign-layer realign-pinned", { "aria-hidden": "true" });
     this.line = el("div", "realign-wipe", { "aria-hidden": "true" });
     this.hint = el("p", "realign-hint");
     this.caption = el("div", "realign-caption", { role: "status", "aria-live": "polite" });
@@ -83,20 +46,29 @@ export class Stage {
 
   /** Shows pictures: {picture, pin, near: []}, file names; near ones are loaded ahead. A hint instead: {hint}. */
   show({ picture = null, pin = null, near = [], hint = "" }) {
+    if (pin === picture) pin = null;
     this.hint.textContent = hint;
     this.hint.hidden = !hint;
-    if (pin === picture) pin = null;
-    this.files = { picture, pin };
-    for (const [layer, file, which] of [[this.picture, picture, "picture"], [this.pin, pin, "pin"]]) {
-      const image = file && !hint ? this.pictures.get(file, () => this.files[which] === file && this.lost(which)) : null;
-      if (layer.firstChild === image) continue;
-      layer.replaceChildren(...(image ? [image] : []));
-      if (image && !image.complete) image.addEventListener("load", () => this.place(), { once: true });
-    }
-    for (const file of near) if (!this.pictures.held.has(file)) this.pictures.get(file, () => {});
-    this.pictures.keep([picture, pin, ...near]);
-    this.place();
+    this.files = { picture, pin, near };
+    this.picture.dataset.wanted = picture ?? "";
+    this.pictures.keep([picture, pin, ...near].filter(Boolean));
+    this.paint();
     this.draw();
+  }
+
+  /** Both layers anew. A picture that is not there yet leaves the one before it. */
+  paint() {
+    const { pictures, files } = this;
+    const again = () => this.files === files && this.paint();
+    for (const which of ["picture", "pin"]) {
+      const file = files[which];
+      const bitmap = file ? pictures.get(file, again) : null;
+      if (file && pictures.isGone(file)) return this.lost(which);
+      if (bitmap || !file) this.bitmaps[which] = bitmap;
+      if (bitmap) this[which].dataset.file = file;
+    }
+    for (const file of files.near) pictures.get(file);
+    this.place();
   }
 
   /** The pin is over the picture: none of it, what lies left of the split, or all. */
@@ -112,28 +84,36 @@ export class Stage {
 
   /** Puts both pictures where zoom and centre want them, in the same size. */
   place() {
-    const [first] = this.picture.children;
-    const [width, height] = [this.root.clientWidth, this.root.clientHeight];
-    if (!first?.naturalWidth || !width) return;
-    const fit = Math.min(width / first.naturalWidth, height / first.naturalHeight);
-    const scale = fit * this.zoom;
-    const size = [first.naturalWidth * scale, first.naturalHeight * scale];
-    const corner = [width, height].map((room, i) => {
-      const free = room - size[i];
-      if (free >= 0) this.centre[i] = 0.5;
-      else this.centre[i] = clamped(this.centre[i], room / 2 / size[i], 1 - room / 2 / size[i]);
-      return free >= 0 ? free / 2 : room / 2 - this.centre[i] * size[i];
+    const { picture, pin } = this.bitmaps;
+    const room = [this.root.clientWidth, this.root.clientHeight];
+    this.picture.hidden = !picture;
+    if (!picture?.width || !room[0] || !room[1]) return; // of a bitmap that was let go of, the drawing stays
+    const fit = Math.min(room[0] / picture.width, room[1] / picture.height);
+    const size = [picture.width * fit * this.zoom, picture.height * fit * this.zoom];
+    const corner = room.map((side, i) => {
+      const free = side - size[i];
+      this.centre[i] = free >= 0 ? 0.5 : clamped(this.centre[i], side / 2 / size[i], 1 - side / 2 / size[i]);
+      return free >= 0 ? free / 2 : side / 2 - this.centre[i] * size[i];
     });
+    this.scale = this.shownScale();
     this.placed = { corner, size, fit };
-    for (const layer of [this.picture, this.pin]) {
-      const [image] = layer.children;
-      if (!image) continue;
-      image.style.width = `${size[0]}px`;
-      image.style.height = `${size[1]}px`;
-      image.style.transform = `translate(${corner[0]}px, ${corner[1]}px)`;
-      const pixels = (scale * devicePixelRatio * first.naturalWidth) / (image.naturalWidth || first.naturalWidth);
-      image.style.imageRendering = this.zoom > 1 && pixels >= SHARP ? "pixelated" : "";
+    this.root.dataset.place = [this.zoom, ...this.centre].map((value) => value.toFixed(3)).join(" ");
+    const density = devicePixelRatio * this.scale;
+    for (const [canvas, bitmap] of [[this.picture, picture], [this.pin, pin]]) {
+      if (!bitmap?.width) continue;
+      const pixels = this.zoom > 1 && (size[0] / bitmap.width) * density >= SHARP;
+      drawBitmap(canvas, bitmap, { room, corner, size, density, pixels });
     }
+  }
+
+  /** How large the graph shows the node. */
+  shownScale() {
+    return this.root.offsetWidth ? this.root.getBoundingClientRect().width / this.root.offsetWidth : 1;
+  }
+
+  /** The graph may be shown at another scale since. */
+  follow() {
+    if (this.placed && Math.abs(this.shownScale() / this.scale - 1) > 0.05) this.place();
   }
 
   /** Of a pointer, px from the stage's corner, whatever the graph's scale. */
