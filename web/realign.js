@@ -6,8 +6,10 @@ import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.j
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
 import { attachCheck, checkOutputsUpdated } from "./lib/check.js";
 import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
+import { attachFold } from "./lib/fold.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
+import { isOfPack } from "./lib/pack.js";
 import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
 import { injectStyles } from "./lib/styles.js";
 
@@ -33,6 +35,7 @@ app.registerExtension({
   },
   nodeCreated(node) {
     ATTACH.get(node.comfyClass)?.(node);
+    if (isOfPack(node)) attachFold(node);
     attachText(node);
   },
   afterConfigureGraph() {

@@ -65,6 +65,8 @@ const zh = {
   bell: "钟形",
   "S-curve": "S 形",
   steps: "阶梯",
+  "Show advanced inputs": "显示高级输入",
+  "Hide advanced inputs": "隐藏高级输入",
 };
 
 const ja = {
@@ -132,6 +134,8 @@ const ja = {
   bell: "釣鐘形",
   "S-curve": "S字",
   steps: "階段",
+  "Show advanced inputs": "詳細入力を表示",
+  "Hide advanced inputs": "詳細入力を隠す",
 };
 
 const LANGUAGES = { zh, ja };
