@@ -6,17 +6,123 @@ import json
 
 import pytest
 from conftest import PACK
-from graphs import build, set_widget, until
+from graphs import build, js, sent, value_of
 
-MEASURE = """() => Object.values(window.LiteGraph.registered_node_types)
-  .filter((type) => type.nodeData?.python_module === 'custom_nodes.realign')
-  .map((type) => {
-    const node = window.LiteGraph.createNode(type.type);
-    window.app.graph.add(node);
-    const out = [type.type, node.size[1], node.computeSize()[1]];
-    window.app.graph.remove(node);
-    return out;
-  })"""
+KINDS = ["RealignSampler", "RealignGuider", "RealignModel", "RealignParticles", "RealignSweep", "LambdaSchedule"]
+TALLEST = 600  # px of the classic renderer, without a preview: Realign Particles was 956
+FACTS = """(name) => {
+  const node = window.made[name], shown = node.widgets.filter((w) => node.isWidgetVisible(w));
+  return {
+    expert: node.widgets.filter((w) => w.options?.advanced).map((w) => w.name),
+    shown: shown.map((w) => w.name),
+    gaps: shown.slice(1).map((w, i) => w.y - shown[i].y - shown[i].computedHeight),
+    height: node.size[1],
+    needed: node.computeSize()[1],
+    elements: document.querySelector(`.lg-node[data-node-id="${node.id}"]`)?.innerText ?? '',
+  };
+}"""
+# Where the classic renderer has drawn the button.
+BUTTON = """(name) => {
+  const node = window.made[name], button = node.widgets.find((w) => w.name === 'realign_fold');
+  const {scale, offset} = window.app.canvas.ds, box = window.app.canvas.canvas.getBoundingClientRect();
+  const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + button.y + 10];
+  return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale];
+}"""
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+OPEN = """async (workflow) => {
+  await window.app.loadGraphData(workflow);
+  window.made = Object.fromEntries(window.app.graph.nodes.map((node) => [node.type, node]));
+}"""
 
-def test_measure(tab):
-    print(json.dumps(tab.page.evaluate(MEASURE)))
+
+def add(tab, kind):
+    build(tab, [["node", kind, [0, 0], {}]], [])
+    return facts(tab)
+
+
+def facts(tab, name="node"):
+    js(tab, DRAWN)
+    return js(tab, FACTS, name)
+
+
+def press_fold(tab, name="node"):
+    if tab.new_renderer:
+        node = tab.page.locator(f'.lg-node[data-node-id="{js(tab, "(n) => window.made[n].id", name)}"]')
+        node.locator('[data-testid="advanced-inputs-button"]').click()
+    else:
+        tab.page.mouse.click(*js(tab, BUTTON, name))
+    tab.page.wait_for_timeout(200)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_expert_inputs_are_folded_and_a_button_shows_them(tab, kind):
+    new = add(tab, kind)
+    assert new["expert"]
+    if tab.new_renderer:
+        assert not js(tab, "() => window.made.node.showAdvanced")
+        hidden = js(tab, "() => window.made.node.widgets.filter((w) => w.options?.advanced).map((w) => w.label)")
+        assert not [name for name in hidden if f"\n{name}\n" in new["elements"]]
+    else:
+        assert not set(new["expert"]) & set(new["shown"])
+        assert new["gaps"] == [0] * len(new["gaps"])
+        assert new["needed"] <= TALLEST
+    press_fold(tab)
+    opened = facts(tab)
+    if tab.new_renderer:
+        assert js(tab, "() => window.made.node.showAdvanced") is True
+        assert opened["elements"].count("\n") >= new["elements"].count("\n") + len(new["expert"])
+    else:
+        assert set(new["expert"]) <= set(opened["shown"])
+        assert opened["height"] == new["height"] + 24 * len(new["expert"])
+    press_fold(tab)
+    assert facts(tab)["shown"] == new["shown"]
+    assert facts(tab)["height"] == new["height"] or tab.new_renderer
+
+
+def saved_with(**values):
+    """A template with expert inputs set, as a file from before the fold has it."""
+    path = next((PACK / "tests" / "host" / "frozen").rglob("*slider*.json"), None) or next(
+        (PACK / "workflows").glob("*slider*.json")
+    )
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    (sampler,) = (node for node in workflow["nodes"] if node["type"] == "RealignSampler")
+    assert "showAdvanced" not in sampler
+    return workflow, sampler
+
+
+def test_a_file_with_changed_expert_inputs_opens_with_them(tab):
+    workflow, sampler = saved_with()
+    js(tab, OPEN, workflow)
+    assert not js(tab, "() => window.made.RealignSampler.showAdvanced")
+    names = js(tab, "() => window.made.RealignSampler.widgets.filter((w) => w.serialize !== false).map((w) => w.name)")
+    sampler["widgets_values"][names.index("anchor_cfg")] = 3.5
+    js(tab, OPEN, workflow)
+    assert js(tab, "() => window.made.RealignSampler.showAdvanced") is True
+    assert value_of(tab, "RealignSampler", "anchor_cfg") == 3.5
+    assert sent(tab, "RealignSampler", "anchor_cfg", "eta") == (3.5, -1)
+    workflow["nodes"][workflow["nodes"].index(sampler)]["showAdvanced"] = False  # folded by hand: so it stays
+    js(tab, OPEN, workflow)
+    assert js(tab, "() => window.made.RealignSampler.showAdvanced") is False
+    assert tab.errors == []
+
+
+def test_a_linked_expert_input_is_seen(tab):
+    if tab.new_renderer:
+        pytest.skip("the page's own")
+    build(
+        tab,
+        [["number", "PrimitiveFloat", [0, 0], {"value": 3.5}], ["sampler", "RealignSampler", [400, 0], {}]],
+        [["number", 0, "sampler", "anchor_cfg"]],
+    )
+    assert "anchor_cfg" in facts(tab, "sampler")["shown"]
+    assert "eta" not in facts(tab, "sampler")["shown"]
+
+
+def test_the_pages_setting_shows_them_all(tab):
+    setting = "(on) => window.app.ui.settings.setSettingValueAsync('Comfy.Node.AlwaysShowAdvancedWidgets', on)"
+    js(tab, setting, True)
+    try:
+        shown = add(tab, "RealignSampler")
+        assert set(shown["expert"]) <= set(shown["shown"]) or tab.new_renderer
+    finally:
+        js(tab, setting, False)

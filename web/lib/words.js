@@ -140,9 +140,21 @@ const ja = {
 
 const LANGUAGES = { zh, ja };
 
+/** Of tables {zh, ja}, that of the page's language; undefined in English. */
+export function tableOf(tables) {
+  const language = app.ui?.settings?.getSettingValue?.("Comfy.Locale");
+  return Object.hasOwn(tables, language) ? tables[language] : undefined;
+}
+
+/** What tables {zh, ja} have for a text in the page's language; undefined where that is nothing. */
+export function translation(tables, text) {
+  const table = tableOf(tables);
+  return table && Object.hasOwn(table, text) ? table[text] : undefined;
+}
+
 /** The text in the page's language, with {name} replaced by `values.name`. */
 export function words(text, values = {}) {
-  const language = app.ui?.settings?.getSettingValue?.("Comfy.Locale");
-  const said = LANGUAGES[language]?.[text] ?? text;
-  return said.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  return filled(translation(LANGUAGES, text) ?? text, values);
 }
+
+export const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
