@@ -37,6 +37,8 @@ OPEN = """async (workflow) => {
 
 def add(tab, kind):
     build(tab, [["node", kind, [0, 0], {}]], [])
+    js(tab, "() => { window.app.canvas.ds.scale = 0.7; window.app.graph.setDirtyCanvas(true, true); }")
+    tab.page.wait_for_timeout(200)
     return facts(tab)
 
 
@@ -48,7 +50,8 @@ def facts(tab, name="node"):
 def press_fold(tab, name="node"):
     if tab.new_renderer:
         node = tab.page.locator(f'.lg-node[data-node-id="{js(tab, "(n) => window.made[n].id", name)}"]')
-        node.locator('[data-testid="advanced-inputs-button"]').click()
+        box = node.locator('[data-testid="advanced-inputs-button"]').bounding_box()
+        tab.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 8)  # the rest is below the node
     else:
         tab.page.mouse.click(*js(tab, BUTTON, name))
     tab.page.wait_for_timeout(200)

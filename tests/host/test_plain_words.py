@@ -76,7 +76,7 @@ def key_of(text, keys):
     """The table's key for a text, as web/lib/sentences.js finds it; None where there is none."""
     if text in keys:
         return text
-    for key in keys:
+    for key in sorted(keys, key=lambda key: -len(PLACEHOLDER.sub("", key))):
         parts = [re.escape(part) if i % 2 == 0 else ".+" for i, part in enumerate(PLACEHOLDER.split(key))]
         if len(parts) > 1 and re.fullmatch("".join(parts), text):
             return key
