@@ -95,14 +95,17 @@ def test_lists_are_shown_translated_and_stay_english(spoken):
 
 def test_what_a_run_says_is_translated(spoken):
     tab = spoken
-    compare_graph(tab)
+    seed = (
+        100 + 2 * LANGUAGES.index(tab.language) + tab.new_renderer
+    )  # what has run before, the host does not run again
+    compare_graph(tab, sampler={"seed": seed})
     press_run(tab)
     own = {"zh": "第 2/2 步", "ja": "ステップ 2/2"}[tab.language]
     tab.page.wait_for_function(f"(text) => ({LINE})().includes(text)", arg=own)
     said = tab.page.evaluate(LINE)
     assert "model calls" not in said
     assert "step" not in said
-    assert " λ " in said
+    assert "λ" in said
     assert {"zh": "次模型调用", "ja": "モデル呼び出し"}[tab.language] in said
     tab.shot(f"run_{tab.language}")
     assert tab.errors == []
