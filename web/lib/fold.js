@@ -17,20 +17,21 @@ export function attachFold(node) {
   const expert = (node.widgets ?? []).filter((widget) => widget.options?.advanced);
   if (!expert.length) return;
   const defaults = new Map(expert.map((widget) => [widget, widget.value]));
+  const seen = new Set(); // what was set when the workflow was opened, and must not be overlooked
   const before = node.computeSize()[1];
   for (const widget of expert) {
-    const advanced = () => !app.ui.settings.getSettingValue(ALWAYS) && !isConnected(node, widget.name);
+    const advanced = () => !seen.has(widget) && !isConnected(node, widget.name) && !setting(ALWAYS);
     Object.defineProperty(widget, "advanced", { get: advanced, set: () => {}, configurable: true });
   }
   const button = addButton(node);
   overrideLayout(node, button);
   node.setSize([node.size[0], node.size[1] + node.computeSize()[1] - before]);
-  chain(node, "onConfigure", (saved) => {
-    // A file from before the fold, or one that was made by hand: what was changed in it is seen.
-    const changed = expert.some((widget) => widget.value !== defaults.get(widget));
-    if (saved?.showAdvanced === undefined && changed) node.showAdvanced = true;
+  chain(node, "onConfigure", () => {
+    for (const widget of expert) if (widget.value !== defaults.get(widget)) seen.add(widget);
   });
 }
+
+const setting = (name) => app.ui.settings.getSettingValue(name);
 
 /** The classic renderer's: the new one has its own. It is no part of the workflow. */
 function addButton(node) {
@@ -38,6 +39,8 @@ function addButton(node) {
   button.serialize = false;
   const label = () => words(node.showAdvanced ? "Hide advanced inputs" : "Show advanced inputs");
   Object.defineProperty(button, "label", { get: label, set: () => {}, configurable: true });
+  const needless = () => !node.hasAdvancedWidgets(); // all of them are seen
+  Object.defineProperty(button, "hidden", { get: needless, set: () => {}, configurable: true });
   return button;
 }
 
