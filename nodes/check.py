@@ -32,8 +32,9 @@ class RealignCheck(Node):
             display_name="Realign Check",
             category=CATEGORY,
             description=(
-                "Is λ right with these models, on this machine, with the nodes that are on them? Compares a few steps "
-                "at λ 0, 0.5 and 1 with stock runs of the same models, and says what is wrong. Sends nothing."
+                "Tells whether λ makes the pictures that it should with your models, on this machine, with the nodes "
+                "that are on them. Compares a few steps at λ 0, 0.5 and 1 with stock runs of the same models, and says "
+                "what is wrong. Sends nothing."
             ),
             search_aliases=[*ALIASES, "diagnose", "self test", "bug report", "realign wrong", "troubleshoot"],
             inputs=[

@@ -22,7 +22,11 @@ class RealignAnchorFromModel(Node):
             node_id="RealignAnchorFromModel",
             display_name="Anchor from MODEL",
             category=CATEGORY,
-            description="Uses any MODEL as the anchor: from a GGUF loader, a merge, LoRA loaders or another pack.",
+            description=(
+                "Brings the look of any MODEL into your pictures, as much as the λ slider says: one from a GGUF "
+                "loader, a merge, LoRA loaders or another pack. It becomes the anchor, as a file does in Load Anchor "
+                "Model."
+            ),
             search_aliases=[*ALIASES, "anchor"],
             inputs=[
                 io.Model.Input("model", tooltip="The aligned model. It must have the reference model's architecture."),
@@ -47,8 +51,8 @@ class RealignAddAnchor(Node):
             display_name="Add Anchor",
             category=CATEGORY,
             description=(
-                "Mixes several anchors of one reference, trained for different rewards: "
-                "p_ref^(1 − Σ λ·share) · Π p_anchor^(λ·share)."
+                "Brings the looks of several aligned models into one picture, each by its share of λ. They are anchors "
+                "of one reference, trained for different rewards: p_ref^(1 − Σ λ·share) · Π p_anchor^(λ·share)."
             ),
             search_aliases=[*ALIASES, "multi reward", "anchor"],
             inputs=[
@@ -79,7 +83,10 @@ class RealignAnchorLambda(Node):
             node_id="RealignAnchorLambda",
             display_name="Anchor λ",
             category=CATEGORY,
-            description="Gives an anchor a λ of its own: a schedule over the steps, a mask over the picture, or both.",
+            description=(
+                "Says when, and where in the picture, an aligned model's look comes in: by a λ of its own over the "
+                "steps, a mask over the picture, or both. For one of several anchors, or for one alone."
+            ),
             search_aliases=[*ALIASES, "lambda mask", "regional", "multi reward", "anchor schedule"],
             inputs=[
                 AnchorType.Input("anchor", tooltip="An anchor; of several added up, each gets it."),

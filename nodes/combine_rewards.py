@@ -22,8 +22,9 @@ class RealignCombineRewards(Node):
             display_name="Combine Rewards",
             category=CATEGORY,
             description=(
-                "The weighted sum of two rewards; one alone with a weight of -1 is its opposite. Chain it for more. "
-                "Rewards have units of their own: look at them with Score first."
+                "Asks for two things of a picture at once, each by a weight: the weighted sum of two rewards. One "
+                "alone with a weight of -1 is its opposite. Chain it for more. Rewards have units of their own: look "
+                "at them with Score first."
             ),
             search_aliases=[*REWARD_ALIASES, "weighted sum", "negate", "opposite", "several rewards"],
             inputs=[
@@ -54,8 +55,9 @@ class RealignKeepAtLeast(Node):
             display_name="Keep at Least",
             category=CATEGORY,
             description=(
-                "Holds a reward at a least value and wants no more of it: 0 where it is reached, below it what is "
-                "missing, as a negative number. Add it to the reward that you want more of."
+                "Keeps one quality of a picture from falling while another is raised: a reward is held at a least "
+                "value, and no more of it is wanted. 0 where it is reached, below it what is missing, as a negative "
+                "number. Add it to the reward that you want more of."
             ),
             search_aliases=[*REWARD_ALIASES, "hinge", "constraint", "threshold", "at least", "minimum"],
             inputs=[

@@ -22,8 +22,9 @@ class RealignDemoModels(Node):
             display_name="Realign Demo Models",
             category=CATEGORY,
             description=(
-                "A small pixel-space model of drawn shapes and an anchor trained from it by Diffusion-DPO to prefer "
-                "colourful pictures. Both ship with the pack and run on a CPU. Use an Empty Latent Image of 64×64."
+                "Draws small shapes, muted or colourful, so that you can try λ at once with no download. Two models: "
+                "one of drawn shapes, and its anchor, trained from it by Diffusion-DPO to prefer colourful pictures. "
+                "Both ship with the pack and run on a CPU. Use an Empty Latent Image of 64×64."
             ),
             search_aliases=[*ALIASES, "demo", "example", "tutorial", "anchor"],
             inputs=[

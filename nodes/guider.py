@@ -30,8 +30,8 @@ from .types import CATEGORY, RLG_ALIASES, Conditioning
 
 def lambda_input() -> io.Input:
     return lambda_slider(1.5, -1, 5)(
-        "Alignment strength (-1 to 5): 0 is the reference, 1 the anchor, between them a blend, 1–3 the extrapolation "
-        "that RLG recommends. A connected λ schedule replaces it."
+        "How much of the aligned model's look the picture has (-1 to 5): 0 none, 1 all of it, between them a blend, "
+        "1–3 more still, as RLG recommends. A connected λ schedule replaces it."
     )
 
 
@@ -43,8 +43,9 @@ class RealignGuider(Node):
             display_name="Realign Guider",
             category=CATEGORY,
             description=(
-                "Guides any sampler by the reference and its anchors: D_ref + Σ λ (D_anchor − D_ref) at each step, "
-                "with cfg inside each model (RLG). For SamplerCustomAdvanced; flow models (SD3.5, Flux …) too."
+                "Turns up or down how much of an aligned model's look your picture has, with every sampler that takes "
+                "a GUIDER (SamplerCustomAdvanced), on diffusion and flow models (SD3.5, Flux …). Each step is "
+                "reference + Σ λ (anchor − reference), with cfg inside each model (RLG)."
             ),
             search_aliases=[*RLG_ALIASES, "cfgguider"],
             inputs=[
@@ -102,8 +103,9 @@ class RealignModel(Node):
             display_name="Realign MODEL",
             category=CATEGORY,
             description=(
-                "Patches the reference so that every sampler that gets it (KSampler, detailers, upscalers) samples "
-                "D_ref + Σ λ (D_anchor − D_ref) (RLG)."
+                "Turns up or down how much of an aligned model's look there is in the pictures of every sampler behind "
+                "it: KSampler, detailers, upscalers. A patch on the MODEL: each step is reference + Σ λ (anchor − "
+                "reference) (RLG)."
             ),
             search_aliases=[*RLG_ALIASES, "model patch", "for ksampler"],
             inputs=[

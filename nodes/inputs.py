@@ -54,8 +54,8 @@ def beta_input() -> io.Input:
 
 def pair_inputs() -> list[io.Input]:
     return [
-        io.Model.Input("model", tooltip="The reference: the model before alignment (λ = 0)."),
-        AnchorType.Input("anchor", tooltip="The aligned model (λ = 1), from Load Anchor Model."),
+        io.Model.Input("model", tooltip="The base model, the reference: λ = 0 gives its picture."),
+        AnchorType.Input("anchor", tooltip="The aligned model, from Load Anchor Model: λ = 1 gives its picture."),
     ]
 
 

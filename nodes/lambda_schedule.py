@@ -29,7 +29,10 @@ class LambdaSchedule(Node):
             node_id="LambdaSchedule",
             display_name="λ Schedule",
             category=CATEGORY,
-            description="λ that changes over the steps, by a shape or a curve. The node draws it live.",
+            description=(
+                "Lets the aligned look come and go while the picture is made: early steps settle its layout, late ones "
+                "colour and detail. λ over the steps, by a shape or a curve, which the node draws live."
+            ),
             search_aliases=[*ALIASES, "schedule", "curve"],
             inputs=[
                 choice("shape", SHAPES, "linear")(

@@ -22,8 +22,8 @@ class RealignLikeness(Node):
             display_name="Likeness Reward",
             category=CATEGORY,
             description=(
-                "A reward: how much a picture is like another in content and style, as a CLIP vision model sees both. "
-                "100 is the same."
+                "Says how much a picture is like another in content and style, as a CLIP vision model sees both. A "
+                "reward; 100 is the same."
             ),
             search_aliases=[*REWARD_ALIASES, "likeness", "similarity", "clip image score", "reference image"],
             inputs=[

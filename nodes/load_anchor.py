@@ -33,8 +33,9 @@ class LoadAnchorModel(Node):
             display_name="Load Anchor Model",
             category=CATEGORY,
             description=(
-                "Loads the aligned model (the anchor) that belongs to a reference: a full checkpoint, a diffusion "
-                "model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers, PEFT or LyCORIS)."
+                "Loads a model that was trained to please (Diffusion-DPO, SPO, Flow-GRPO …), so that a λ slider brings "
+                "as much of its look into your pictures as you like. It becomes the anchor: a full checkpoint, a "
+                "diffusion model or diffusers UNet/transformer file, or a LoRA (kohya, diffusers, PEFT or LyCORIS)."
             ),
             search_aliases=[*FIRST_ALIASES, "anchor", "spo", "flow-grpo"],
             inputs=[

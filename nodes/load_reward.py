@@ -28,8 +28,9 @@ class RealignRewardModel(Node):
             display_name="Load Reward Model",
             category=CATEGORY,
             description=(
-                "A reward that people's choices taught: PickScore, HPS v2 or any CLIP (how well a picture fits a "
-                "prompt), or LAION's aesthetic score. Which it is, the file says."
+                "Judges pictures as people have judged others: how well they fit a prompt and please (PickScore, HPS "
+                "v2, any CLIP), or how handsome they are (LAION's aesthetic score). A reward; which it is, the file "
+                "says."
             ),
             search_aliases=[*REWARD_ALIASES, "pickscore", "hps", "clip score", "aesthetic", "reward model"],
             inputs=[

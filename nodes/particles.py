@@ -54,8 +54,9 @@ class RealignParticles(Node):
             display_name="Realign Particles",
             category=CATEGORY,
             description=(
-                "Samples pictures that a reward likes, without training and without an anchor: several particles for "
-                "each picture, drawn towards the reward, weighed and re-drawn (DAS, ICLR 2025; Feynman-Kac steering)."
+                "Makes pictures that have more of what you ask for: more colour, a closer fit to the prompt, more of "
+                "what people like, with no training and no aligned model. Several particles for each picture are drawn "
+                "towards a reward, weighed and re-drawn (DAS, ICLR 2025; Feynman-Kac steering)."
             ),
             search_aliases=[*REWARD_ALIASES, *ALIASES],
             inputs=[
@@ -93,7 +94,8 @@ class RealignParticles(Node):
                     "anchor", optional=True, tooltip="An aligned model, from Load Anchor Model, mixed in at λ."
                 ),
                 lambda_slider(0.5, 0, 3, optional=True)(
-                    "Alignment strength (0–3) of a connected anchor, as in Realign Sampler; nothing without one."
+                    "How much of a connected anchor's look the picture has (0–3), as in Realign Sampler; nothing "
+                    "without one."
                 ),
                 prompt_input(),
                 RewardType.Input(

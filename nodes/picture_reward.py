@@ -21,8 +21,8 @@ class RealignPictureReward(Node):
             display_name="Picture Reward",
             category=CATEGORY,
             description=(
-                "A reward that needs no model: how colourful, sharp or bright a picture is, or how small or large as a "
-                "JPEG file. For Score, Best Of and all that takes a reward."
+                "Says what makes a picture good, with no model: how colourful, sharp or bright it is, or how small or "
+                "large as a JPEG file. A reward, for Realign Particles, Score, Best Of and all that takes one."
             ),
             search_aliases=[*REWARD_ALIASES, "colourfulness", "colorfulness", "sharpness", "brightness", "jpeg"],
             inputs=[

@@ -20,10 +20,10 @@ class RealignReport(Node):
             display_name="λ Report",
             category=CATEGORY,
             description=(
-                "What a run did: λ, β/λ and the KL spent, as plots, tidy JSON and CSV. For a λ "
-                "sweep: KL against λ, and per step for each λ. For a run with particles: the reward, the held-out one, "
-                "how many particles count, and what that comes to in words. KL is in nats; what was not measured is "
-                "left out."
+                "Shows how far a run drew its pictures from what the base model would draw, step by step, as plots, "
+                "tidy JSON and CSV. λ, β/λ and the KL spent, in nats; for a λ sweep KL against λ; for a run with "
+                "particles the reward, the held-out one, how many particles count, and what that comes to in words. "
+                "What was not measured is left out."
             ),
             search_aliases=[*ALIASES, "kl", "trace", "plot", "csv", "json", "export", "lambda sweep", "statistics"],
             inputs=[

@@ -46,8 +46,10 @@ class RealignSampler(Node):
             display_name="Realign Sampler",
             category=CATEGORY,
             description=(
-                "Samples the model that would come out of aligning the reference at KL strength β/λ, without training "
-                "it: each step draws from the mixed posteriors of the reference and its anchors (DeRaDiff, ICLR 2026)."
+                "Turns up or down how much of an aligned model's look your picture has: λ 0 is the base model's "
+                "picture, 1 the aligned one's, between them a blend, above 1 more still. Nothing is trained: each step "
+                "draws from the mixture of both models, as if the reference had been aligned at KL strength β/λ "
+                "(DeRaDiff, ICLR 2026)."
             ),
             search_aliases=[*FIRST_ALIASES, "ksampler", "spo", "flow-grpo"],
             inputs=[
@@ -64,8 +66,9 @@ class RealignSampler(Node):
                 ),
                 *noise_inputs(),
                 lambda_slider(0.5, 0, 3)(
-                    "Alignment strength (0–3): 0 is the reference, 1 the anchor, between them a safe blend, above 1 an "
-                    "extrapolation. The picture is that of a model aligned at β/λ. A connected λ schedule replaces it."
+                    "How much of the aligned model's look the picture has (0–3): 0 none, 0.5 a safe blend, 1 all of "
+                    "it, above 1 more still. It is the picture of a model aligned at β/λ. A connected λ schedule "
+                    "replaces it."
                 ),
                 *step_inputs(),
                 schedule_input(),

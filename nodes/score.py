@@ -28,7 +28,7 @@ class RealignScore(Node):
             display_name="Score",
             category=CATEGORY,
             description=(
-                "How good pictures are by a reward: a number under each, best and mean, and what each reward of a "
+                "Says how good pictures are by a reward: a number under each, best and mean, and what each reward of a "
                 "combined one says."
             ),
             search_aliases=[*REWARD_ALIASES, "score pictures", "rate", "rank", "evaluate"],

@@ -20,8 +20,9 @@ class RealignTrace(Node):
             display_name="Realign Trace",
             category=CATEGORY,
             description=(
-                "What a run with Realign Guider or Realign MODEL did, as Realign Sampler tells by itself: λ, KL and "
-                "model calls of every step, for λ Grid, λ Compare and λ Report. Put it behind the sampler."
+                "Tells what a run did to its pictures: λ, how far they were drawn from the base model's, and the model "
+                "calls of every step. For Realign Guider and Realign MODEL: put it behind the sampler, and connect λ "
+                "Grid, λ Compare or λ Report. Realign Sampler has it as an output."
             ),
             search_aliases=[*RLG_ALIASES, "report", "kl meter"],
             inputs=[

@@ -6,10 +6,14 @@ import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.j
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
 import { attachCheck, checkOutputsUpdated } from "./lib/check.js";
 import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
+import { attachChoices } from "./lib/choices.js";
+import { attachFold } from "./lib/fold.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
+import { isOfPack } from "./lib/pack.js";
 import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
 import { injectStyles } from "./lib/styles.js";
+import { translateTemplates } from "./lib/templates.js";
 
 const ATTACH = new Map([
   ...LAMBDA_NODES.map((kind) => [kind, attachBetaLine]),
@@ -33,11 +37,16 @@ app.registerExtension({
   },
   nodeCreated(node) {
     ATTACH.get(node.comfyClass)?.(node);
+    if (isOfPack(node)) {
+      attachFold(node);
+      attachChoices(node);
+    }
     attachText(node);
   },
   afterConfigureGraph() {
     requestAnimationFrame(tick); // undo, a tab, a file: the nodes are new, and so are their widgets
     showTextsAgain(showText);
+    translateTemplates();
   },
   onNodeOutputsUpdated(outputs) {
     betaOutputsUpdated(outputs);

@@ -9,6 +9,7 @@ from conftest import PACK
 from PIL import Image
 from realign.nodes import NODES
 
+from tools.docs.glossary import GLOSSARY, rows
 from tools.docs.make_locales import (
     DOCS,
     LOCALES,
@@ -20,13 +21,16 @@ from tools.docs.make_locales import (
     locale,
     page_path,
     read,
+    with_table,
     with_tables,
 )
+from tools.docs.page_words import LIB, page_words
 
 LANGUAGES = ("en", *TRANSLATED)
 INFO = {node.define_schema().node_id: node.GET_NODE_INFO_V1() for node in NODES}
 NAMES = {language: locale(language, INFO) for language in LANGUAGES}
 SHORTEST, LONGEST = 40, 90  # lines of a page without the rows of its tables, as many as a node has inputs
+WITHOUT_WORDS = {"RealignCompare", "RealignSweep", "RealignGrid"}  # their pages are being written anew
 LINK = re.compile(r"!\[([^\]]+)\]\(([^)]+)\)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 KANA, HAN = re.compile("[\u3040-\u30ff]"), re.compile("[\u4e00-\u9fff]")
@@ -71,8 +75,16 @@ def test_tables_are_those_of_the_schema(node_id, language):
     """Run tools/docs/make_locales.py after a change of inputs, tooltips or translations."""
     text = text_of(node_id, language)
     assert "<!-- inputs -->" in text
+    assert "<!-- words -->" in text or node_id in WITHOUT_WORDS
     assert "<!-- outputs -->" in text or not INFO[node_id]["output"]
     assert with_tables(text, INFO[node_id], NAMES[language][node_id], language) == text
+
+
+def test_the_readme_has_the_same_words():
+    text = (PACK / "README.md").read_text(encoding="utf-8")
+    assert "<!-- words -->" in text
+    assert with_table(text, "words", rows(GLOSSARY, "en"), "en") == text
+    assert len(GLOSSARY) == 10
 
 
 @pages
@@ -177,15 +189,9 @@ def test_category_is_named(language):
 
 def test_what_the_widgets_say_is_translated():
     """Whatever web/lib says through `words` is a key of both languages; both keep its placeholders."""
-    lib = PACK / "web" / "lib"
-    table = (lib / "words.js").read_text(encoding="utf-8")
-    entry = re.compile(r'^  (?:"((?:[^"\\]|\\.)*)"|(\w+)):\s*"((?:[^"\\]|\\.)*)",$', re.MULTILINE)
-    zh, ja = (
-        {a or b: said for a, b, said in entry.findall(part.partition("\n};")[0])}
-        for part in re.split(r"^const (?:zh|ja) = ", table, flags=re.MULTILINE)[1:]
-    )
+    zh, ja = (page_words("words", language) for language in TRANSLATED)
     assert zh.keys() == ja.keys()
-    said = [path.read_text(encoding="utf-8") for path in lib.glob("*.js") if path.name != "words.js"]
+    said = [path.read_text(encoding="utf-8") for path in LIB.glob("*.js") if path.name != "words.js"]
     used = {text for source in said for text in re.findall(r'words\(\s*"((?:[^"\\]|\\.)*)"', source)}
     assert len(used) > 20
     assert used <= zh.keys()

@@ -1,10 +1,12 @@
-"""Writes locales/en from the nodes' schemas, and the tables of inputs and outputs in the help pages, web/docs.
+"""Writes locales/en from the nodes' schemas, the tables of inputs, outputs and words in the help pages, web/docs, and
+the words in README.md.
 
     python -m tools.docs.make_locales --host FOLDER
 
 Run it again when an input, a tooltip, or a translation changes. locales/zh and locales/ja are written by hand: the page
-takes a node's names and tooltips from them, and so do the tables of the pages in these languages. Those stand between
-<!-- inputs --> or <!-- outputs --> and the matching end. An English page takes both from the schemas, as does one in a
+takes a node's names and tooltips from them, and so do the tables of the pages in these languages; values of lists are
+as web/lib/choice_words.js has them. Tables stand between <!-- inputs -->, <!-- outputs --> or <!-- words --> and the
+matching end. An English page takes both from the schemas, as does one in a
 language that the pack lacks: the page's translator looks for a text in the page's own language alone. locales/en only
 has what the page would else show an id for.
 """
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.cache import PACK
+from tools.docs.glossary import GLOSSARY, rows, words_on
+from tools.docs.page_words import page_words
 from tools.host.host_process import Host
 
 LOCALES = PACK / "locales"
@@ -39,6 +43,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "en": {
         "inputs": ["Input", "What it does"],
         "outputs": ["Output", "What it is"],
+        "words": ["Word", "What it means"],
         "comma": ", ",
         "advanced": "advanced",
         "optional": "optional",
@@ -54,6 +59,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "zh": {
         "inputs": ["输入", "作用"],
         "outputs": ["输出", "内容"],
+        "words": ["词语", "意思"],
         "comma": "，",
         "advanced": "高级",
         "optional": "可选",
@@ -69,6 +75,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "ja": {
         "inputs": ["入力", "はたらき"],
         "outputs": ["出力", "内容"],
+        "words": ["ことば", "意味"],
         "comma": "、",
         "advanced": "詳細",
         "optional": "任意",
@@ -150,25 +157,38 @@ def page_path(node_id: str, language: str) -> Path:
 def with_tables(text: str, info: Info, names: dict[str, Any], language: str) -> str:
     """A help page with its tables as schema and locale say. names: the node's part of nodeDefs.json."""
     tables = {"inputs": input_rows(info, names, language), "outputs": output_rows(info, names)}
-    for name, rows in tables.items():
-        table = _table(WORDS[language][name], rows) if rows else ""
-        pattern = re.compile(rf"<!-- {name} -->.*?<!-- end -->", re.DOTALL)
-        filled = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
-        text = pattern.sub(filled.replace("\\", r"\\"), text)
-    return text
+    for name, of_node in tables.items():
+        text = with_table(text, name, of_node, language)
+    english_page = text if language == "en" else page_path(info["name"], "en").read_text(encoding="utf-8")
+    used = words_on(re.sub(r"<!-- words -->.*?<!-- end -->", "", english_page, flags=re.DOTALL))
+    return with_table(text, "words", rows(used, language), language)
+
+
+def with_table(text: str, name: str, lines: list[list[str]], language: str) -> str:
+    """A page with the table of that name, which is left empty without lines."""
+    table = _table(WORDS[language][name], lines) if lines else ""
+    filled = f"<!-- {name} -->\n\n{table}\n<!-- end -->"
+    return re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: filled, text, flags=re.DOTALL)
 
 
 def input_rows(info: Info, names: dict[str, Any], language: str) -> list[list[str]]:
     """Two columns: the help panel is narrow."""
-    words, rows = WORDS[language], []
+    words, found = WORDS[language], []
+    labels = {} if language == "en" else page_words("choice_words", language)
     for name, (kind, options, optional) in inputs_of(info).items():
         told = names["inputs"][name]
         parts = [words["advanced"]] if options.get("advanced") else []
         if optional and _is_socket(kind, options):
             parts.append(words["optional"])
-        parts.append(words[HOST_LISTS[name]] if name in HOST_LISTS else _values(kind, options, words))
-        rows.append([f"**{breakable(told['name'])}**<br>{words['comma'].join(parts)}", told["tooltip"]])
-    return rows
+        choices = kind if isinstance(kind, list) else options.get("options")
+        if name in HOST_LISTS:
+            parts.append(words[HOST_LISTS[name]])
+        elif choices is not None:
+            parts.append(str(words["comma"]).join(labels.get(f"{name} {one}", str(one)) for one in choices))
+        else:
+            parts.append(_values(kind, options, words))
+        found.append([f"**{breakable(told['name'])}**<br>{words['comma'].join(parts)}", told["tooltip"]])
+    return found
 
 
 def breakable(name: str) -> str:
@@ -189,10 +209,7 @@ def _values(kind: Any, options: dict[str, Any], words: dict[str, Any]) -> str:
     """What an input takes, and its default: "0–3, default 0.5"."""
     if _is_socket(kind, options):
         return str(kind)
-    choices = kind if isinstance(kind, list) else options.get("options")
     default = options.get("default")
-    if choices is not None:
-        return str(words["comma"]).join(map(str, choices))
     if kind == "BOOLEAN":
         return str(words["default"].format(words["on" if default else "off"]))
     if kind in ("INT", "FLOAT"):
@@ -228,6 +245,9 @@ def write(nodes: dict[str, Info]) -> None:
             if path.is_file():
                 text = path.read_text(encoding="utf-8")
                 path.write_text(with_tables(text, info, names[node_id], language), encoding="utf-8")
+    readme = PACK / "README.md"
+    text = with_table(readme.read_text(encoding="utf-8"), "words", rows(GLOSSARY, "en"), "en")
+    readme.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

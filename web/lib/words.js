@@ -24,6 +24,8 @@ const zh = {
   "The run, as it goes": "运行情况",
   "{name} cannot be set here: it comes from “{from}”.": "{name} 无法在此设置：它来自“{from}”。",
   "seed {seed}": "种子 {seed}",
+  "seed +{seed}": "种子 +{seed}",
+  "image {image}": "图像 {image}",
   fixed: "固定",
   "λ acts once an anchor is connected": "接上锚点后 λ 才起作用",
   "λ comes from “{from}”": "λ 来自“{from}”",
@@ -65,6 +67,8 @@ const zh = {
   bell: "钟形",
   "S-curve": "S 形",
   steps: "阶梯",
+  "Show advanced inputs": "显示高级输入",
+  "Hide advanced inputs": "隐藏高级输入",
 };
 
 const ja = {
@@ -91,6 +95,8 @@ const ja = {
   "The run, as it goes": "実行のようす",
   "{name} cannot be set here: it comes from “{from}”.": "{name} はここでは設定できません。「{from}」から来ています。",
   "seed {seed}": "シード {seed}",
+  "seed +{seed}": "シード +{seed}",
+  "image {image}": "画像 {image}",
   fixed: "固定",
   "λ acts once an anchor is connected": "アンカーをつなぐと λ が効きます",
   "λ comes from “{from}”": "λは「{from}」から来ます",
@@ -132,13 +138,27 @@ const ja = {
   bell: "釣鐘形",
   "S-curve": "S字",
   steps: "階段",
+  "Show advanced inputs": "詳細入力を表示",
+  "Hide advanced inputs": "詳細入力を隠す",
 };
 
 const LANGUAGES = { zh, ja };
 
+/** Of tables {zh, ja}, that of the page's language; undefined in English. */
+export function tableOf(tables) {
+  const language = app.ui?.settings?.getSettingValue?.("Comfy.Locale");
+  return Object.hasOwn(tables, language) ? tables[language] : undefined;
+}
+
+/** What tables {zh, ja} have for a text in the page's language; undefined where that is nothing. */
+export function translation(tables, text) {
+  const table = tableOf(tables);
+  return table && Object.hasOwn(table, text) ? table[text] : undefined;
+}
+
 /** The text in the page's language, with {name} replaced by `values.name`. */
 export function words(text, values = {}) {
-  const language = app.ui?.settings?.getSettingValue?.("Comfy.Locale");
-  const said = LANGUAGES[language]?.[text] ?? text;
-  return said.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  return filled(translation(LANGUAGES, text) ?? text, values);
 }
+
+export const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);

@@ -1,0 +1,158 @@
+/** Lines of the templates' notes, their groups' and nodes' titles, in Japanese: see templates.js and sentences.js. */
+
+export const ja = {
+  "Read me": "お読みください",
+  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) から {folder} へ",
+  "{file}, renamed to {name}": "{file}（名前を {name} に変更）",
+  "Find your λ, no download needed": "λを見つける（ダウンロード不要）",
+  "Press *Run*: 7 λ × 3 seeds, from the same noise.": "*実行*を押す：7つのλ × 3つのシードを、同じノイズから。",
+  "Move the slider of *λ Compare*, or press ← →. ▲ ▼ change the seed.": "*λ比較*のスライダーを動かすか、← → を押す。▲ ▼ でシードが変わる。",
+  "Press *Use λ*: the next run samples this picture alone. *Sweep again* goes back.":
+    "*λを使う*を押す：次の実行はこの画像だけを作る。*スイープに戻す*で戻る。",
+  "*λ Grid* shows what each λ stands for (β/λ), and is saved. Your own models: take *Realign SDXL - DPO sweep*.":
+    "*λグリッド*は各λの意味（β/λ）を書き、保存されます。自分のモデルには *Realign SDXL - DPO sweep* を。",
+  "Try λ, no download needed": "λを試す（ダウンロード不要）",
+  "Press *Run*.": "*実行*を押す。",
+  "Move *λ* on *Realign Sampler*, and run again. The seed is fixed: only λ changes.":
+    "*Realignサンプラー*の *λ* を動かし、もう一度実行。シードは固定で、変わるのはλだけ。",
+  "λ 0: the reference, muted and varied": "λ 0：参照モデル、落ち着いた色でさまざま",
+  "λ 0.5: a safe blend (β doubled)": "λ 0.5：無難な混合（βが2倍）",
+  "λ 1: the anchor, trained to be colourful": "λ 1：鮮やかになるよう学習したアンカー",
+  "λ 1.5: over-optimised": "λ 1.5：最適化のしすぎ",
+  "Then open *Realign SDXL - Diffusion-DPO* or *Realign SD 1.5 - Diffusion-DPO*, and do the same with real models.":
+    "そのあと *Realign SDXL - Diffusion-DPO* か *Realign SD 1.5 - Diffusion-DPO* を開き、本物のモデルで同じことを。",
+  "λ with every sampler": "どのサンプラーでもλを",
+  "*Realign Guider* and *Realign MODEL* give the same mixture, reference + λ · (anchor − reference), to any sampler (RLG).":
+    "*Realignガイダー*と *Realign MODEL* は同じ混合、参照 + λ ·（アンカー − 参照）を、どのサンプラーにも渡します（RLG）。",
+  "Take the guider where you build the sampler from parts (Flux, SD3.5), and *Realign MODEL* in front of KSampler, detailers and upscalers.":
+    "サンプラーを部品から組むとき（Flux、SD3.5）はガイダーを、Kサンプラーやディテーラー、アップスケーラーの前には *Realign MODEL* を。",
+  "λ = 0 and λ = 1 are the stock runs of the one and the other model, to the last bit. λ from 1 to 3 extrapolates beyond the anchor.":
+    "λ = 0 と λ = 1 は、それぞれのモデルの標準の実行と最後のビットまで同じ。λ が1から3ならアンカーの先へ延長します。",
+  "λ by a curve": "カーブで決めるλ",
+  "*λ Schedule* holds a curve: λ for each moment of the run, from the first step to the last, times *scale*. *preset…* has others.":
+    "*λスケジュール*にはカーブがあります：最初から最後のステップまで、その時々のλに*倍率*を掛けたもの。ほかのは*プリセット…*に。",
+  "Here the first steps, which settle the layout, are the reference's. The middle ones, which settle colour and form, get λ up to 1.5.":
+    "ここでは、構図を決める最初のステップは参照モデルのもの。色と形を決める中間のステップは、λが1.5まで上がります。",
+  "λ = 0.8 throughout is the same seed with a plain λ: its sampler is folded. The KL is spent where λ is.":
+    "「ずっと λ = 0.8」は同じシードで一定のλ：サンプラーは畳んであります。KLはλのあるところで使われます。",
+  "Draw the curve with the new node renderer (Settings → Nodes 2.0); it runs in both.":
+    "カーブは新しいノード表示で描きます（設定 → Nodes 2.0）。実行はどちらでもできます。",
+  "Align the subject, keep the background": "主題だけを整え、背景はそのまま",
+  "A mask says where λ acts: 1 fully, 0 not at all. Here a soft square in the middle, by stock nodes; any MASK will do, e.g. one painted on *Load Image*.":
+    "マスクはλが効く場所を示します：1は完全に、0はまったく。ここでは標準ノードで作った中央のやわらかい四角。*画像を読み込む*で描いたものなど、どんなMASKでも。",
+  "Above: λ = 1.2 within the mask; the background stays the reference's.": "上：マスクの中だけ λ = 1.2、背景は参照モデルのまま。",
+  "Below: the same seed with λ = 1.2 everywhere, by the sampler that is folded.": "下：同じシードで全体が λ = 1.2、畳んであるサンプラーのもの。",
+  "Several anchors with a mask each: *Anchor λ*.": "複数のアンカーにそれぞれマスクを：*アンカーλ*。",
+  "Rescue an over-optimised anchor": "最適化しすぎたアンカーを救う",
+  "Some aligned models went too far: everything glows, every picture is the same. λ below 1 takes that back without training, as if β had been larger.":
+    "行きすぎたアライメント済みモデルがあります：何もかも光り、どれも同じ絵。1より小さいλは、βがもっと大きかったかのように、学習なしでそれを戻します。",
+  "λ = 1 is the overdone model. λ = 0.5 is back near the demo anchor as it was trained.":
+    "λ = 1 はやりすぎたモデル。λ = 0.5 で、学習したときのデモのアンカーの近くに戻ります。",
+  "Here the demo anchor is overdone on purpose: twice its difference to the reference, by stock merge nodes. With your own, *Load Anchor Model* takes their place.":
+    "ここではデモのアンカーをわざと行きすぎにしています：標準のマージノードで参照モデルとの差を2倍に。自分のモデルでは*アンカーモデルを読み込む*に置き換えます。",
+  "Colourful hearts, without an anchor": "アンカーなしで色鮮やかなハート",
+  "Press *Run*. Four particles for each of four pictures are drawn towards the reward and re-drawn by it.":
+    "*実行*を押す。4枚の画像それぞれに4つのパーティクルを使い、報酬へ近づけ、報酬で引き直します。",
+  "Move *strength*: smaller = stronger. 1 overdoes it, 20 is gentle.": "*強さ*を動かす：小さいほど強い。1は行きすぎ、20は穏やか。",
+  "The model alone gives about 22 here: *colourfulness* 0 is grey, 33 moderate, 109 extreme. No model was trained for it.":
+    "モデルだけではここで約22：*色鮮やかさ*は0が灰色、33がほどほど、109が極端。そのために学習したモデルはありません。",
+  "*held_out* only watches: where it falls while the reward rises, the reward is being exploited.":
+    "*ホールドアウト*は見ているだけ：報酬が上がるのにこれが下がれば、報酬の抜け穴が突かれています。",
+  "Smaller JPEGs: a reward that is a black box": "小さなJPEG：中身の見えない報酬",
+  "A JPEG's size has no gradient. Particles need none: the better ones are kept and go on in several ways.":
+    "JPEGの大きさに勾配はありません。パーティクルには不要です：よいものを残し、いくつかの道へ進めます。",
+  "Press *Run*, and compare: on the left with the reward, on the right the same seed without. The score is the size in kB, as a minus.":
+    "*実行*を押して比べる：左は報酬あり、右は同じシードで報酬なし。点数は大きさ（kB）のマイナス。",
+  "More *particles* reach further, and cost as many model calls.": "*パーティクル数*が多いほど遠くまで届き、モデルの呼び出しも同じだけ増えます。",
+  "Small files are soft pictures: the held-out sharpness falls.": "小さなファイルは甘い画像：ホールドアウトの鮮明さが下がります。",
+  "λ, and λ corrected": "λと、補正したλ",
+  "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
+    "ステップごとの混合は、λが求める混合に近づきます。*補正*は、足りない分で各画像の4つのパーティクルに重みをつけ、1つを残します：別の画像になることも多いですが、より公平な1枚です。",
+  "Above: as usual (its sampler is folded). Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
+    "上：いつもどおり（サンプラーは畳んであります）。下：補正後、モデルの呼び出しは4倍。λが0と1では補正するものがありません。",
+  "SD 1.5, from base to Diffusion-DPO": "SD 1.5、ベースから Diffusion-DPO へ",
+  "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium、ベースから Flow-GRPO へ",
+  "SDXL, from base to Diffusion-DPO": "SDXL、ベースから Diffusion-DPO へ",
+  "SDXL and Diffusion-DPO at five λ": "SDXLとDiffusion-DPO、5つのλ",
+  "Start at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates.":
+    "シードを固定し、λ = 0.5 から。0は参照モデル、1はアンカー、1より上は外挿。",
+  "Keep the LoRA's adapter_config.json beside it: its scale is there.":
+    "LoRAの adapter_config.json を隣に置いてください：スケールが書いてあります。",
+  "RLG: a flow model beyond its anchor": "RLG：アンカーの先へ進むフローモデル",
+  "With flow models trained by reinforcement, λ from 1 to 3 follows the reward further than the anchor does.":
+    "強化学習したフローモデルでは、λ 1〜3 がアンカーより先まで報酬を追います。",
+  "*Realign Guider* works with every sampler. The LoRA needs no second model in memory.":
+    "*Realignガイダー*はどのサンプラーでも使えます。LoRAならメモリに2つ目のモデルは要りません。",
+  "Press *Run*: five pictures from the same noise.": "*実行*を押す：同じノイズから5枚。",
+  "Flip through them on *λ Compare*, and press *Use λ* on the one you like: the next run samples it alone.":
+    "*λ比較*でめくり、気に入ったものの*λを使う*を押す：次の実行はそれだけを作る。",
+  "0 is SDXL, 1 is DPO as trained, 0.5 a model trained at twice its β. Above 1 extrapolates. Choose the λ on a few prompts and seeds: *seeds* on *λ Sweep*.":
+    "0はSDXL、1は学習したままのDPO、0.5は2倍のβで学習したモデル。1より上は外挿。λはいくつかのプロンプトとシードで選びます：*λスイープ*の*シード数*。",
+  "SDXL towards PickScore, watched by HPS": "SDXLをPickScoreへ、HPSが見守る",
+  "No anchor, no training: PickScore and the aesthetic score together draw the picture, HPS v2.1 only watches. *prompt* on *Realign Particles* is what PickScore and HPS compare with.":
+    "アンカーも学習もなし：PickScoreと美的スコアが一緒に画像を引き寄せ、HPS v2.1は見ているだけ。PickScoreとHPSが比べるのは *Realignパーティクル*の*プロンプト*です。",
+  "Overdone, or HPS falls? Raise *strength*. Little changes? Lower it. Short of memory? Set *decode* to quarter size.":
+    "やりすぎ、またはHPSが下がる？ *強さ*を上げる。変化が小さい？ 下げる。メモリ不足？ *デコード方法*を4分の1の大きさに。",
+  "Two rewards at once": "2つの報酬を同時に",
+  "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*半分ずつ*が各アンカーにλの割合を与えます：λ = 1 ではそれぞれ0.5。",
+  "DPO learned what people prefer, SPO what looks good. Shares of 1 and 0 are DPO alone, 0 and 1 SPO alone. Each step costs up to three models.":
+    "DPOは人の好みを、SPOは見た目のよさを学びました。割合が1と0ならDPOだけ、0と1ならSPOだけ。1ステップで最大3つのモデルを使います。",
+  "Prompt": "プロンプト",
+  "All λ at once": "すべてのλを一度に",
+  "Flip through, and use one": "めくって、1つを使う",
+  "All λ in one picture": "すべてのλを1枚に",
+  "Demo models": "デモモデル",
+  "Picture": "画像",
+  "Models": "モデル",
+  "Turn λ here": "ここでλを動かす",
+  "What the run did": "実行がしたこと",
+  "Models and λ": "モデルとλ",
+  "Two runs of one seed": "同じシードの2つの実行",
+  "Demo models and rewards": "デモモデルと報酬",
+  "Values of λ": "λの値",
+  "As a GUIDER": "GUIDERとして",
+  "As a MODEL": "MODELとして",
+  "Its picture": "その画像",
+  "λ over the run": "実行全体のλ",
+  "λ by the curve": "カーブによるλ",
+  "λ = 0.8 throughout": "ずっと λ = 0.8",
+  "Where the KL is spent": "KLが使われるところ",
+  "Where λ acts": "λが効くところ",
+  "λ = 1.2 within the mask": "マスクの中だけ λ = 1.2",
+  "λ = 1.2 everywhere": "全体が λ = 1.2",
+  "An overdone anchor": "行きすぎたアンカー",
+  "λ up to 1": "λは1まで",
+  "Pictures": "画像",
+  "With the reward": "報酬あり",
+  "Without": "報酬なし",
+  "As usual": "いつもどおり",
+  "Corrected": "補正後",
+  "The sampler's parts": "サンプラーの部品",
+  "Model": "モデル",
+  "What is good": "何がよいか",
+  "Only watched": "見るだけ",
+  "Reference and λ": "参照モデルとλ",
+  "Two anchors": "2つのアンカー",
+  "Positive": "ポジティブ",
+  "Negative": "ネガティブ",
+  "Reference": "参照モデル",
+  "Save the grid": "グリッドを保存",
+  "Save the sheet": "シートを保存",
+  "Trace: λ, σ, KL, model calls": "トレース：λ、σ、KL、モデル呼び出し",
+  "Held out: only watched": "ホールドアウト：見るだけ",
+  "Anchor: Diffusion-DPO": "アンカー：Diffusion-DPO",
+  "Anchor: Flow-GRPO (LoRA)": "アンカー：Flow-GRPO（LoRA）",
+  "Anchor: SPO (LoRA)": "アンカー：SPO（LoRA）",
+  "Enlarge to look at": "見やすく拡大",
+  "Background: 0": "背景：0",
+  "Subject: 1": "主題：1",
+  "Soft edges": "やわらかい縁",
+  "2 × (anchor − reference)": "2 ×（アンカー − 参照）",
+  "reference + that": "参照 + それ",
+  "The over-optimised anchor": "最適化しすぎたアンカー",
+  "Plain run": "ふつうの実行",
+  "PickScore": "PickScore",
+  "Aesthetic score": "美的スコア",
+  "Held out: HPS v2.1": "ホールドアウト：HPS v2.1",
+  "Half of each": "半分ずつ",
+};
