@@ -28,6 +28,11 @@ class FewerCalls:
         return self.method in (CONTROL, DRAFT)
 
     @property
+    def reuses(self) -> bool:
+        """Whether differences of earlier steps may be reused."""
+        return self.method in (REUSE, DRAFT)
+
+    @property
     def saves(self) -> bool:
         return self.method != OFF
 

@@ -29,7 +29,7 @@ from .call import Call
 from .particles import seed_of
 from .posterior import with_options
 from .prompts import batches_of, check_guider, conditionings_of, stacked
-from .realignment import Realignment, end_of
+from .realignment import Realignment
 from .rows import hold_rows
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
@@ -121,11 +121,11 @@ class _Swept:
 
     def parts(self, at_once: int) -> list[Part]:
         groups: dict[tuple[Any, ...], list[list[int]]] = {}
-        batches, ends = self._batches(at_once), self._ends()
+        batches, kinds = self._batches(at_once), self._kinds()
         for unit in self.units:
             cell = self.cells[unit[0]]
             batch = None if cell.prompt is None else batches[cell.prompt]
-            groups.setdefault((cell.cfg, cell.eta, batch, ends[cell.value]), []).append(unit)
+            groups.setdefault((cell.cfg, cell.eta, batch, kinds[cell.value]), []).append(unit)
         noise = self._noise()
         divided = [some for group in groups.values() for some in evenly(group, at_once)]
         return [self._part(some, noise) for some in divided]
@@ -153,12 +153,14 @@ class _Swept:
         patchers = [self.guider.model_patcher, *(anchor.patcher for anchor in self.realignment.anchors)]
         return batches_of(self.prompts, patchers)
 
-    def _ends(self) -> dict[float, int | None]:
-        """By λ, the model whose stock run it is. Apart from the others only where those are not exact."""
-        if not self.realignment.saving.saves:
+    def _kinds(self) -> dict[float, Any]:
+        """By λ, what is equal for those that may share a batch. Where differences are reused, a batch spends its calls
+        on its anchors together: so all of it has the same anchors at 0, and at 1, in the same steps."""
+        if not self.realignment.saving.reuses:
             return dict.fromkeys(self.sweep.values)
         table = self.realignment.lambdas(self.sigmas, self.sweep.values)
-        return {value: end_of(table[..., place]) for place, value in enumerate(self.sweep.values)}
+        ends = rearrange([table == 0, table == 1], "end step anchor value -> value (end step anchor)").tolist()
+        return dict(zip(self.sweep.values, map(tuple, ends)))
 
     def at_once(self) -> int:
         """How many units are sampled as one batch."""

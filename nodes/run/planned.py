@@ -15,7 +15,7 @@ from .models import Models
 from .particles import Population, sample_particles
 from .parts import Part
 from .posterior import is_posterior, steps_of, with_options
-from .realignment import Lambdas, Realignment, end_of
+from .realignment import Lambdas, Realignment
 from .rows import hold_rows
 
 
@@ -46,7 +46,7 @@ def planned(realignment: Realignment, models: Models, guider: Any, part: Part, w
     lambdas = _lambdas(realignment, part, whole)
     every = realignment.measure_ends
     used = list(range(len(realignment.anchors))) if every else lambdas.used()
-    alone = None if every else _alone(realignment, reference, lambdas)
+    alone = None if every else _alone(realignment, reference, lambdas, used)
     if part.first is not None and alone is not None and steering is not None and steering.tilt is None:
         part = part.first  # one model alone has nothing to correct: all particles would weigh the same
         lambdas = _lambdas(realignment, part, whole)
@@ -80,12 +80,13 @@ def _lambdas(realignment: Realignment, part: Part, whole: Call) -> Lambdas:
     return Lambdas(part.lambdas, masks)
 
 
-def _alone(realignment: Realignment, reference: ModelPatcher, lambdas: Lambdas) -> int | None:
-    end = end_of(lambdas.table)
-    if not end:
-        return end
-    masked = lambdas.masks[end - 1] is not None
-    return None if masked or rounds(reference, realignment.anchors[end - 1].patcher) else end  # see there
+def _alone(realignment: Realignment, reference: ModelPatcher, lambdas: Lambdas, used: list[int]) -> int | None:
+    if len(used) != 1:
+        return None if used else 0
+    (k,) = used
+    if lambdas.masks[k] is not None or not bool((lambdas.table[:, k] == 1).all()):
+        return None
+    return None if rounds(reference, realignment.anchors[k].patcher) else k + 1  # see there
 
 
 def check_conditionings(guider: Any) -> None:

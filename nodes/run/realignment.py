@@ -176,17 +176,6 @@ class Lambdas:
         return self.table * torch.stack(means) if means else self.table
 
 
-def end_of(table: Tensor) -> int | None:
-    """The model that pictures are of, where that is one throughout: 0 the reference, k anchor k. None for a mixture.
-
-    table: (T, K, ...), their λ at each step, without masks.
-    """
-    used = [k for k in range(table.shape[1]) if bool((table[:, k] != 0).any())]
-    if not used:
-        return 0
-    return used[0] + 1 if len(used) == 1 and bool((table[:, used[0]] == 1).all()) else None
-
-
 def _resized(masks: list[Tensor], latent_shapes: Sequence[Sequence[int]]) -> Tensor | None:
     """The product of the masks at the latent's size, as the host resizes noise masks; 1 on further streams."""
     total = None
