@@ -7,11 +7,12 @@ import json
 from itertools import product
 
 import comfy.hooks
-import comfy.samplers
+import networks
 import pytest
 import tiny_models
 import torch
 import toy_models
+from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_custom_sampler import Guider_Basic, Guider_DualCFG
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
 from host_runs import assert_agree, conds_of, distance, realign, realign_guider, sampled
@@ -27,8 +28,10 @@ from realign.nodes.run.prompts import batches_of
 from realign.nodes.run.realignment import Realignment
 from realign.nodes.trace import RealignTrace
 from rounding import CEILING as TOLERANCE
+from specs import NETWORKS
 from test_adapters import ADAPTERS, Calls, patched
 from test_sweep import element, sweep_of
+from truth import sigmas_of
 
 import nodes as host
 
@@ -108,6 +111,31 @@ def test_the_sampler_alone_of_the_next_seed_is_the_stock_one():
     pair, conds = (toy_models.toy_model(), toy_models.toy_model(seed=2)), toy_models.CONDS
     want = host.common_ksampler(pair[0], 43, 3, 7.0, "ddpm", "normal", *conds, toy_models.latent())[0]
     assert distance(_later(pair, conds, toy_models.latent(), 0.0), want) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["SDXL", "PixArtAlpha", "Lumina2", "Flux2", "QwenImage", "WAN21_T2V", "LTXAV"])
+def test_two_prompts_of_one_length_in_every_kind_of_network(name):
+    """In one batch, which each network must take by its rows; so it is for all others of the host's list."""
+    network = NETWORKS[name]
+    first, negative, second = (networks.conditioning(network, seed) for seed in (1, 2, 3))
+    pair, latent = (
+        (networks.build(name, network), networks.build(name, network, moved=0.3)),
+        networks.latent(network, 1),
+    )
+    assert batches_of([first, second], pair) == [0, 0]
+    batch, sweep = sweep_of(latent, LAMBDAS, prompts=prompts_of(first, second))
+    run = dict(sampler="euler", sigmas=sigmas_of(pair[0], 3, "normal")[1:])
+    swept = sampled(realign_guider(pair, first, negative, 0.9, 3.0, lambda_schedule=sweep), batch, **run)
+    for i, (prompt, lam) in enumerate(product((first, second), LAMBDAS)):
+        single = sampled(realign_guider(pair, prompt, negative, lam, 3.0), latent, **run)
+        assert distance(picture(swept, i), single) <= TOLERANCE, i
+
+
+def picture(latent, i):
+    """One of a batch, of a latent of several streams too."""
+    samples = latent["samples"]
+    parts = [part[i : i + 1] for part in (samples.unbind() if samples.is_nested else [samples])]
+    return {"samples": NestedTensor(parts) if samples.is_nested else parts[0]}
 
 
 def toys():
