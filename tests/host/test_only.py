@@ -113,6 +113,9 @@ def test_each_image_keeps_its_own_lambda_mask():
         return realign(pair(), *CONDS, latent, 0.5, lambda_schedule=sweep, lambda_mask=mask)[0]
 
     assert_each_is_that_of_the_whole(run, latents(3), {})
+    one, alone = sweep_of(latents(3), LAMBDAS, only="3, 2")
+    without_a_sweep = realign(pair(), *CONDS, latents(3), 0.4, lambda_mask=mask)[0]
+    assert distance(run(one, alone), element(without_a_sweep, 2)) <= TOLERANCE
 
 
 def test_without_noise_at_the_start():
