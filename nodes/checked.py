@@ -21,6 +21,7 @@ from ..realign_core import LAMBDAS, LambdaSchedule, Sweep
 from .models.anchor import Anchor
 from .models.latents import streams
 from .reward.protocol import is_reward
+from .run.prompts import Prompts
 
 MOST_CHOICES = 12  # that a sentence lists
 Check = Callable[[io.Input, Any], Any]  # the value, as the node is to have it; raises ValueError
@@ -49,12 +50,17 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
     @functools.wraps(execute)
     def with_checks(cls: type[Node], *args: Any, **kwargs: Any) -> io.NodeOutput:
         given = signature.bind(cls, *args, **kwargs)
-        for item in cls.define_schema().inputs:
+        schema = cls.define_schema()
+        for item in schema.inputs:
             if item.optional and given.arguments.get(item.id) is None:
                 given.arguments.pop(item.id, None)
             elif item.id in given.arguments:
                 own = _text if item.id in cls.says_itself else None
-                given.arguments[item.id] = checked(item, given.arguments[item.id], own)
+                value = given.arguments[item.id]
+                if schema.is_input_list and value is not None:
+                    given.arguments[item.id] = [checked(item, one, own) for one in value]
+                else:
+                    given.arguments[item.id] = checked(item, value, own)
         return execute(*given.args, **given.kwargs)
 
     return with_checks
@@ -157,6 +163,10 @@ def _of(wanted: str, fits: Callable[[Any], bool]) -> Check:
     return check
 
 
+def _is_clip(value: Any) -> bool:
+    return hasattr(value, "tokenize") and hasattr(value, "encode_from_tokens_scheduled")
+
+
 def _is_clip_vision(value: Any) -> bool:
     return isinstance(getattr(value, "patcher", None), ModelPatcher) and hasattr(value, "encode_image")
 
@@ -183,6 +193,8 @@ CHECKS: dict[str, Check] = {
     "GUIDER": _of("a GUIDER", lambda value: isinstance(getattr(value, "model_patcher", None), ModelPatcher)),
     "REALIGN_ANCHOR": _of("an anchor, as Load Anchor Model gives it", _are_anchors),
     "REALIGN_REWARD": _of("a reward, as Picture Reward or Load Reward Model give it", is_reward),
+    "REALIGN_PROMPTS": _of("prompts, as λ Prompts gives them", lambda value: isinstance(value, Prompts)),
+    "CLIP": _of("a CLIP, as a checkpoint or Load CLIP gives it", _is_clip),
     "CLIP_VISION": _of("a CLIP vision model, as Load CLIP Vision gives it", _is_clip_vision),
     "VAE": _of("a VAE, as a checkpoint or Load VAE gives it", _is_vae),
     "REALIGN_LAMBDA": _of("a λ Schedule or a λ Sweep", lambda value: isinstance(value, (LambdaSchedule, Sweep))),

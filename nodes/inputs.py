@@ -32,8 +32,8 @@ def switch(name: str, default: bool, **options: Any) -> Widget:
     return lambda tooltip: io.Boolean.Input(name, default=default, tooltip=tooltip, **options)
 
 
-def text(name: str, default: str) -> Widget:
-    return lambda tooltip: io.String.Input(name, default=default, tooltip=tooltip)
+def text(name: str, default: str, **options: Any) -> Widget:
+    return lambda tooltip: io.String.Input(name, default=default, tooltip=tooltip, **options)
 
 
 def lambda_number(name: str, default: float) -> Widget:

@@ -32,7 +32,7 @@ from .models.anchor import Anchors
 from .models.latents import multiplied, streams
 from .reward.decoded import FULL, HOW, Decoder
 from .reward.judge import Judge
-from .reward.protocol import Reward
+from .reward.protocol import Reward, needs_prompt
 from .run.fewer_calls import OFF, FewerCalls
 from .run.particles import BEST, DRAW, PICKS, Steering
 from .run.parts import check_batch
@@ -177,6 +177,7 @@ class RealignParticles(Node):
         check_latent(latent_image)
         check_particles(reward, vae, anchor, correct, particles, pick)
         check_schedule(latent_image, anchor, lambda_schedule, pictures, pick)
+        check_prompts(lambda_schedule, reward, held_out)
         sigmas, whole = run_sigmas(
             model, steps, SAMPLER, scheduler, denoise, start_at_step, end_at_step, return_with_leftover_noise
         )
@@ -286,6 +287,18 @@ def check_schedule(
         check_batch(latent_image["samples"].shape[0], schedule)
         if pictures > 1 or pick != DRAW:
             raise ValueError(f"A λ sweep has one picture for each cell: set “pictures” to 1 and “pick” to “{DRAW}”.")
+
+
+def check_prompts(schedule: LambdaSchedule | Sweep | None, *rewards: Reward | None) -> None:
+    """Raises ValueError for rewards that are told one text, where the pictures are of several."""
+    if not isinstance(schedule, Sweep) or not schedule.prompts:
+        return
+    for reward in rewards:
+        if reward is not None and needs_prompt(reward):
+            raise ValueError(
+                f"The reward “{reward.name}” is told one prompt, but the λ sweep has prompts for its rows: take them "
+                "away from λ Sweep, or choose a reward that looks at the picture alone."
+            )
 
 
 def check_streams(latent_image: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 AnchorType = io.Custom("REALIGN_ANCHOR")
 LambdaType = io.Custom("REALIGN_LAMBDA")
+PromptsType = io.Custom("REALIGN_PROMPTS")
 RewardType = io.Custom("REALIGN_REWARD")
 Conditioning = list[list[Any]]  # the value of CONDITIONING: [tensor, options] pairs
 

@@ -1,23 +1,26 @@
-"""A λ sweep as data: which picture of a batch has which λ, seed, cfg and η."""
+"""A λ sweep as data: which picture of a batch has which λ, prompt, seed, cfg and η."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
 from .schedule import LambdaSchedule
 
 MOST_CELLS = 4096  # pictures of a sweep
 LAMBDAS = (-10.0, 10.0)  # what λ may be, wherever it comes from
 CFGS, ETAS = (0.0, 100.0), (0.0, 1.0)  # what a sweep may hold besides
+Swept = TypeVar("Swept", bound="Sweep")
 
 
 class Cell(NamedTuple):
     """One picture of a sweep.
 
     value: its λ; where the sweep has a schedule, what that is multiplied by. seed: added to the run's seed. image:
-    which element of the latent batch it starts from. cfg, eta: None for the run's own.
+    which element of the latent batch it starts from. cfg, eta: None for the run's own. prompt: which of the sweep's
+    prompts it has; None for the run's own.
     """
 
     value: float
@@ -25,6 +28,7 @@ class Cell(NamedTuple):
     image: int
     cfg: float | None
     eta: float | None
+    prompt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Sweep:
     swept; batch_index: their places in it, by which the host draws their noise. cfgs, etas: rows with these, at most
     one of the two. schedule: λ over the run, multiplied by each column's λ. batch_size: how many pictures are sampled
     at once at the most; 0: as many as the memory holds. measure_ends: ask both models for λ = 0 and 1 too, so that
-    every KL is known.
+    every KL is known. prompts: rows with these texts, "" for one that is not known as text; none: the run's own.
+    draft: spend fewer model calls on pictures that need not be exact. first_seed, first_image: of the first row, where
+    it is taken from a larger sweep.
 
     Raises ValueError for a sweep that is empty or has more than MOST_CELLS pictures, that holds a number twice, out of
     range or not finite, or that has both cfgs and etas.
@@ -50,6 +56,10 @@ class Sweep:
     schedule: LambdaSchedule | None = None
     batch_size: int = 0
     measure_ends: bool = False
+    prompts: tuple[str, ...] = ()
+    draft: bool = False
+    first_seed: int = 0
+    first_image: int = 0
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -60,10 +70,12 @@ class Sweep:
             raise ValueError("A sweep has one second axis: cfg or η, not both.")
         if self.seeds < 1 or self.images < 1:
             raise ValueError(f"A sweep needs at least one seed and one image, but has {self.seeds} and {self.images}.")
+        if self.first_seed < 0 or self.first_image < 0:
+            raise ValueError("A sweep's seeds and images are counted from 0.")
         if self.columns * self.rows > MOST_CELLS:
             raise ValueError(
                 f"The λ sweep would have {self.columns * self.rows:,} pictures ({self.columns:,} λ × {self.rows:,} "
-                f"rows), but at most {MOST_CELLS:,} are possible: take fewer λ, seeds, row values or images."
+                f"rows), but at most {MOST_CELLS:,} are possible: take fewer λ, prompts, seeds, row values or images."
             )
         for name, values, (low, high) in (
             ("λ", self.values, LAMBDAS),
@@ -77,24 +89,65 @@ class Sweep:
         return len(self.values)
 
     @property
+    def batch(self) -> int:
+        """Elements of the latent batch that the swept images are of."""
+        return max(len(self.batch_index), self.first_image + self.images)
+
+    @property
+    def places(self) -> slice:
+        """Of the swept images in it."""
+        return slice(self.first_image, self.first_image + self.images)
+
+    @property
     def rows(self) -> int:
-        return max(len(self.cfgs), 1) * max(len(self.etas), 1) * self.seeds * self.images
+        others = max(len(self.cfgs), 1) * max(len(self.etas), 1) * max(len(self.prompts), 1)
+        return others * self.seeds * self.images
 
     def cells(self) -> list[Cell]:
-        """In the batch's order: row by row (cfg or η, then seed, then image), each row from the first λ to the last."""
+        """In the batch's order: row by row (cfg or η, then prompt, seed, image), each from the first λ to the last."""
+        prompts: Sequence[int | None] = range(len(self.prompts)) or (None,)
         return [
-            Cell(value, seed, image, cfg, eta)
+            Cell(value, self.first_seed + seed, self.first_image + image, cfg, eta, prompt)
             for cfg in self.cfgs or (None,)
             for eta in self.etas or (None,)
+            for prompt in prompts
             for seed in range(self.seeds)
             for image in range(self.images)
             for value in self.values
         ]
 
+    def only(self: Swept, row: int, column: int) -> Swept:
+        """The sweep of one picture of this one. row, column: from 1. Raises ValueError for a place that is not there.
+
+        The picture keeps its seed and image; its prompt is the only one there.
+        """
+        if not (1 <= row <= self.rows and 1 <= column <= self.columns):
+            raise ValueError(
+                f"The λ sweep has no picture in row {row:,}, column {column:,}: its rows are 1 to {self.rows:,}, its "
+                f"columns 1 to {self.columns:,}."
+            )
+        cell = self.cells()[(row - 1) * self.columns + column - 1]
+        return replace(
+            self,
+            values=(cell.value,),
+            cfgs=() if cell.cfg is None else (cell.cfg,),
+            etas=() if cell.eta is None else (cell.eta,),
+            prompts=() if cell.prompt is None else (self.prompts[cell.prompt],),
+            seeds=1,
+            images=1,
+            first_seed=cell.seed,
+            first_image=cell.image,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """For the trace: columns, rows and, in the batch's order, cells."""
-        return {"columns": self.columns, "rows": self.rows, "cells": [cell._asdict() for cell in self.cells()]} | {
-            "schedule": asdict(self.schedule) if self.schedule else None
+        return {
+            "columns": self.columns,
+            "rows": self.rows,
+            "cells": [cell._asdict() for cell in self.cells()],
+            "schedule": asdict(self.schedule) if self.schedule else None,
+            "prompts": list(self.prompts),
+            "draft": self.draft,
         }
 
 

@@ -27,6 +27,10 @@ class Facts:
     cells: tuple[Cell, ...] = ()  # one per picture, in the batch's order; none for a run without a sweep
     columns: int = 0  # of the sweep's table, whose rows follow one another
     scheduled: bool = False  # the sweep's λ multiply a schedule
+    prompts: tuple[
+        str, ...
+    ] = ()  # of the sweep's rows, where they have their own; "" for one that is not known as text
+    draft: bool = False  # the sweep was sampled with fewer model calls
     trace: Traced | None = None
     set_lambda: float | None = None  # λ of all pictures, as the graph has it; for want of a trace
     set_mask: bool = False  # a λ mask was connected, as the graph has it; for want of a trace
@@ -143,7 +147,8 @@ def facts(
     behind = run_behind(graph, node_id) if trace is None else None
     swept = trace.sweep if trace and trace.mixes else None  # without an anchor there was no λ to sweep
     if sweep and not trace and (not behind or sweep_above(graph, node_id, "sweep") in (None, behind.sweep)):
-        swept = Swept.model_construct(columns=sweep.columns, cells=tuple(sweep.cells()), schedule=sweep.schedule)
+        told = {"schedule": sweep.schedule, "prompts": sweep.prompts, "draft": sweep.draft}
+        swept = Swept.model_construct(columns=sweep.columns, cells=tuple(sweep.cells()), **told)
     if swept and len(swept.cells) != count:
         raise ValueError(
             f"There are {count} images, but the λ sweep has {len(swept.cells)} cells: connect the decoded pictures of "
@@ -154,13 +159,15 @@ def facts(
             f"There are {count} images, but the trace is of a run with {trace.batch}: connect images and trace of the "
             "same Realign Sampler."
         )
-    if sweep and swept and tuple(sweep.cells()) != swept.cells:
+    if sweep and swept and (tuple(sweep.cells()), sweep.prompts) != (swept.cells, swept.prompts):
         raise ValueError("The trace is of another sweep: connect the “trace” of the run that got this λ Sweep.")
     return Facts(
         count,
         cells=swept.cells if swept else (),
         columns=swept.columns if swept else 0,
         scheduled=bool(swept and swept.schedule),
+        prompts=swept.prompts if swept else (),
+        draft=bool(swept and swept.draft),
         trace=trace,
         set_lambda=behind.lambda_ if behind else None,
         set_mask=behind is not None and behind.masked,
@@ -174,7 +181,7 @@ def kls(told: Traced | TracedStep, picture: int) -> Values:
 
 
 def varying(cells: Sequence[Cell]) -> frozenset[str]:
-    """What differs among cells: “value”, “seed”, “image”, “cfg”, “eta”."""
+    """What differs among cells: “value”, “seed”, “image”, “cfg”, “eta”, “prompt”."""
     return frozenset(name for name in Cell._fields if len({getattr(cell, name) for cell in cells}) > 1)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 from ...realign_core import Cell
 from .facts import Facts
 
 MASKED = "masked"
+PROMPT_WORDS = 28  # characters of a prompt that a row's label has, at about
 WITHOUT_REWARD = ", without the reward's"  # of a KL
 
 
@@ -30,13 +31,39 @@ def column_label(value: float, beta: float | None = None, scheduled: bool = Fals
     return f"λ ×{number(value)}" if scheduled else f"λ {number(value)}", below
 
 
-def row_label(cell: Cell, varies: Set[str], base_seed: int | None = None) -> list[str]:
-    """What tells the cell's row from the others, one part per line. varies: see `varying`."""
+def row_label(cell: Cell, varies: Set[str], base_seed: int | None = None, prompts: Sequence[str] = ()) -> list[str]:
+    """What tells the cell's row from the others, one part per line. varies: see `varying`. prompts: the sweep's."""
     parts = [f"cfg {number(cell.cfg)}"] if cell.cfg is not None and "cfg" in varies else []
     parts += [f"η {number(cell.eta)}"] if cell.eta is not None and "eta" in varies else []
+    if cell.prompt is not None and "prompt" in varies:
+        parts.append(prompt_label(cell.prompt, prompts))
     if "seed" in varies:
         parts.append(f"seed +{cell.seed}" if base_seed is None else f"seed {base_seed + cell.seed}")
     return parts + ([f"image {cell.image + 1}"] if "image" in varies else [])
+
+
+def first_words(text: str, most: int = PROMPT_WORDS) -> str:
+    """The beginning of a text, cut at a word's end; in the midst of a word that is longer than that."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    cut = text[:most]
+    whole = cut.rpartition(" ")[0] if text[most] != " " else cut
+    return f"{(whole or cut[:-1]).rstrip(' ,.;:')}…"
+
+
+def prompt_label(prompt: int, prompts: Sequence[str]) -> str:
+    """A prompt of a sweep in a few words."""
+    text = first_words(prompts[prompt]) if prompt < len(prompts) else ""
+    return text or f"prompt {prompt + 1}"
+
+
+def prompts_label(known: Facts) -> str:
+    """The whole prompts of a sweep's rows, as far as they are known; "" where the rows have the run's own."""
+    texts = [" ".join(text.split()) for text in known.prompts]
+    if len(texts) < 2:
+        return "".join(texts)
+    return " · ".join(f"{place}: {text}" for place, text in enumerate(texts, 1) if text)
 
 
 def strength_label(known: Facts, picture: int) -> str:
@@ -82,7 +109,9 @@ def caption(known: Facts, picture: int) -> list[str]:
         cell = known.cells[picture]
         parts += [part for part in column_label(cell.value, known.beta(picture), known.scheduled) if part]
         parts += [MASKED] if known.masked(picture) else []
-        parts += row_label(cell, known.varies | ({"seed"} if known.seed is not None else set()), known.seed)
+        parts += row_label(
+            cell, known.varies | ({"seed"} if known.seed is not None else set()), known.seed, known.prompts
+        )
     else:
         parts += strength_parts(known, picture)
         if known.count > 1 or not parts:
@@ -94,7 +123,9 @@ def picture_names(known: Facts, picture: int) -> tuple[str, str]:
     """What tells a picture from those beside it, and its row from the others: (“λ 0.5”, “cfg 5, seed +1”)."""
     if known.cells:
         cell = known.cells[picture]
-        return column_label(cell.value, scheduled=known.scheduled)[0], ", ".join(row_label(cell, known.varies))
+        return column_label(cell.value, scheduled=known.scheduled)[0], ", ".join(
+            row_label(cell, known.varies, prompts=known.prompts)
+        )
     strength = strength_label(known, picture)
     name = f"picture {picture + 1}" if known.count > 1 or not strength else ""
     return " · ".join(part for part in (name, strength) if part), ""

@@ -34,7 +34,7 @@ class Strip:
         cells = sweep.cells()
         heads = [column_label(value, scheduled=sweep.schedule is not None)[0] for value in sweep.values]
         varies = varying(cells)
-        sides = [row_label(cell, varies, seed) for cell in cells[:: sweep.columns]]
+        sides = [row_label(cell, varies, seed, sweep.prompts) for cell in cells[:: sweep.columns]]
         self._begin(sweep.columns, sweep.rows, heads, sides)
 
     def _begin(self, columns: int, rows: int, heads: Sequence[str], sides: Sequence[Sequence[str]]) -> None:

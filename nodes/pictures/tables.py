@@ -13,6 +13,7 @@ from .labels import (
     anchor_label,
     column_label,
     kl_parts,
+    prompts_label,
     reward_label,
     row_label,
     score_parts,
@@ -57,8 +58,8 @@ def swept_table(known: Facts, notes: Sequence[Note]) -> Table:
     heads = [column_label(known.cells[i].value, known.beta(i), known.scheduled) for i in first_row]
     if not any(known.beta(i) for i in first_row):
         heads = [(above, "") for above, _ in heads]
-    sides = [row_label(known.cells[i], known.varies, known.seed) for i in known.table[:, 0]]
-    varies = [name for name in ("cfg", "eta", "seed", "image") if name in known.varies]
+    sides = [row_label(known.cells[i], known.varies, known.seed, known.prompts) for i in known.table[:, 0]]
+    varies = [name for name in ("cfg", "eta", "prompt", "seed", "image") if name in known.varies]
     across = "λ"
     if known.scheduled:
         across = "how much of the λ schedule"
@@ -87,7 +88,7 @@ def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list
     """Prompt, models, anchors, reward and settings, as far as they are known from the graph and the trace."""
     anchors = {str(anchor.get("name")) for anchor in known.anchors}
     said = {
-        "Prompt": prompt_text(graph, node_id) or prompt_text(graph, node_id, "conditioning"),
+        "Prompt": prompts_label(known) if known.prompts else _prompt(graph, node_id),
         "Negative": prompt_text(graph, node_id, "negative"),
         "Models": " · ".join(name for name in model_files(graph, node_id) if name not in anchors),
         "Anchor" if len(known.anchors) == 1 else "Anchors": " · ".join(anchor_label(one) for one in known.anchors),
@@ -102,6 +103,10 @@ def footer_notes(known: Facts, graph: Graph | None, node_id: str | None) -> list
     if any(LEFT_OUT in drawable(note.text) for note in notes):
         notes.append(Note(LEFT_OUT, "characters that the labels' font does not have", OTHER_LINES))
     return notes
+
+
+def _prompt(graph: Graph | None, node_id: str | None) -> str:
+    return prompt_text(graph, node_id) or prompt_text(graph, node_id, "conditioning")
 
 
 def _subtitle(known: Facts, first: str) -> str:

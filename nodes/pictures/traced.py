@@ -36,6 +36,8 @@ class Swept(BaseModel):
     rows: Annotated[int, Field(ge=1, le=LARGEST)] = 1
     cells: tuple[Cell, ...]  # one per picture, in the batch's order: row by row
     schedule: dict[str, Any] | None = None  # what the columns' λ multiply
+    prompts: tuple[str, ...] = ()  # of the rows, "" for one that is not known as text
+    draft: bool = False  # sampled with fewer model calls
 
     @model_validator(mode="after")
     def _is_a_table(self) -> Swept:
@@ -43,6 +45,9 @@ class Swept(BaseModel):
             raise ValueError("a row is not whole")
         if any(abs(value) > LARGEST for cell in self.cells for value in cell if value is not None):
             raise ValueError("a number is too large")
+        known = {None, *range(len(self.prompts))}
+        if any(cell.prompt not in known for cell in self.cells):
+            raise ValueError("a picture of no prompt")
         return self
 
 

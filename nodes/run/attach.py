@@ -140,15 +140,15 @@ class Attached:
         latents = []
         with untouched(guider) as again, self.models.remembering(state) as begin:
             for number, plan in enumerate(plans):
-                if number:
-                    again()
+                afresh = partial(again, plan.part.positive)
+                afresh()
                 if plan.part.cfg is not None:
                     guider.set_cfg(plan.part.cfg)
                 own = plan.call
                 if listener is not None:
                     own = replace(own, callback=listener.part(plan, number, len(plans)))
                 begin()
-                latents.append(self._sample(executor, plan, own, state, again))
+                latents.append(self._sample(executor, plan, own, state, afresh))
         picked = None
         if self.realignment.steering is None:
             out, trace = whole(latents, plans)

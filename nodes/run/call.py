@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import comfy.sampler_helpers
 import comfy.samplers
 from torch import Tensor
 
 from ..models.options import copied
+from ..types import Conditioning
+from .rows import asked_for
 
 KEY = "realign"  # of everything that this pack puts on the host's objects
+POSITIVE = "positive"  # of a guider's conditionings, the one that a sweep's prompts take the place of
 
 
 def first_wrapper(kind: str, wrapper: Any, options: dict[str, Any]) -> None:
@@ -82,32 +86,40 @@ class Question:
     options: dict[str, Any]  # the sampler's model options
     seed: Any
     reference: Any  # (x, timestep, options, seed) -> D: the host's own answer, which is the reference's
+    elements: Tensor | None = None  # which of the batch these are; None: all of it
 
     def of(self, index: Tensor | slice) -> Question:
         """The same for some elements of the batch."""
         if isinstance(index, slice):
             return self
-        return replace(self, x=self.x[index], timestep=self.timestep[index])
+        elements = index if self.elements is None else self.elements[index]
+        return replace(self, x=self.x[index], timestep=self.timestep[index], elements=elements)
 
     def to(self, guider: Any) -> Tensor:
         """D of a guider, for these elements."""
-        denoised: Tensor = guider(self.x, self.timestep, self.options, self.seed)
+        with asked_for(getattr(guider, "class_obj", guider), self.elements):  # the reference is the host's executor
+            denoised: Tensor = guider(self.x, self.timestep, self.options, self.seed)
         return denoised
 
 
 @contextmanager
 def untouched(guider: Any) -> Iterator[Any]:
-    """Yields `again()`, which makes the guider fit for another run of its outer_sample; at the end it is as before. The
-    host changes its conditionings and options while it samples."""
+    """Yields `again(positive)`, which makes the guider fit for another run of its outer_sample, with this in the place
+    of its own positive, None for its own; at the end it is as before. The host changes its conditionings and options
+    while it samples."""
     conds, options, cfg = guider.conds, guider.model_options, getattr(guider, "cfg", None)
+    original = guider.original_conds
 
-    def again() -> None:
-        guider.conds, guider.model_options = dict(conds), copied(options)
+    def again(positive: Conditioning | None) -> None:
+        guider.conds, guider.model_options, guider.original_conds = dict(conds), copied(options), original
+        if positive is not None:
+            own = comfy.sampler_helpers.convert_cond(positive)
+            guider.original_conds = {**original, POSITIVE: own}
+            guider.conds[POSITIVE] = [dict(one) for one in own]
 
-    again()
     try:
         yield again
     finally:
-        guider.conds, guider.model_options = conds, options
+        guider.conds, guider.model_options, guider.original_conds = conds, options, original
         if cfg is not None:
             guider.cfg = cfg

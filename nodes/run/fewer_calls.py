@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...realign_core import ControlVariate, DifferenceReuse, Evaluator, Exact, NoiseLevel, even_span
 
 OFF, REUSE, CONTROL = "off", "difference reuse", "control variate"
+DRAFT, DRAFT_CALLS = "draft", 1.2  # of a sweep: one of the two, as the run turns out; calls per step
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,34 @@ class FewerCalls:
     calls_per_step: float = 2.0  # wanted, on average; the exact run has one per model
 
     def __post_init__(self) -> None:
-        if self.method not in (OFF, REUSE, CONTROL):
+        if self.method not in (OFF, REUSE, CONTROL, DRAFT):
             raise ValueError(f"unknown fewer_calls {self.method!r}; it can be {OFF}, {REUSE} or {CONTROL}")
 
     @property
     def merges(self) -> bool:
-        """Whether a model of mixed weights is asked."""
-        return self.method == CONTROL
+        """Whether a model of mixed weights may be asked."""
+        return self.method in (CONTROL, DRAFT)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether differences of earlier steps may be reused."""
+        return self.method in (REUSE, DRAFT)
+
+    @property
+    def saves(self) -> bool:
+        return self.method != OFF
+
+    def settled(self, can_merge: bool, constant: bool, every_answer: bool) -> FewerCalls:
+        """What a draft turns out to be. can_merge: the one weight copy of a run answers for mixed weights, too.
+        constant: λ is one number per picture for the whole run; where it changes, what mixed weights leave out is
+        measured anew for the whole batch, so that a picture would depend on those beside it. every_answer: each model's
+        own answer is needed at every step.
+        """
+        if self.method != DRAFT:
+            return self
+        if every_answer:
+            return FewerCalls()
+        return replace(self, method=CONTROL if can_merge and constant else REUSE)
 
     def check_masked(self) -> None:
         """Raise ValueError for a method that cannot have a λ per pixel."""

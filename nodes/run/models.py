@@ -17,6 +17,7 @@ from ..models.put_on import PutOn, fit
 from ..models.reach import node_name, reached
 from .call import KEY
 from .guiders import Swap, held_by
+from .prompts import conditionings_of
 from .realignment import Realignment
 from .state import State
 
@@ -30,7 +31,7 @@ class Models:
 
     def __init__(self, realignment: Realignment, attached: PutOn):
         self._anchors, self._anchor_conds, self._attached = realignment.anchors, realignment.anchor_conds, attached
-        self._merges = realignment.fewer_calls.merges
+        self._merges, self._rows = realignment.saving.merges, conditionings_of(realignment.sweep)
         # What became of an anchor's patcher for one of the reference's, so that the next run finds it loaded.
         self._made: weakref.WeakKeyDictionary[ModelPatcher, dict[int, tuple[ModelPatcher, ModelPatcher]]]
         self._made = weakref.WeakKeyDictionary()
@@ -106,7 +107,8 @@ class Models:
         return state
 
     def _own_conds(self) -> list[list[dict[str, Any]]]:
-        return [[options for _, options, *_ in cond] for cond in self._anchor_conds if cond is not None]
+        own = [cond for cond in (*self._anchor_conds, *self._rows) if cond is not None]
+        return [[options for _, options, *_ in cond] for cond in own]
 
     @contextmanager
     def remembering(self, state: State) -> Iterator[Callable[[], None]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import comfy.nested_tensor
 import comfy.sample
+import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import torch
@@ -21,11 +23,14 @@ from torch import Tensor
 
 from ...realign_core import Cell, Sweep
 from ..models.memory import MEMORY_MARGIN, free_memory, free_memory_of_streamed
+from ..types import Conditioning
 from .by_element import draws_can_be_shared, may_couple
 from .call import Call
 from .particles import seed_of
 from .posterior import with_options
+from .prompts import batches_of, check_guider, conditionings_of, stacked
 from .realignment import Realignment
+from .rows import hold_rows
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
 
@@ -47,6 +52,7 @@ class Part:
     call: Call  # the host's, for these elements
     cfg: float | None = None  # None: the guider's
     eta: float | None = None  # None: the sampler's
+    positive: Conditioning | None = None  # in the place of the guider's; None: that
     # Leaves torch's global random state as a run of these elements alone finds it, for samplers that draw from it.
     seeded: Callable[[], Any] = lambda: None
     particles: int = 1  # of each element in the call, one after the other
@@ -105,14 +111,21 @@ class _Swept:
         self.sweep = sweep = realignment.sweep
         self.cells, self.units = sweep.cells(), units_of(sweep)
         check_batch(call.noise.shape[0], sweep)
+        self.prompts = conditionings_of(sweep)
+        if self.prompts:
+            check_guider(guider)
+        if sweep.images < sweep.batch and hold_rows(self._conditionings()):
+            self._check_whole("a conditioning")
         if sweep.cfgs and type(guider).set_cfg is not comfy.samplers.CFGGuider.set_cfg:
             raise ValueError(f"A {type(guider).__name__} has more than one cfg: set the sweep's rows to “seed”.")
 
     def parts(self, at_once: int) -> list[Part]:
-        groups: dict[tuple[float | None, float | None], list[list[int]]] = {}
+        groups: dict[tuple[Any, ...], list[list[int]]] = {}
+        batches, kinds = self._batches(at_once), self._kinds()
         for unit in self.units:
             cell = self.cells[unit[0]]
-            groups.setdefault((cell.cfg, cell.eta), []).append(unit)
+            batch = None if cell.prompt is None else batches[cell.prompt]
+            groups.setdefault((cell.cfg, cell.eta, batch, kinds[cell.value]), []).append(unit)
         noise = self._noise()
         divided = [some for group in groups.values() for some in evenly(group, at_once)]
         return [self._part(some, noise) for some in divided]
@@ -128,15 +141,35 @@ class _Swept:
             seed=None if seed is None else _later(seed, cells[0].seed),
         )
         lambdas = self.realignment.lambdas(self.sigmas, [cell.value for cell in cells])
-        seeded = partial(self._drawn, self.call.latent_image[self.units[0]], cells[0].seed)
-        return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta, seeded)
+        seeded = partial(self._drawn, cells[0].seed)
+        prompts = [cell.prompt for cell in cells if cell.prompt is not None]
+        positive = stacked(self.prompts, prompts) if prompts else None
+        return Part(elements, lambdas, call, cells[0].cfg, cells[0].eta, positive, seeded)
+
+    def _batches(self, at_once: int) -> list[int]:
+        """Of each prompt, a number that is the same for those that may be sampled in one batch."""
+        if at_once == 1 or self.realignment.steering is not None:  # particles change places, and prompts do not
+            return list(range(len(self.prompts)))
+        patchers = [self.guider.model_patcher, *(anchor.patcher for anchor in self.realignment.anchors)]
+        return batches_of(self.prompts, patchers)
+
+    def _kinds(self) -> dict[float, Any]:
+        """By λ, what is equal for those that may share a batch. Where differences are reused, a batch spends its calls
+        on its anchors together: so all of it has the same anchors at 0, and at 1, in the same steps."""
+        if not self.realignment.saving.reuses:
+            return dict.fromkeys(self.sweep.values)
+        table = self.realignment.lambdas(self.sigmas, self.sweep.values)
+        ends = rearrange([table == 0, table == 1], "end step anchor value -> value (end step anchor)").tolist()
+        return dict(zip(self.sweep.values, map(tuple, ends)))
 
     def at_once(self) -> int:
         """How many units are sampled as one batch."""
         anchors = [anchor.patcher for anchor in self.realignment.anchors]
         if not draws_can_be_shared(self.call.sampler, self.call.denoise_mask):
+            self._check_whole("its sampler")
             return 1
         if names := may_couple(self.guider, anchors):
+            self._check_whole(", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in sorted(names)))
             logging.info("Realign: one picture at a time, as %s may look at the others", ", ".join(sorted(names)))
             return 1
         size = self.sweep.images * self.realignment.particles
@@ -149,30 +182,46 @@ class _Swept:
 
         Raises ValueError where rows have seeds of their own but the noise is not drawn from a seed.
         """
-        first, base = self.call.noise[self.units[0]], self.call.latent_image[self.units[0]]
-        by_seed = {0: first}
-        if self.sweep.seeds > 1 and bool(first.any()):
-            by_seed = {seed: self._drawn(base, seed) for seed in range(self.sweep.seeds)}
-            if not torch.equal(by_seed[0], first):
+        first = self.call.noise[self.units[0]]
+        seeds = {cell.seed for cell in self.cells}
+        by_seed = dict.fromkeys(seeds, first)  # where there is no noise at the start, or one seed for all: the host's
+        if seeds != {0} and bool(first.any()):
+            if not torch.equal(self._drawn(0), first):
                 raise ValueError(
                     "The sweep has rows of different seeds, but its noise does not come from a seed alone: connect "
                     "RandomNoise, or set the sweep's seeds to 1."
                 )
-        elif self.sweep.seeds > 1:  # no noise at the start
-            by_seed = dict.fromkeys(range(self.sweep.seeds), first)
-        return torch.stack([by_seed[cell.seed][cell.image] for cell in self.cells])
+            by_seed = {seed: self._drawn(seed) for seed in seeds}
+        return torch.stack([by_seed[cell.seed][cell.image - self.sweep.first_image] for cell in self.cells])
 
-    def _drawn(self, latents: Tensor, seed: int) -> Tensor:
-        """As the host's RandomNoise. latents: (images, …), several streams packed into one."""
-        return random_noise(self.call, latents, _later(self.call.seed or 0, seed), list(self.sweep.batch_index))
+    def _drawn(self, seed: int) -> Tensor:
+        """The host's RandomNoise for the swept images, drawn as for the whole latent batch that they are of."""
+        latents = self.call.latent_image[:1].expand(self.sweep.batch, *self.call.latent_image.shape[1:])
+        drawn = random_noise(self.call, latents, _later(self.call.seed or 0, seed), list(self.sweep.batch_index))
+        return drawn[self.sweep.places]
+
+    def _conditionings(self) -> Iterator[dict[str, Any]]:
+        """All that take part, as the host holds them."""
+        yield from chain(*self.guider.conds.values())
+        for conditioning in (*self.prompts, *self.realignment.anchor_conds):
+            yield from comfy.sampler_helpers.convert_cond(conditioning or [])
+
+    def _check_whole(self, what: str) -> None:
+        """Raise ValueError where one image of several is to be sampled alone, and this may look at all of them."""
+        if self.sweep.images < self.sweep.batch:
+            raise ValueError(
+                f"λ Sweep's “only” asks for one image of a latent batch of {self.sweep.batch}, but {what} may look at "
+                "all of them at once, so that it would be another picture: empty “only”, or sweep a latent image alone."
+            )
 
     def _with_equal_noise(self, units: Sequence[Cell]) -> comfy.samplers.Sampler:
         """The sampler, with step noise for each unit as it would draw it for that unit alone. units: a cell of each."""
         sampler = self.call.sampler
-        if len(units) == 1 or "noise_sampler" not in inspect.signature(sampler.sampler_function).parameters:
+        alone = len(units) == 1 and self.sweep.images == self.sweep.batch
+        if alone or "noise_sampler" not in inspect.signature(sampler.sampler_function).parameters:
             return sampler
         shape, device = self.call.noise.shape, self.guider.model_patcher.load_device
-        like = torch.zeros((self.sweep.images, *shape[1:]), device=device)
+        like = torch.zeros((self.sweep.batch, *shape[1:]), device=device)
         base = self.call.seed
         own = {
             seed: step_noise(sampler, like, self.call.sigmas, None if base is None else _later(base, seed))
@@ -181,7 +230,7 @@ class _Swept:
 
         def noise_sampler(sigma: Any, sigma_next: Any) -> Tensor:
             drawn = {seed: draw(sigma, sigma_next) for seed, draw in own.items()}
-            return torch.cat([drawn[cell.seed] for cell in units])
+            return torch.cat([drawn[cell.seed][self.sweep.places] for cell in units])
 
         return with_options(sampler, noise_sampler=noise_sampler)
 

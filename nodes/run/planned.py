@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.samplers
-import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import MixedSteps, Trace
@@ -17,8 +16,7 @@ from .particles import Population, sample_particles
 from .parts import Part
 from .posterior import is_posterior, steps_of, with_options
 from .realignment import Lambdas, Realignment
-
-BATCHED = ("cross_attn", "pooled_output", "concat_latent_image", "concat_mask")  # of a conditioning, by picture
+from .rows import hold_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +68,12 @@ def planned(realignment: Realignment, models: Models, guider: Any, part: Part, w
 
 def _lambdas(realignment: Realignment, part: Part, whole: Call) -> Lambdas:
     """Of the part's elements. Where masks differ from picture to picture, each has its own, wherever it is sampled."""
-    places = [element for element in range(len(part.elements)) for _ in range(part.particles)]
-    shapes = (part.first or part).call.latent_shapes
+    pictures = [element for element in part.elements for _ in range(part.particles)]
     if realignment.sweep is None:
-        shapes, places = whole.latent_shapes, [part.elements[place] for place in places]
+        shapes, places = whole.latent_shapes, pictures
+    else:
+        shapes = [[realignment.sweep.batch, *shape[1:]] for shape in whole.latent_shapes]
+        places = [realignment.by_itself(element)[1] for element in pictures]
     masks = realignment.masks(shapes)
     if places != list(range(shapes[0][0])):
         masks = tuple(mask if mask is None else mask[places] for mask in masks)
@@ -92,11 +92,8 @@ def _alone(realignment: Realignment, reference: ModelPatcher, lambdas: Lambdas, 
 def check_conditionings(guider: Any) -> None:
     """Raise ValueError for conditionings that differ from picture to picture: the host deals them out in turn, so that
     the particles of a picture would have those of others."""
-    for conds in guider.conds.values():
-        for cond in conds:
-            values = [cond.get(name) for name in BATCHED]
-            if any(isinstance(value, torch.Tensor) and len(value) > 1 for value in values):
-                raise ValueError(
-                    "Particles need one prompt for all pictures, but a conditioning holds another one for each picture "
-                    "of a batch: sample these pictures one after the other, or with 1 particle."
-                )
+    if hold_rows(cond for conds in guider.conds.values() for cond in conds):
+        raise ValueError(
+            "Particles need one prompt for all pictures, but a conditioning holds another one for each picture of a "
+            "batch: sample these pictures one after the other, or with 1 particle."
+        )

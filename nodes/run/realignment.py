@@ -13,10 +13,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...realign_core import LambdaSchedule, Sweep, element_mean
+from ...realign_core import LambdaSchedule, MixedSteps, Sweep, element_mean
 from ..models.anchor import Anchor, Anchors, check_mask
 from ..types import Conditioning
-from .fewer_calls import FewerCalls
+from .fewer_calls import DRAFT, DRAFT_CALLS, FewerCalls
 from .particles import Steering
 
 
@@ -60,8 +60,14 @@ class Realignment:
 
     @property
     def measure_ends(self) -> bool:
-        """Whether all models are asked for all elements, so that every KL is known."""
-        return self.sweep is not None and self.sweep.measure_ends
+        """Whether all models are asked for all elements, so that every KL is known; not where calls are saved."""
+        return self.sweep is not None and self.sweep.measure_ends and not self.saving.saves
+
+    @property
+    def saving(self) -> FewerCalls:
+        """The sampler's own wish for fewer calls, else a draft's."""
+        wants_draft = self.sweep is not None and self.sweep.draft
+        return FewerCalls(DRAFT, DRAFT_CALLS) if wants_draft and not self.fewer_calls.saves else self.fewer_calls
 
     @property
     def particles(self) -> int:
@@ -151,6 +157,13 @@ class Lambdas:
     @property
     def is_masked(self) -> bool:
         return any(mask is not None for mask in self.masks)
+
+    def is_constant(self, steps: MixedSteps | None) -> bool:
+        """Whether each picture has the same weights at all steps. steps: of a sampler that has weights of its own."""
+        if self.is_masked or not bool((self.table == self.table[:1]).all()):
+            return False
+        weights = [step.weights for step in steps or ()]
+        return all(torch.equal(one, weights[0]) for one in weights)
 
     def used(self) -> list[int]:
         """The anchors whose λ is not 0 throughout."""

@@ -79,15 +79,17 @@ class Run:
         beside = [one for patcher in (reference, *loaded.values()) for one in injected(patcher)]
         can_merge = not own_inputs and all(isinstance(one, ForwardLora) for one in beside)
         self._merging: SharedWeights | OwnWeights = self.shared  # who answers for the model of mixed weights
-        if can_merge and realignment.fewer_calls.merges and len(self.copies) > 1:
+        corrects = realignment.steering is not None and realignment.steering.correct
+        self._saving = realignment.saving.settled(
+            can_merge and len(self.copies) == 1, lambdas.is_constant(steps), corrects
+        )
+        if can_merge and self._saving.merges and len(self.copies) > 1:
             self._merging = MergedWeights(anchors, loaded, guider, call, realignment, lambdas, steps, state)
             self.copies.append(self._merging)
         self.patchers = [reference, *loaded.values()]
         self.disagreement: Tensor | None = None  # (B,): of the last answer, where the run corrects its mixture
         self.levels = [self.level(sigma) for sigma in trace.sigmas]
-        self._evaluator = partial(
-            realignment.fewer_calls.evaluator, self.levels, len(used), can_merge, realignment.measure_ends
-        )
+        self._evaluator = partial(self._saving.evaluator, self.levels, len(used), can_merge, realignment.measure_ends)
         self.evaluate = self._evaluator()
         names = {model: anchor.name for model, anchor in anchors.items()}
         self._guard = Guard(reference, on_reference, names, self.shared.models)
@@ -103,7 +105,7 @@ class Run:
         if model is not self.guider.model_patcher:  # a further model of the guider's
             return executor(model, *args, **kwargs)
         others = [patcher for copy in self.copies for patcher in copy.to_load()]
-        if self.realignment.fewer_calls.method == REUSE:
+        if self._saving.method == REUSE:
             anchor = streamed_anchor(model, others, self.call.noise.shape)
             if anchor is not None:
                 return reference_first(executor, model, anchor, others, *args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from realign_core import (
+    Cell,
     Exact,
     LambdaSchedule,
     NoiseLevel,
@@ -84,6 +86,38 @@ def test_cells_are_row_by_row():
     assert json.loads(json.dumps(sweep.to_dict()))["cells"][15] == cells[15]._asdict()
 
 
+def test_prompts_are_rows_between_cfg_and_seed():
+    sweep = Sweep((0.0, 1.0), seeds=2, cfgs=(3.0, 7.0), prompts=("a cat", ""), draft=True)
+    cells = sweep.cells()
+    assert (sweep.rows, len(cells)) == (8, 16)
+    assert [(c.cfg, c.prompt, c.seed) for c in cells[::2]] == list(itertools.product((3, 7), (0, 1), (0, 1)))
+    told = json.loads(json.dumps(sweep.to_dict()))
+    assert (told["prompts"], told["draft"], told["cells"][4]["prompt"]) == (["a cat", ""], True, 1)
+    assert {cell.prompt for cell in Sweep((0.0,)).cells()} == {None}
+    assert Cell(0.5, 0, 0, None, None) == Cell(0.5, 0, 0, None, None, prompt=None)
+
+
+def test_only_one_picture_of_a_sweep():
+    """It keeps its λ, seed, image and settings; the prompt is the only one that is left."""
+    images = {"images": 2, "batch_index": (4, 7)}
+    for sweep in (
+        Sweep((0.0, 0.5, 1.0), seeds=2, cfgs=(3.0, 7.0), prompts=("a", "b"), **images, draft=True, measure_ends=True),
+        Sweep((0.0, 0.5), seeds=3, etas=(0.0, 1.0), batch_size=2, schedule=LambdaSchedule(shape="cosine")),
+        Sweep((0.7,), first_seed=5),
+    ):
+        for i, cell in enumerate(sweep.cells()):
+            one = sweep.only(i // sweep.columns + 1, i % sweep.columns + 1)
+            assert (one.rows, one.columns) == (1, 1)
+            assert one.cells() == [cell if cell.prompt is None else cell._replace(prompt=0)]
+            assert cell.prompt is None or one.prompts == (sweep.prompts[cell.prompt],)
+            for name in ("schedule", "batch_size", "measure_ends", "draft", "batch", "batch_index"):
+                assert getattr(one, name) == getattr(sweep, name)
+            assert one.only(1, 1) == one
+        for row, column in ((0, 1), (1, 0), (sweep.rows + 1, 1), (1, sweep.columns + 1), (-1, 1)):
+            with pytest.raises(ValueError, match=f"no picture in row {row}, column {column}"):
+                sweep.only(row, column)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -93,6 +127,8 @@ def test_cells_are_row_by_row():
         ({"values": (1.0,), "cfgs": (1.0,), "etas": (1.0,)}, "one second axis"),
         ({"values": (1.0,), "etas": (1.5,)}, "η must be"),
         ({"values": (1.0,), "seeds": 0}, "at least one seed"),
+        ({"values": (1.0,), "first_seed": -1}, "counted from 0"),
+        ({"values": (0.0, 1.0), "seeds": 64, "prompts": ("",) * 33}, "4,224 pictures.*fewer λ, prompts"),
         ({"values": (0.5, 1.0, 0.5)}, "λ 0.5 more than once"),
         ({"values": (1.0,), "cfgs": (3.0, 3.0)}, "cfg 3 more than once"),
         ({"values": (1.0,), "etas": (1.0, 1.0)}, "η 1 more than once"),

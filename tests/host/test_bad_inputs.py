@@ -86,6 +86,8 @@ ODD = {
     "REALIGN_ANCHOR": ["anchor", [], [3], {}],
     "REALIGN_LAMBDA": ["λ", 0.5, [0, 1], {}],
     "REALIGN_REWARD": ["colourfulness", 1, [], {"name": "x"}],
+    "REALIGN_PROMPTS": ["a cat", 1, [], {}],
+    "CLIP": ["clip", 1, {}],
     "CLIP_VISION": ["ViT-L", 1, {}],
     "VAE": ["vae", 1, {}],
     "CURVE": [

@@ -154,6 +154,22 @@ def lambda_sweep(host: Host) -> Picture:
     return grid(host, (0, 0.5, 1), 112, rows="cfg", row_values="1, 3", measure_ends=True)
 
 
+def lambda_prompts(host: Host) -> Picture:
+    """Three prompts, as the demo models know them: each a conditioning of its own."""
+    values, shapes = (0, 0.5, 1), ("heart", "star", "flower")
+    graph = {**demo(), **sweep(values, prompts=["prompts", 0])}
+    for shape in shapes:
+        graph[shape] = node("RealignDemoModels", shape=shape, colour="any", background="any")
+    listed = {f"inputs.input{place}": [shape, 2] for place, shape in enumerate(shapes)}
+    graph |= {
+        "list": node("CreateList", **listed),
+        "prompts": node("RealignPrompts", text="", conditionings=["list", 0]),
+        **sampler(latent_image=["sweep", 0], lambda_schedule=["sweep", 1]),
+    }
+    images = pictures(host, graph)
+    return strip([(shape, images[3 * row : 3 * row + 3]) for row, shape in enumerate(shapes)], lambda_heads(values))
+
+
 def lambda_grid(host: Host) -> Picture:
     return grid(host, (0, 0.5, 1.25), 112, seeds=2, measure_ends=True)
 
@@ -233,6 +249,7 @@ OF_RUNS: dict[str, Callable[[Host], Picture]] = {
     "anchor_from_model": anchor_from_model,
     "schedule": lambda_schedule,
     "sweep": lambda_sweep,
+    "prompts": lambda_prompts,
     "grid": lambda_grid,
     "report": lambda_report,
     "trace": trace_report,

@@ -113,7 +113,7 @@ def sdxl_two_anchors(known: Known, folder: Path) -> None:
         "DPO learned what people prefer, SPO what looks good. Shares of 1 and 0 are DPO alone, 0 and 1 SPO alone. Each "
         "step costs up to three models.",
     )
-    read = graph.note(390, text)
+    read = graph.note(366, text)
     graph.write(
         folder,
         "sdxl_two_anchors",

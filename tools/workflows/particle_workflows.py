@@ -115,11 +115,11 @@ def corrected(known: Known, folder: Path) -> None:
             "by what is missing and keeps one: often another picture, but a fairer draw.",
         ),
         large(
-            "Above: as usual (its sampler is folded). Below: corrected, at four times the model calls. At λ 0 and 1 "
-            "there is nothing to correct.",
+            "Above: as usual. Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to "
+            "correct.",
         ),
     )
-    read = graph.note(280, text)
+    read = graph.note(256, text)
     models, latent = demo_models(graph, 1, folded=True)
     swept = graph.add(
         "RealignSweep", latent=(latent, 0), values="list", listed="0, 0.25, 0.5, 0.75, 1", seeds=2, measure_ends=True
@@ -132,7 +132,7 @@ def corrected(known: Known, folder: Path) -> None:
     graph.write(
         folder,
         "corrected_sweep",
-        Stack(370, read, graph.box("Models and λ", [models, latent, swept])),
+        Stack(390, read, graph.box("Models and λ", [models, latent, swept])),
         Stack(400, graph.box("All λ at once", [plain, better])),
         Stack(500, *(grid(graph, one, title) for one, title in zip(sweeps, ("As usual", "Corrected")))),
         Stack(400, report(graph, (better, 2))),

@@ -61,7 +61,7 @@ HEIGHTS = {
     "RealignRewardModel": 276,
     "RealignSampler": 968,
     "RealignScore": 426,
-    "RealignSweep": 366,
+    "RealignSweep": 410,
     "RealignTrace": 98,
     "SamplerCustomAdvanced": 426,
     "SaveImage": 302,
