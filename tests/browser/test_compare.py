@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import urllib.request
 
 import pytest
 from conftest import READY
@@ -342,14 +341,11 @@ def test_keep_saves_the_clean_picture_with_what_makes_it(tab, host):
     path = js(tab, "() => document.querySelector('.realign-said').textContent").split(": ")[1]
     assert path == "Realign/lambda0.75_seed8.png"
     assert js(tab, "() => window.queued") == 0
-    with (
-        urllib.request.urlopen(f"{host.url}/view?type=temp&filename={shown(tab)}") as response,
-        Image.open(io.BytesIO(response.read())) as seen,
-    ):
-        with Image.open(host.base / "output" / path) as kept:
-            assert kept.tobytes() == seen.tobytes()
-            assert json.loads(kept.info["prompt"])
-            assert json.loads(kept.info["workflow"])["nodes"]
+    whole = host.get_bytes(f"/view?type=temp&filename={shown(tab)}")
+    with Image.open(io.BytesIO(whole)) as seen, Image.open(host.base / "output" / path) as kept:
+        assert kept.tobytes() == seen.tobytes()
+        assert json.loads(kept.info["prompt"])
+        assert json.loads(kept.info["workflow"])["nodes"]
     assert js(tab, "() => document.querySelector('.realign-keep').textContent") == "Kept ✓"
     press(tab, "ArrowLeft")
     assert js(tab, "() => document.querySelector('.realign-keep').textContent") == "Keep"
@@ -368,14 +364,15 @@ def test_every_control_is_in_reach_and_named(tab, width):
       const root = document.querySelector('.realign-compare'), box = root.getBoundingClientRect();
       return [...root.querySelectorAll('button, select')].filter((one) => one.offsetParent).flatMap((one) => {
         const own = one.getBoundingClientRect();
-        const isIn = own.left >= box.left - 1 && own.right <= box.right + 1 && own.top >= box.top - 1 && own.bottom <= box.bottom + 1;
+        const across = own.left >= box.left - 1 && own.right <= box.right + 1;
+        const isIn = across && own.top >= box.top - 1 && own.bottom <= box.bottom + 1;
         const name = one.getAttribute('aria-label') ?? one.textContent;
         const scrolls = one.classList.contains('realign-cell');
         return (isIn || scrolls) && name ? [] : [`${one.className} ${name}`];
       });
     }"""
     assert js(tab, hidden) == []
-    reach = """() => [...document.querySelectorAll('.realign-compare .realign-cell')].filter((one) => one.tabIndex === 0).length"""
+    reach = "() => [...document.querySelectorAll('.realign-cell')].filter((one) => one.tabIndex === 0).length"
     assert js(tab, reach) == 1  # the sheet is one stop of the Tab key, and arrows go on in it
     cell = js(tab, "() => document.querySelectorAll('.realign-cell')[20].getAttribute('aria-label')")
     assert cell == "λ 1.5 · seed 9"
@@ -397,12 +394,14 @@ def test_a_workflow_of_a_stranger_is_text_and_safe_names(tab, host):
       const bad = (change) => ({ ...JSON.parse(JSON.stringify(run)), ...change });
       const files = (name) => run.files.map(() => name);
       properties.realign_compare = {
-        shown: 'a1', at: { a1: [0, 0, evil], b2: 3 }, pin: { run: 'a1', index: 1e9 }, stars: { a1: [evil, -1] }, kept: [evil],
+        shown: 'a1', at: { a1: [0, 0, evil], b2: 3 }, pin: { run: 'a1', index: 1e9 },
+        stars: { a1: [evil, -1] }, kept: [evil],
         runs: [
           bad({ run: 'a1', columns: run.columns.map((one) => ({ ...one, name: evil })),
                 rows: run.rows.map((one) => ({ ...one, says: [['seed', evil], [evil, evil], ['prompt', evil]] })) }),
-          bad({ run: evil }), bad({ run: 'b2', files: files('../../secret.png') }), bad({ run: 'b3', thumbs: files('/etc/passwd') }),
-          bad({ run: 'b4', files: files('x.png?type=output&filename=y.png') }), bad({ run: 'b5', columns: [] }), evil, null, 7,
+          bad({ run: evil }), bad({ run: 'b2', files: files('../../secret.png') }),
+          bad({ run: 'b3', thumbs: files('/etc/passwd') }), bad({ run: 'b5', columns: [] }), evil, null, 7,
+          bad({ run: 'b4', files: files('x.png?type=output&filename=y.png') }),
         ],
       };
       delete properties.realign_memory;
