@@ -9,28 +9,26 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .facts import Facts, kls
-from .labels import picture_names, score_parts
+from .labels import picture_names, prompt_label, score_parts
 from .particle_records import drawn_record, drawn_step_record, groups_record
 from .traced import Traced, TracedStep
 
 
-def page_record(
-    known: Facts, files: Sequence[str], seed: int | None, draft: bool = False, prompts: Sequence[str] = ()
-) -> dict[str, Any]:
+def page_record(known: Facts, files: Sequence[str], seed: int | None) -> dict[str, Any]:
     """What the page gets of a batch, as a table. files: names of its pictures. seed: the run's, None where not known.
 
     columns: λ, the β it stands for, and whether these hold only where a λ mask is 1. rows: what their cells have in
     common, and `says`, what tells them apart: cfg, eta, prompt, seed (or “seed+”, by how much it is above the run's),
-    image. kl, scores: by picture, None where there are none. prompts: what a cell's `prompt` counts in.
+    image. kl, scores: by picture, None where there are none.
     """
     scores = [score_parts(known, i) for i in range(known.count)]
     return {
         "seed": seed,
         "swept": bool(known.cells),
         "unused_sweep": known.unused_sweep,
-        "draft": draft,
+        "draft": known.draft,
         "columns": [_column(known, i) for i in known.table[0].tolist()],
-        "rows": [_row(known, i, seed, prompts) for i in known.table[:, 0].tolist()],
+        "rows": [_row(known, i, seed) for i in known.table[:, 0].tolist()],
         "kl": [known.kl(i) for i in range(known.count)] if known.measured else None,
         "scores": scores if any(scores) else None,
         "files": list(files),
@@ -48,11 +46,13 @@ def _column(known: Facts, picture: int) -> dict[str, Any]:
     }
 
 
-def _row(known: Facts, picture: int, seed: int | None, prompts: Sequence[str]) -> dict[str, Any]:
+def _row(known: Facts, picture: int, seed: int | None) -> dict[str, Any]:
+    """prompt: the row's own, whole; "" where it is not known as text, None where the row has the run's."""
     cell = known.cell(picture)
-    prompt = prompts[cell.prompt] if prompts and cell.prompt is not None else None
+    prompt = None if cell.prompt is None else known.prompts[cell.prompt]
+    words = None if cell.prompt is None else prompt_label(cell.prompt, known.prompts)
     own = ("seed+", cell.seed) if seed is None else ("seed", seed + cell.seed)
-    told = {"cfg": ("cfg", cell.cfg), "eta": ("eta", cell.eta), "prompt": ("prompt", prompt), "seed": own}
+    told = {"cfg": ("cfg", cell.cfg), "eta": ("eta", cell.eta), "prompt": ("prompt", words), "seed": own}
     told["image"] = ("image", cell.image + 1)
     says = [[name, value] for of, (name, value) in told.items() if of in known.varies and value is not None]
     return {"seed_offset": cell.seed, "cfg": cell.cfg, "eta": cell.eta, "prompt": prompt, "says": says}

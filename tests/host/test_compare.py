@@ -68,6 +68,8 @@ def test_the_pages_own_gallery_stays_empty():
         (Sweep((0.75,), seeds=2), "λ 0.75, seed +1"),
         (Sweep((0.75,), images=2), "λ 0.75, image 2"),
         (Sweep((0.75,), images=2, seeds=2, cfgs=(3, 5)), "λ 0.75, cfg 5, seed +1, image 2"),
+        (Sweep((0.75,), prompts=("a red heart", "")), "λ 0.75, prompt 2"),
+        (Sweep((0.75,), seeds=2, prompts=("a", "b " * 40)), "λ 0.75, b b b b b b b b b b b b b b…, seed +1"),
     ],
 )
 def test_the_last_pictures_label(sweep, label):

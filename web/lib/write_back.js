@@ -94,15 +94,15 @@ function wantedBy(compare, result, cell) {
     ...(seed && base != null ? seedTargets(seed, base + cell.seed_offset) : []),
     cell.cfg != null && { says: `cfg ${short(cell.cfg)}`, ...cfgSetting(compare), value: cell.cfg },
     cell.eta != null && { says: `η ${short(cell.eta)}`, ...settingOf(lambda, "eta"), value: cell.eta },
-    cell.prompt != null && { says: words("its prompt"), ...promptSetting(compare), value: cell.prompt },
+    cell.prompt != null && { says: words("its prompt"), ...promptSetting(compare, cell), value: cell.prompt },
   ].filter(Boolean);
 }
 
-/** The text that a sampler's prompt is made of, where that is one text. */
-function promptSetting(compare) {
+/** The text that a sampler's prompt is made of, where that is one text, and the row's is known. */
+function promptSetting(compare, cell) {
   const nodes = [lambdaNode(compare), samplingNode(compare)].filter((one) => one && inputIndex(one, "positive") >= 0);
   const encoder = nodes[0] && effectiveSource(nodes[0], "positive")?.node;
-  return encoder && widgetOf(encoder, "text") ? settingOf(encoder, "text") : { node: encoder };
+  return cell.prompt && encoder && widgetOf(encoder, "text") ? settingOf(encoder, "text") : { node: encoder };
 }
 
 /** λ is the slider's. A schedule that the sweep multiplies goes on when the sweep is bypassed, and is scaled instead. */

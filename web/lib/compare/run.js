@@ -78,22 +78,13 @@ export function urlOf(filename) {
   return api.apiURL(`/view?${new URLSearchParams({ filename, type: "temp" })}`);
 }
 
-const FIRST_WORDS = 28; // characters of a prompt
-
-function firstWords(prompt) {
-  const line = prompt.replace(/\s+/g, " ").trim();
-  if (line.length <= FIRST_WORDS) return line;
-  const cut = line.slice(0, FIRST_WORDS);
-  return `${cut.slice(0, Math.max(cut.lastIndexOf(" "), FIRST_WORDS / 2))}…`;
-}
-
 const ROW_WORDS = {
   seed: (value) => words("seed {seed}", { seed: value }),
   "seed+": (value) => words("seed {seed}", { seed: `+${value}` }),
   cfg: (value) => `cfg ${short(value)}`,
   eta: (value) => `η ${short(value)}`,
   image: (value) => words("image {image}", { image: value }),
-  prompt: (value) => firstWords(String(value)),
+  prompt: (value) => numbered(String(value), "prompt"),
 };
 
 /** What tells a row from the others: “seed 7”, “cfg 5”, a prompt's first words; "" where there is but one. */
@@ -103,11 +94,14 @@ export function rowName(run, row) {
   return said.join(", ") || words("row {row} of {rows}", { row: row + 1, rows: run.rows.length });
 }
 
-/** A column's λ, or a picture's place in a batch, in the page's language. */
-export function columnName(column) {
-  const found = /^picture (\d+)(.*)$/.exec(column.name);
-  return found ? words("picture {picture}", { picture: found[1] }) + found[2] : column.name;
+/** “picture 3 · λ 0.5”, “prompt 2”, in the page's language. */
+function numbered(name, what) {
+  const found = new RegExp(`^${what} (\\d+)(.*)$`).exec(name);
+  return found ? words(`${what} {number}`, { number: found[1] }) + found[2] : name;
 }
+
+/** A column's λ, or a picture's place in a batch. */
+export const columnName = (column) => numbered(column.name, "picture");
 
 /** “λ 0.75 · seed 8” */
 export function cellName(run, index) {
