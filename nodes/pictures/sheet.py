@@ -1,7 +1,7 @@
 """Sheets of labelled pictures: a grid with its labels around it, each picture with its own below.
 
-A grid is looked at as a whole, about SCREEN px large: however many pixels it has, its labels have TEXT of those px. So a
-label of a few pictures is small, and one of many is large beside each. Pictures keep their size until the grid would be
+A grid is looked at as a whole, about SCREEN px large: however many pixels it has, its labels have TEXT of those px. So
+beside few pictures a label is small, and beside many it is large. Pictures keep their size until the grid would be
 larger than LARGEST or PIXELS; labels that are wider than a column, or take too much of its pictures' height, are left
 out, the least important first, and the footer says so.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import comfy.utils
 import torch
@@ -85,7 +86,9 @@ def scaled(images: torch.Tensor, size: Size) -> torch.Tensor:
 
 def _text_size(width: int) -> int:
     """Of the labels, px, on a grid whose pictures are so wide together: about TEXT px as it is looked at."""
-    return max(round(TEXT * 1.04 * width / SCREEN[0]), TEXT)  # the rest of a grid takes about a twenty-fifth of its width
+    return max(
+        round(TEXT * 1.04 * width / SCREEN[0]), TEXT
+    )  # the rest of a grid takes about a twenty-fifth of its width
 
 
 class Grid:
@@ -176,7 +179,7 @@ class Grid:
         face = font(self.text)
         first, *rest = fitted_lines(said, face, content, self.most)
         own = wrapped(table.own, face, content, OWN_LINES)
-        self.footer = [self._label(first, INK), self._label([*sum(rest, []), *own], VALUE)]
+        self.footer = [self._label(first, INK), self._label([*chain.from_iterable(rest), *own], VALUE)]
         self.foot = self.height - self.margin + self.gap
         self.height = self.foot + sum(one.height for one in self.footer) + self.margin
 

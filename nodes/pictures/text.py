@@ -108,9 +108,7 @@ def filled(parts: Sequence[str], face: ImageFont.FreeTypeFont, width: float) -> 
     return lines
 
 
-def fitted_lines(
-    paragraphs: Sequence[str], face: ImageFont.FreeTypeFont, width: float, most: int
-) -> list[list[str]]:
+def fitted_lines(paragraphs: Sequence[str], face: ImageFont.FreeTypeFont, width: float, most: int) -> list[list[str]]:
     """The paragraphs in lines of at most `width` px, all together in at most `most` of them.
 
     Each has a line where there are enough, the first ones more if they need them; otherwise the last ones share one.
