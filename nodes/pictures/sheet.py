@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 
 import comfy.utils
 import torch
@@ -86,9 +86,8 @@ def scaled(images: torch.Tensor, size: Size) -> torch.Tensor:
 
 def _text_size(width: int) -> int:
     """Of the labels, px, on a grid whose pictures are so wide together: about TEXT px as it is looked at."""
-    return max(
-        round(TEXT * 1.04 * width / SCREEN[0]), TEXT
-    )  # the rest of a grid takes about a twenty-fifth of its width
+    whole = 1.04 * width  # px: with what stands beside and between the pictures
+    return max(round(TEXT * whole / SCREEN[0]), TEXT)
 
 
 class Grid:
@@ -139,15 +138,15 @@ class Grid:
         self.head_height = max((one.height + (not self.beside) * two.height for one, two in self.heads), default=0)
 
     def _below(self, most: int) -> list[Text]:
-        """What stands below each picture, in at most so many px of height; nothing where a part is too wide."""
-        parts = [[drawable(part) for part in one] for one in self.table.below]
-        face, lines = font(self.text), most // self.line
-        wide = max((self._label(one).width for one in parts), default=0) > self.column
-        texts = [filled(one, face, self.column) for one in parts]
-        lines = 0 if wide else lines
-        self.leaves_out |= any(len(one) > lines for one in texts)
+        """What stands below each picture, in at most so many px of height: of its parts the first ones that are all no
+        wider than their columns, so that every picture says the same."""
+        parts, face, lines = self.table.below, font(self.text), most // self.line
+        fit = [len([*takewhile(lambda part: self._label([part]).width <= self.column, one)]) for one in parts]
+        cut = min((count for count, one in zip(fit, parts) if count < len(one)), default=None)
+        texts = [filled([drawable(part) for part in one[:cut]], face, self.column) for one in parts]
+        self.leaves_out |= cut is not None or any(len(one) > lines for one in texts)
         colour = AXIS if self.heads else INK
-        return [self._label(one[:lines], colour) for one in texts] if lines else []
+        return [self._label(one[:lines], colour) for one in texts] if lines and cut != 0 else []
 
     def _place_rows(self, below: int, roomy: bool) -> None:
         """The rows, and what tells them apart, at their left: wrapped, and never wide beside the pictures."""
@@ -163,10 +162,10 @@ class Grid:
         side = max((one.width + text // 2 for one in self.sides), default=0)
         self.left = self.margin + max(side, self.over)
         self.top = self.margin + self.head_height
-        content = max(self.left + table.columns * (self.column + self.gap) - self.gap + self.over, SHORTEST * text)
+        right = max(self.left + table.columns * (self.column + self.gap) - self.gap + self.over, SHORTEST * text)
         last = (rows - 1) // self.sides_apart * self.sides_apart * self.row + along
         self.body = max(rows * self.row, last)
-        self.width, self.height = content + self.margin, self.top + self.body + self.margin
+        self.width, self.height = right + self.margin, self.top + self.body + self.margin
         self.leaves_out |= (bool(self.heads) and self.heads_apart > 1) or (bool(self.sides) and self.sides_apart > 1)
         share = FOOTER if rows > 1 else FOOTER_OF_A_ROW
         self.most = max(min(int(share * self.body) // self.line, FOOTER_LINES), 1)

@@ -111,3 +111,10 @@ def test_the_users_own_footer_is_there_in_full():
     own = "\n".join(f"line {i}" for i in range(40))
     grid = drawn(replace(table_of_shape(2, 2), notes=[], own=own), (64, 64), 4)
     assert grid.footer[1].lines == own.splitlines()
+
+
+def test_what_is_too_wide_below_a_picture_does_not_take_the_rest_with_it():
+    table = replace(table_of_shape(10, 10), heads=[], below=[["0.53", "a reward of a long name " * 3 + "1"]] * 100)
+    grid = drawn(table, (512, 512), 100)
+    assert [one.lines for one in grid.below] == [["0.53"]] * 100
+    assert sheet.NOT_ALL in grid.footer[0].lines[0]

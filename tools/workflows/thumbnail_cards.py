@@ -90,6 +90,10 @@ REWARD = {
     "RealignParticles": dict(strength=3.0, particles=4, seed=9),
     "KSampler": dict(seed=9),
 }
+EVERYWHERE = {
+    "everywhere": {"class_type": "SolidMask", "inputs": dict(value=1.0, width=64, height=64)},
+    "seen everywhere": {"class_type": "MaskPreview", "inputs": {"mask": ["everywhere", 0]}},
+}
 CARDS = {
     "realign_demo_sweep": Card(
         [Run("realign_demo_sweep")], table(7, 3, (0, 1, 2, 4, 6)), ["λ 0", "λ 0.25", "λ 0.5", "λ 1", "λ 1.5"]
@@ -100,7 +104,9 @@ CARDS = {
     ),
     "lambda_curve": Card([Run("lambda_curve")], table(4, 2, (0, 1, 2)), sides=["λ by a curve", "λ 0.8"], curve=True),
     "lambda_mask": Card(
-        [Run("lambda_mask")], [[8, 0, 2], [8, 4, 6]], ["mask"], sides=["λ within the mask", "λ everywhere"]
+        [Run("lambda_mask", added=EVERYWHERE)],
+        [[8, 0, 2], [9, 4, 6]],
+        sides=["λ within the mask", "λ everywhere"],
     ),
     "rescue_over_optimised": Card([Run("rescue_over_optimised")], [[4, 2]], ["λ 1: overdone", "λ 0.5: rescued"]),
     "colourful_hearts": Card([Run("colourful_hearts")], [[0, 1], [2, 3]], sides=["", "towards a reward, no anchor"]),
