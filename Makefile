@@ -9,7 +9,7 @@ OUT ?= out
 .PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards format python host clean-cache
 
 help:
-	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes a labelled picture to $(OUT)/"
+	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
 	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"

@@ -59,7 +59,7 @@ class RealignGrid(Node):
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="Text below the grid. Left empty: prompt, models and sampler settings.",
+                    tooltip="Text below the grid. Left empty: models, settings and prompt, in a few lines.",
                 ),
             ],
             outputs=[
@@ -68,6 +68,10 @@ class RealignGrid(Node):
                 ),
                 io.Image.Output(
                     display_name="labelled", tooltip="A batch: each picture with its own labels below, all of one size."
+                ),
+                io.Image.Output(
+                    display_name="singles",
+                    tooltip="A batch: the pictures as they came, without labels, e.g. for Save Image or an upscaler.",
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -89,7 +93,7 @@ class RealignGrid(Node):
         captions = [caption(known, i) for i in range(known.count)]
         grid, labelled = sheets(images, table_of(known, footer, graph, node_id), captions, cell_size)
         shown = labelled if known.count == 1 else grid
-        return io.NodeOutput(grid, labelled, ui=ui.PreviewImage(shown, cls=cls))
+        return io.NodeOutput(grid, labelled, images, ui=ui.PreviewImage(shown, cls=cls))
 
 
 NODES = [RealignGrid]

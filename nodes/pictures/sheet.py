@@ -1,7 +1,9 @@
 """Sheets of labelled pictures: a grid with its labels around it, each picture with its own below.
 
-A sheet has a largest side and a largest area whatever it holds. Where labels and pictures do not both have room,
-pictures shrink first, then not every row and column is labelled.
+A grid is looked at as a whole, about SCREEN px large: however many pixels it has, its labels have TEXT of those px. So
+beside few pictures a label is small, and beside many it is large. Pictures keep their size until the grid would be
+larger than LARGEST or PIXELS; labels that are wider than a column, or take too much of its pictures' height, are left
+out, the least important first, and the footer says so.
 """
 
 from __future__ import annotations
@@ -9,23 +11,31 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, takewhile
 
 import comfy.utils
 import torch
 from einops import rearrange, repeat
+from PIL import ImageFont
 
-from .colours import BACKGROUND, BLUE, INK
+from .colours import AXIS, BACKGROUND, BLUE, INK, Colour
 from .tables import Table
-from .text import Label, Text, as_image, drawable, drawn_labels, filled, font, shortened, wrapped
+from .text import Label, Text, as_image, drawable, drawn_labels, filled, fitted_lines, font, wrapped
 
 LARGEST = 16384  # px: a side of a grid
 PIXELS = 2**27  # of a grid: Pillow opens no picture of more than 1.3 times that
 BATCH_PIXELS = PIXELS  # of all pictures of a batch with their labels below, without these
 SMALLEST = 160  # px: a picture that nobody chose a size for
-ENOUGH = 64  # px: pictures smaller than that are not worth labels of their own
+SCREEN = (1400, 900)  # px: the window that a grid is looked at in, made as narrow as that if it is wider
+TEXT = 12  # px: labels as they are looked at, the size that is just read without effort
+LINE, HEAD = 1.22, 1.15  # a line's height, and the size of λ over a column, in sizes of the text
+HEADED, ALONE = 6, 3  # labels below a picture take 1/6 of its height at the most, 1/3 where there are no others
+SIDE, LETTERS = 0.35, (4.5, 9)  # labels beside a row: at most that share of a picture's width, within so many letters
+SHORTEST = 16  # letters: the least width of a footer
+FOOTER, FOOTER_OF_A_ROW, FOOTER_LINES = 1 / 8, 1 / 4, 8  # its share of the pictures' height, and its lines, at the most
+OWN_LINES = 60  # of the user's own footer
 VALUE = (212, 212, 216)  # the footer's text, between INK and AXIS
-SUBTITLE_LINES = 3
-THINNED = "not every row and column is labelled"
+NOT_ALL = "not all labels have room"
 
 Size = tuple[int, int]  # width, height, px
 
@@ -74,71 +84,103 @@ def scaled(images: torch.Tensor, size: Size) -> torch.Tensor:
     return rearrange(channels, "b c h w -> b h w c")
 
 
-def _text_size(side: int) -> int:
-    """Of the labels, px, beside pictures of this longer side."""
-    return round(min(max(0.045 * side, 13), 44))
+def _text_size(width: int) -> int:
+    """Of the labels, px, on a grid whose pictures are so wide together: about TEXT px as it is looked at."""
+    whole = 1.04 * width  # px: with what stands beside and between the pictures
+    return max(round(TEXT * whole / SCREEN[0]), TEXT)
 
 
 class Grid:
     """Where everything in a grid stands, px. size: of a picture in it.
 
-    Columns and rows are as wide and high as their pictures or their labels need, whichever is more. thinned: as their
-    pictures need, with no labels below them, and beside them only as many as have room.
+    Pictures fill the grid: columns are as wide as they are, and whatever labels have no room there are left out.
+    roomy: columns and rows are as wide and high as their labels need, and all labels are there.
     """
 
-    def __init__(self, table: Table, size: Size, thinned: bool = False):
-        self.table, self.size, self.thinned = table, size, thinned
-        (width, height), rows = size, math.ceil(len(table.below) / table.columns)
-        text = _text_size(max(size))
-        self.margin, self.space = 2 * text, max(round(0.5 * text), 6)  # around everything, and between its parts
-        self.gap = min(self.space, min(size) // 4) if thinned else self.space  # between pictures
-        head = round(1.25 * text)
-        self.heads = [(Text(one[:1], head, INK), Text(one[1:], text, BLUE)) for one in table.heads]
-        self.sides = [Text(side, text, INK) for side in table.sides]
-        self.below = [] if thinned else [Text(lines, text) for lines in table.below]
-        across = max((part.width for one in self.heads for part in one), default=0)
-        along = max((side.height for side in self.sides), default=0)
-        if thinned:
-            self.column, self.block = width, height
-        else:
-            self.column = max(width, across, *(below.width for below in self.below))
-            self.block = max(height, along)
+    def __init__(self, table: Table, size: Size, roomy: bool = False):
+        self.table, self.size, (width, height) = table, size, size
+        self.text = text = _text_size(table.columns * width)
+        self.line = round(LINE * text)
+        self.margin, self.gap = round(0.6 * text), min(max(text // 4, 3), min(size) // 24)
+        self.leaves_out = False
+        self.column = max(width, self._least_column()) if roomy else width
+        self._place_heads()
+        self.below = self._below(height if roomy else height // (HEADED if table.heads else ALONE))
         below = max((one.height for one in self.below), default=0)
-        self.row = self.block + (self.gap if thinned else below + 2 * self.gap)
-        self.heads_apart = math.ceil((across + self.space) / (self.column + self.gap)) if thinned else 1
-        self.sides_apart = max(math.ceil(along / self.row), 1) if thinned else 1
-
-        side = max((one.width + 2 * self.space for one in self.sides), default=0)
-        over = across // 2 + 1 if thinned else 0  # how far a head may reach beyond its column
-        self.left = self.margin + max(side, over)
-        content = max(self.left - self.margin + table.columns * (self.column + self.gap) - self.gap + over, 22 * text)
-        lowest = (rows - 1) // self.sides_apart * self.sides_apart * self.row + along
-        self.body = max(rows * self.row, lowest)
-        self.width, self.height = content + 2 * self.margin, self.body
+        self._place_rows(below + self.gap if below else self.gap, roomy)
         if self.fits:
-            self._place_texts(content, text)
+            self._place_footer()
 
-    def _place_texts(self, content: int, text: int) -> None:
-        """Title and subtitle above, the footer's notes below."""
-        table, title = self.table, round(1.55 * text)
-        leaves_out = bool(self.heads) * self.heads_apart > 1 or bool(self.sides) * self.sides_apart > 1
-        subtitle = "  ·  ".join(filter(None, (table.subtitle, THINNED if leaves_out else "")))
-        self.above = [
-            Text([shortened(drawable(table.title), font(title), content)], title, INK),
-            Text(wrapped(subtitle, font(text), content, SUBTITLE_LINES), text),
-        ]
-        self.head_top = self.margin + sum(one.height for one in self.above) + 2 * self.space
-        under = any(any(second.lines) for _, second in self.heads)
-        head = self.heads[0][0].height + under * self.heads[0][1].height + self.space if self.heads else 0
-        self.top = self.head_top + head
-        self.names = [Text([note.name] if note.name else [], text) for note in table.notes]
-        self.indent = max((name.width + 2 * self.space for name in self.names if name.lines), default=0)
-        self.notes = [
-            Text(wrapped(note.text, font(text), content - self.indent, note.most), text, VALUE) for note in table.notes
-        ]
-        self.foot = self.top + self.body + (self.space if table.notes else 0)
-        between = self.space // 2 * max(len(self.notes) - 1, 0)
-        self.height = self.foot + sum(note.height for note in self.notes) + between + self.margin
+    def _least_column(self) -> int:
+        """What labels need that stand in a column without being broken or left out."""
+        text, table = self.text, self.table
+        parts = [self._label([part]) for one in table.below for part in one]
+        parts += [self._label([one], head=True) for one, _ in table.heads]
+        parts += [self._label([one]) for _, one in table.heads]
+        return max((one.width for one in parts), default=0) + text // 2
+
+    def _label(self, lines: Sequence[str], colour: Colour = AXIS, head: bool = False) -> Text:
+        size = round(HEAD * self.text) if head else self.text
+        return Text([drawable(line) for line in lines], size, colour, round(LINE * size))
+
+    def _place_heads(self) -> None:
+        """λ over each column; what it stands for beside it or below it, or not at all where that is too wide."""
+        pad, step = self.text // 2, self.column + self.gap
+        self.heads = [(self._label([one], INK, head=True), self._label([two], BLUE)) for one, two in self.table.heads]
+        first, second = (max((one[i].width for one in self.heads), default=0) for i in (0, 1))
+        self.beside = max((one.width + two.width for one, two in self.heads), default=0) + pad <= self.column
+        if not self.beside and second + pad > step:
+            self.heads, second = [(one, self._label([], BLUE)) for one, _ in self.heads], 0
+            self.leaves_out = True
+        self.heads_apart = math.ceil((first + pad) / step)
+        across = max(first, second)
+        self.over = max(math.ceil((across - self.column) / 2), 0) if self.heads else 0  # beyond the grid's side
+        self.head_height = max((one.height + (not self.beside) * two.height for one, two in self.heads), default=0)
+
+    def _below(self, most: int) -> list[Text]:
+        """What stands below each picture, in at most so many px of height: of its parts the first ones that are all no
+        wider than their columns, so that every picture says the same."""
+        parts, face, lines = self.table.below, font(self.text), most // self.line
+        fit = [len([*takewhile(lambda part: self._label([part]).width <= self.column, one)]) for one in parts]
+        cut = min((count for count, one in zip(fit, parts) if count < len(one)), default=None)
+        texts = [filled([drawable(part) for part in one[:cut]], face, self.column) for one in parts]
+        self.leaves_out |= cut is not None or any(len(one) > lines for one in texts)
+        colour = AXIS if self.heads else INK
+        return [self._label(one[:lines], colour) for one in texts] if lines and cut != 0 else []
+
+    def _place_rows(self, below: int, roomy: bool) -> None:
+        """The rows, and what tells them apart, at their left: wrapped, and never wide beside the pictures."""
+        (width, height), text, table = self.size, self.text, self.table
+        rows = math.ceil(len(table.below) / table.columns)
+        wide = min(max(SIDE * width, LETTERS[0] * text), LETTERS[1] * text)
+        self.sides_apart = 1 if roomy else math.ceil(self.line / (height + below))
+        room = 10**6 if roomy else max(height // self.line, 1)
+        self.sides = [self._label(_lines(parts, font(text), wide, room), INK) for parts in table.sides]
+        along = max((side.height for side in self.sides), default=0)
+        self.block = max(height, along) if roomy else height
+        self.row = self.block + below
+        side = max((one.width + text // 2 for one in self.sides), default=0)
+        self.left = self.margin + max(side, self.over)
+        self.top = self.margin + self.head_height
+        right = max(self.left + table.columns * (self.column + self.gap) - self.gap + self.over, SHORTEST * text)
+        last = (rows - 1) // self.sides_apart * self.sides_apart * self.row + along
+        self.body = max(rows * self.row, last)
+        self.width, self.height = right + self.margin, self.top + self.body + self.margin
+        self.leaves_out |= (bool(self.heads) and self.heads_apart > 1) or (bool(self.sides) and self.sides_apart > 1)
+        share = FOOTER if rows > 1 else FOOTER_OF_A_ROW
+        self.most = max(min(int(share * self.body) // self.line, FOOTER_LINES), 1)
+
+    def _place_footer(self) -> None:
+        """What the pictures are, in a few lines; what the user says instead, in as many as it needs."""
+        table, content = self.table, self.width - 2 * self.margin
+        said = [" · ".join(filter(None, (table.title, NOT_ALL * self.leaves_out, table.subtitle)))]
+        said += [": ".join(filter(None, (note.name, note.text))) for note in table.notes]
+        face = font(self.text)
+        first, *rest = fitted_lines(said, face, content, self.most)
+        own = wrapped(table.own, face, content, OWN_LINES)
+        self.footer = [self._label(first, INK), self._label([*chain.from_iterable(rest), *own], VALUE)]
+        self.foot = self.height - self.margin + self.gap
+        self.height = self.foot + sum(one.height for one in self.footer) + self.margin
 
     @property
     def fits(self) -> bool:
@@ -160,32 +202,39 @@ class Grid:
         return x, y + (self.block - self.size[1]) // 2
 
     def _labels(self, corners: Sequence[tuple[int, int]]) -> Iterator[Label]:
-        title, subtitle = self.above
-        yield title, self.margin, self.margin, "l"
-        yield subtitle, self.margin, self.margin + title.height, "l"
         for i, (first, second) in [*enumerate(self.heads)][:: self.heads_apart]:
             middle = self.left + i * (self.column + self.gap) + self.column / 2
-            yield first, middle, self.head_top, "m"
-            yield second, middle, self.head_top + first.height, "m"
+            if self.beside:
+                start = middle - (first.width + second.width + self.text // 2 * bool(second.width)) / 2
+                yield first, start, self.margin, "l"
+                yield second, start + first.width + self.text // 2, self.margin, "l"
+            else:
+                yield first, middle, self.margin, "m"
+                yield second, middle, self.margin + first.height, "m"
         for i, side in [*enumerate(self.sides)][:: self.sides_apart]:
             top = self.top + i * self.row + max(self.block - side.height, 0) / 2
-            yield side, self.left - 2 * self.space, top, "r"
+            yield side, self.left - self.text // 2, top, "r"
         for below, (x, y) in zip(self.below, corners):
-            yield below, x + self.column / 2, y + self.size[1] + self.gap / 2, "m"
-        foot = self.foot
-        for name, note in zip(self.names, self.notes):
-            yield name, self.margin, foot, "l"
-            yield note, self.margin + self.indent, foot, "l"
-            foot += note.height + self.space // 2
+            yield below, x + self.column / 2, y + self.size[1], "m"
+        yield self.footer[0], self.margin, self.foot, "l"
+        yield self.footer[1], self.margin, self.foot + self.footer[0].height, "l"
+
+
+def _lines(parts: Sequence[str], face: ImageFont.FreeTypeFont, width: float, most: int) -> list[str]:
+    """Each part in lines of its own, where there are enough; otherwise all of them together, and "…"."""
+    lines = [line for part in parts for line in wrapped(part, face, width)]
+    return lines if len(lines) <= most else wrapped(" · ".join(parts), face, width, most)
 
 
 def fitted(table: Table, size_of: Callable[[int], Size], wanted: int) -> Grid:
-    """The grid with pictures of a longer side of `wanted` px, or the largest that has room for them; see `sizes_of`."""
-    side = _largest(wanted, lambda side: Grid(table, size_of(side)).fits)
-    if side >= min(wanted, ENOUGH):
-        return Grid(table, size_of(side))
-    side = _largest(wanted, lambda side: Grid(table, size_of(side), thinned=True).fits)
-    return Grid(table, size_of(max(side, 1)), thinned=True)
+    """The grid with pictures of a longer side of `wanted` px, or the largest that has room for them; see `sizes_of`.
+
+    Where all of it, labels and all, is seen on a screen as it is, it has room for every label.
+    """
+    roomy = Grid(table, size_of(wanted), roomy=True)
+    if roomy.width <= SCREEN[0] and roomy.height <= SCREEN[1]:
+        return roomy
+    return Grid(table, size_of(max(_largest(wanted, lambda side: Grid(table, size_of(side)).fits), 1)))
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
@@ -196,7 +245,7 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 def draw_captions(cells: torch.Tensor, captions: Sequence[Sequence[str]]) -> torch.Tensor:
     """IMAGE (B, H, W, 3): each cell with its labels below, wrapped between labels; all as high as the highest."""
     height, width = cells.shape[1:3]
-    size = _text_size(max(height, width))
+    size = round(min(max(0.025 * max(height, width), 13), 44))
     wide = max(width, 8 * size)
     texts = [Text(filled([drawable(part) for part in parts], font(size), wide - size), size, INK) for parts in captions]
     band, left = max(text.height for text in texts) + size, (wide - width) // 2

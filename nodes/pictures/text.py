@@ -108,6 +108,20 @@ def filled(parts: Sequence[str], face: ImageFont.FreeTypeFont, width: float) -> 
     return lines
 
 
+def fitted_lines(paragraphs: Sequence[str], face: ImageFont.FreeTypeFont, width: float, most: int) -> list[list[str]]:
+    """The paragraphs in lines of at most `width` px, all together in at most `most` of them.
+
+    Each has a line where there are enough, the first ones more if they need them; otherwise the last ones share one.
+    """
+    if len(paragraphs) > most:
+        paragraphs = [*paragraphs[: most - 1], " · ".join(paragraphs[most - 1 :])]
+    lines: list[list[str]] = []
+    for i, paragraph in enumerate(paragraphs):
+        room = most - sum(map(len, lines)) - (len(paragraphs) - 1 - i)
+        lines.append(wrapped(paragraph, face, width, room))
+    return lines
+
+
 def as_image(image: Image.Image) -> torch.Tensor:
     """IMAGE (1, H, W, 3) of a picture."""
     return rearrange(torch.from_numpy(np.asarray(image, dtype=np.float32) / 255), "h w c -> 1 h w c")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from drawn_texts import WHITE, bounded, recorded
@@ -67,8 +69,9 @@ def test_a_strip_of_few_pictures_has_them_large_and_all_its_labels(texts):
 
 def grid_table(count, sweep):
     known = facts(count, sweep, None)
-    notes = [tables.Note("Prompt", "a fox in the snow " * 60, 6), tables.Note("", "own words\n" * 80, 60)]
-    return tables.swept_table(known, notes) if sweep else tables.plain_table(known, notes)
+    notes = [tables.Note("", "base.safetensors · ddpm"), tables.Note("Prompt", "a fox in the snow " * 60)]
+    table = tables.swept_table(known, notes) if sweep else tables.plain_table(known, notes)
+    return replace(table, own="own words\n" * 80)
 
 
 def assert_sheet(table, size, wanted, count):
@@ -85,21 +88,21 @@ def assert_sheet(table, size, wanted, count):
 
 @pytest.mark.parametrize(("sweep", "size"), CASES, ids=named)
 def test_a_grid_has_room_for_any_sweep(texts, monkeypatch, sweep, size):
-    monkeypatch.setattr(sheet, "LARGEST", 4096)  # as large as is quick to draw; text is never smaller than 13 px
+    monkeypatch.setattr(sheet, "LARGEST", 4096)  # as large as is quick to draw
     monkeypatch.setattr(sheet, "PIXELS", 2**22)
     count = sweep.columns * sweep.rows
     assert_sheet(grid_table(count, sweep), size, max(size), count)
     texts[-1].check()
 
 
-def test_a_grid_of_a_thousand_pictures_says_what_it_leaves_out():
-    placed = assert_sheet(grid_table(1000, Sweep((0.5,), seeds=1000)), (64, 64), 64, 1000)
-    assert placed.thinned
-    assert sheet.THINNED in " ".join(placed.above[1].lines)
+def test_a_grid_of_two_thousand_pictures_says_what_it_leaves_out():
+    placed = assert_sheet(grid_table(2000, Sweep(MANY, seeds=2)), (64, 64), 64, 2000)
+    assert placed.leaves_out
+    assert sheet.NOT_ALL in " ".join(placed.footer[0].lines)
     small = assert_sheet(grid_table(4, Sweep((0.0, 1.0), seeds=2)), (64, 64), 160, 4)
-    assert not small.thinned
+    assert not small.leaves_out
     assert small.size == (160, 160)
-    assert sheet.THINNED not in " ".join(small.above[1].lines)
+    assert sheet.NOT_ALL not in " ".join(small.footer[0].lines)
 
 
 def test_pictures_without_a_sweep(texts):
@@ -112,7 +115,8 @@ def test_of_many_labelled_pictures_none_is_larger_than_there_is_room_for(monkeyp
     monkeypatch.setattr(sheet, "BATCH_PIXELS", 2**16)
     monkeypatch.setattr(sheet, "LARGEST", 2048)
     images = torch.rand(300, 64, 32, 3)
-    whole, labelled = grid.RealignGrid.execute(images, sweep=Sweep((0.5,), seeds=300), cell_size=64).args
+    whole, labelled, singles = grid.RealignGrid.execute(images, sweep=Sweep((0.5, 1.0), seeds=150), cell_size=64).args
     assert max(whole.shape[1:3]) <= 2048
     assert labelled.shape[0] == 300
     assert labelled.shape[1] < 64 + 40
+    assert singles is images

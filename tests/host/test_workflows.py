@@ -6,6 +6,7 @@ the pack exists, whatever becomes of the current file.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -16,8 +17,11 @@ import pytest
 from conftest import PACK
 from PIL import Image
 
+from tools.host import run_demo
 from tools.host.host_process import Host, HostError
 from tools.host.stand_in_files import stand_in_files
+from tools.workflows.make_thumbnails import SIZE as CARD
+from tools.workflows.thumbnail_cards import CARDS
 from tools.workflows.workflow_api import to_api
 from tools.workflows.workflow_names import TITLES, workflow_file
 
@@ -167,13 +171,53 @@ def test_a_workflow_without_downloads_runs(server, known, name):
             assert len(shown["files"]) == 4
 
 
+def test_the_demo_ends_in_a_clean_picture_whose_own_workflow_makes_it_again(server, known, monkeypatch):
+    monkeypatch.setattr(run_demo, "workflow_of", lambda name: with_steps(read(workflow_file(name)), known))
+    file = run_demo.run_single(server)
+    with Image.open(io.BytesIO(file)) as saved:
+        kept, pixels = json.loads(saved.info["workflow"]), saved.tobytes()
+        assert saved.size == (256, 256)
+        assert json.loads(saved.info["prompt"]) == to_api(kept, known)
+    graph = to_api(kept, known)
+    assert graph[run_demo.node_of(graph, "RealignSampler")]["inputs"]["lambda_"] == 0.5
+    graph[run_demo.node_of(graph, "SaveImage")]["inputs"]["filename_prefix"] = "again"
+    (again,) = server.files(server.run(graph)[run_demo.node_of(graph, "SaveImage")])
+    with Image.open(io.BytesIO(again)) as repeated:
+        assert repeated.tobytes() == pixels
+
+
+def with_steps(workflow, known, steps=2):
+    run_demo.set_widget(workflow, known, "RealignSampler", "steps", steps)
+    return workflow
+
+
+@pytest.mark.parametrize("path", CURRENT, ids=name_of)
+def test_no_run_of_a_template_saves_many_pictures(path):
+    """What is saved at every run is a grid, or what a single λ gives; what is only looked at is not saved."""
+    graph_nodes = {node["id"]: node for node in read(path)["nodes"]}
+    links = {link[0]: link for link in read(path)["links"]}
+    for node in graph_nodes.values():
+        if node["type"] == "SaveImage":
+            _, source, output, *_ = links[node["inputs"][0]["link"]]
+            swept = any(one["type"] == "RealignSweep" for one in graph_nodes.values())
+            assert (graph_nodes[source]["type"] == "RealignGrid" and output == 0) == swept
+
+
 @pytest.mark.parametrize("path", CURRENT, ids=name_of)
 def test_a_thumbnail_is_a_small_jpeg(path):
     thumbnail = path.with_suffix(".jpg")
     assert thumbnail.stat().st_size < LARGEST
     with Image.open(thumbnail) as picture:
         assert picture.format == "JPEG"
-        assert min(picture.size) >= 300
+        assert picture.size == CARD
+
+
+def test_every_workflow_has_a_card_of_pictures_and_no_two_are_alike():
+    assert set(CARDS) == set(TITLES)
+    thumbnails = [path.with_suffix(".jpg").read_bytes() for path in CURRENT]
+    assert len(set(thumbnails)) == len(thumbnails)
+    for name, card in CARDS.items():
+        assert card.stands_in == needs_models(workflow_file(name)), name
 
 
 def boxes(nodes):

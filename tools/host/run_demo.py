@@ -1,9 +1,9 @@
-"""`make demo`: the demo's λ sweep in a real ComfyUI, as one labelled picture and the trace of the run.
+"""`make demo`: the demo's λ sweep in a real ComfyUI, as one labelled grid; then one of its λ as a clean picture.
 
     python -m tools.host.run_demo --host FOLDER [--out out]
 
-Progress goes to standard error; the last line of standard output is the picture's path. The picture holds the workflow:
-dropped onto ComfyUI's page it opens the graph that made it.
+Progress goes to standard error; standard output is two paths, the grid's and the picture's. Both hold the workflow that
+made them: dropped onto ComfyUI's page they open it. The trace of the sweep is written beside them.
 """
 
 from __future__ import annotations
@@ -17,24 +17,48 @@ from typing import Any
 
 from tools.cache import say
 from tools.host.host_process import Host, HostError
-from tools.workflows.workflow_api import to_api
+from tools.workflows.workflow_api import to_api, widgets
 from tools.workflows.workflow_names import workflow_file
 
-WORKFLOW = workflow_file("realign_demo_sweep")
+SWEEP, SINGLE = "realign_demo_sweep", "realign_demo"
+LAMBDA = 0.5  # of the single picture, which is the sweep's of that λ and its first seed
 
 
 def node_of(graph: dict[str, Any], kind: str) -> str:
     return next(node_id for node_id, node in graph.items() if node["class_type"] == kind)
 
 
+def workflow_of(name: str) -> dict[str, Any]:
+    """The workflow as it is shared."""
+    workflow: dict[str, Any] = json.loads(workflow_file(name).read_text(encoding="utf-8"))
+    return workflow
+
+
 def run(host: Host) -> tuple[bytes, dict[str, Any]]:
-    """The workflow as it is shared. Returns the saved picture's file and the trace."""
-    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    """The sweep. Returns the saved grid's file and the trace."""
+    workflow = workflow_of(SWEEP)
     graph = to_api(workflow, host.get("/object_info"))
     graph["trace"] = {"class_type": "PreviewAny", "inputs": {"source": [node_of(graph, "RealignSampler"), 2]}}
     shown = host.run(graph, workflow=workflow)
     (file,) = host.files(shown[node_of(graph, "SaveImage")])
     return file, json.loads(shown["trace"]["text"][0])
+
+
+def run_single(host: Host) -> bytes:
+    """One clean picture. Returns the file that the host saved."""
+    workflow = workflow_of(SINGLE)
+    known = host.get("/object_info")
+    set_widget(workflow, known, "EmptyLatentImage", "batch_size", 1)
+    set_widget(workflow, known, "RealignSampler", "lambda_", LAMBDA)
+    graph = to_api(workflow, known)
+    (file,) = host.files(host.run(graph, workflow=workflow)[node_of(graph, "SaveImage")])
+    return file
+
+
+def set_widget(workflow: dict[str, Any], known: dict[str, Any], kind: str, name: str, value: Any) -> None:
+    """Set an input of the first node of that kind."""
+    node = next(node for node in workflow["nodes"] if node["type"] == kind)
+    node["widgets_values"][widgets(known[kind]).index(name)] = value
 
 
 def main() -> int:
@@ -47,9 +71,12 @@ def main() -> int:
     try:
         say(f"Starting ComfyUI from {options.host}")
         with Host(sys.executable, options.host) as host:
-            say(f"Running {WORKFLOW.name}")
+            say(f"Running {workflow_file(SWEEP).name}")
             start = time.monotonic()
-            picture, trace = run(host)
+            grid, trace = run(host)
+            took = time.monotonic() - start
+            say(f"Running {workflow_file(SINGLE).name} for one picture of λ {LAMBDA}")
+            picture = run_single(host)
     except HostError as error:
         say(f"make demo: {error}")
         return 1
@@ -57,11 +84,13 @@ def main() -> int:
         say("make demo: stopped")
         return 130
     count, calls = len(trace["sweep"]["cells"]), trace["model_calls"]
-    say(f"{count} pictures, {calls:g} model calls each on average, in {time.monotonic() - start:.1f} s")
-    (out / "realign_demo_trace.json").write_text(json.dumps(trace, ensure_ascii=False, indent=1), encoding="utf-8")
-    (out / "realign_demo.png").write_bytes(picture)
-    say(f"The trace is in {out / 'realign_demo_trace.json'}; the picture is")
-    print(out / "realign_demo.png")
+    say(f"{count} pictures, {calls:g} model calls each on average, in {took:.1f} s")
+    trace_file = out / "realign_demo_trace.json"
+    trace_file.write_text(json.dumps(trace, ensure_ascii=False, indent=1), encoding="utf-8")
+    say(f"The trace is in {trace_file}; the grid, and the clean picture:")
+    for name, file in (("realign_demo.png", grid), ("realign_demo_picture.png", picture)):
+        (out / name).write_bytes(file)
+        print(out / name)
     return 0
 
 

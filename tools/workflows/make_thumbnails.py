@@ -1,9 +1,8 @@
-"""Writes workflows/*.jpg, which the host shows under Templates: of real runs, or of the graph where models are needed.
+"""Writes workflows/*.jpg, which the host shows under Templates: pictures of real runs of the demo models.
 
-    python -m tools.workflows.make_thumbnails --host FOLDER --chromium FILE [NAME …]
+    python -m tools.workflows.make_thumbnails --host FOLDER [NAME …]
 
-Needs playwright and a browser; the environment of `make test` has both. Without names, all but realign_demo, whose
-picture is of several runs.
+Names as in workflow_names.py; without any, all are made. thumbnail_cards.py says what is on each.
 """
 
 from __future__ import annotations
@@ -15,86 +14,82 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps
-from playwright.sync_api import Browser, sync_playwright
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tools.cache import PACK, say
 from tools.host.host_process import Host
-from tools.host.stand_in_files import stand_in_files
+from tools.workflows.demo_workflows import CURVE
+from tools.workflows.thumbnail_cards import CARDS, Card, Graph, Run
 from tools.workflows.workflow_api import to_api
-from tools.workflows.workflow_names import TITLES, workflow_file
+from tools.workflows.workflow_names import workflow_file
 
-WORKFLOWS = PACK / "workflows"
 SIZE = (512, 320)
 LARGEST = 60_000  # bytes
-# Of the pictures of a run, which columns are shown, and how many there are: those of the sweep, or of the batch.
-COLUMNS = {
-    "realign_any_sampler": ((0, 1, 2), 4),
-    "realign_demo_sweep": ((0, 1, 2, 4, 6), 7),
-    "rescue_over_optimised": ((0, 1, 2, 3, 4), 5),
-    "lambda_curve": ((0, 1, 2), 4),
-    "lambda_mask": ((0, 2, 3), 4),
-    "colourful_hearts": ((0, 2), 4),
-    "smaller_jpegs": ((0, 1, 2, 3), 4),
-    "corrected_sweep": ((0, 1, 2, 3, 4), 5),
-}
-VIEW, CLIP = {"width": 1900, "height": 1250}, {"x": 70, "y": 110, "width": 1440, "height": 900}
-# All of the graph, in the middle of the picture.
-FIT = """([x, y, width, height]) => {
-  const ds = window.app.canvas.ds, graph = window.app.graph;
-  const boxes = [...graph._groups.map(g => [...g.pos, ...g.size]), ...graph._nodes.map(n => [...n.boundingRect])];
-  const left = Math.min(...boxes.map(b => b[0])), right = Math.max(...boxes.map(b => b[0] + b[2]));
-  const top = Math.min(...boxes.map(b => b[1])), low = Math.max(...boxes.map(b => b[1] + b[3]));
-  ds.scale = Math.min(width / (right - left + 40), height / (low - top + 40));
-  ds.offset = [(x + width / 2) / ds.scale - (left + right) / 2, (y + height / 2) / ds.scale - (top + low) / 2];
-  graph.setDirtyCanvas(true, true);
-}"""
-LOADED = "([n]) => window.app?.graph?._nodes.length === n"
-READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.RealignSampler)"
+GAP, TEXT, SMALL = 2, 22, 17  # px; a card is seen about 300 wide
+BACKGROUND, INK = (24, 24, 27), (244, 244, 245)
+SHOWN = ["RealignCompare", "RealignGrid", "RealignReport", "RealignScore", "SaveImage", "PreviewAny", "PreviewImage"]
 
 
-def ran(host: Host, path: Path, columns: Sequence[int], across: int) -> Image.Image:
-    """The workflow's pictures, side by side: a row per row of the sweep, or per run."""
-    graph = to_api(json.loads(path.read_text(encoding="utf-8")), host.get("/object_info"))
-    decoders = [node for node, content in graph.items() if content["class_type"] == "VAEDecode"]
-    for node in decoders:
-        graph[f"shown {node}"] = {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}}
-    outputs = host.run(graph)
-    pictures = [one for node in decoders for one in host.pictures(outputs[f"shown {node}"])]
-    return tiled(pictures, columns, across)
+def pictures_of(host: Host, run: Run) -> list[Image.Image]:
+    """All pictures that a run decodes, then the mask that it shows, if any."""
+    graph = to_api(json.loads(workflow_file(run.workflow).read_text(encoding="utf-8")), host.get("/object_info"))
+    graph = {node: content for node, content in graph.items() if content["class_type"] not in SHOWN} | run.added
+    for kind, inputs in run.changes.items():
+        next(content for content in graph.values() if content["class_type"] == kind)["inputs"] |= inputs
+    shown = [node for node, content in graph.items() if content["class_type"] == "VAEDecode"]
+    seen: Graph = {f"seen {node}": {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}} for node in shown}
+    outputs = host.run(graph | seen)
+    masks = [node for node, content in graph.items() if content["class_type"] == "MaskPreview"]
+    return [picture for node in [*seen, *masks] for picture in host.pictures(outputs[node])]
 
 
-def tiled(pictures: Sequence[Image.Image], columns: Sequence[int], across: int) -> Image.Image:
-    """Some columns of a table of pictures that is `across` wide, without gaps; each picture is cropped to its cell."""
-    rows = len(pictures) // across
-    out = Image.new("RGB", SIZE)
-    for row in range(rows):
-        for place, column in enumerate(columns):
-            left, right = (SIZE[0] * i // len(columns) for i in (place, place + 1))
-            top, low = (SIZE[1] * i // rows for i in (row, row + 1))
-            picture = pictures[row * across + column]
-            cell = ImageOps.fit(picture, (right - left, low - top), Image.Resampling.LANCZOS)
-            out.paste(cell, (left, top))
-    return out
+def drawn(card: Card, pictures: Sequence[Image.Image]) -> Image.Image:
+    """The card: its pictures fill it, each cropped to its cell, and the words lie on them."""
+    out = Image.new("RGB", SIZE, BACKGROUND)
+    rows = len(card.shown)
+    for row, indices in enumerate(card.shown):
+        top, low = (SIZE[1] * i // rows for i in (row, row + 1))
+        for column, index in enumerate(indices):
+            left, right = (SIZE[0] * i // len(indices) for i in (column, column + 1))
+            box = (left + GAP * (column > 0), top + GAP * (row > 0), right, low)
+            if card.sliced:
+                cell = ImageOps.fit(pictures[index], SIZE, Image.Resampling.LANCZOS).crop(box)
+            else:
+                cell = ImageOps.fit(pictures[index], (box[2] - box[0], box[3] - box[1]), Image.Resampling.LANCZOS)
+            out.paste(cell, box[:2])
+    columns = len(card.shown[0])
+    for column, head in enumerate(card.heads):
+        out = said(out, head, ((column + 0.5) * SIZE[0] / columns, 6), "mt")
+    for row, side in enumerate(card.sides):
+        out = said(out, side, (8, (row + 1) * SIZE[1] / rows - 8), "lb")
+    if card.curve:
+        draw_curve(out, (16, 16, SIZE[0] - 16, SIZE[1] // rows - 46))
+    return said(out, "demo models" * card.stands_in, (SIZE[0] - 6, SIZE[1] - 6), "rb", SMALL)
 
 
-def graph_picture(browser: Browser, host: Host, path: Path) -> Image.Image:
-    """The graph as the page shows it."""
-    page = browser.new_page(viewport=VIEW)
-    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(host.url) else route.abort())
-    page.goto(host.url)
-    page.wait_for_function(READY, timeout=120_000)
-    page.evaluate("() => window.app.ui.settings.setSettingValueAsync('Comfy.VueNodes.Enabled', true)")
-    text = path.read_text(encoding="utf-8")
-    load = "async ([name, text]) => window.app.handleFile(new File([text], name, {type: 'application/json'}))"
-    page.evaluate(load, [path.name, text])
-    page.wait_for_function(LOADED, arg=[len(json.loads(text)["nodes"])])
-    page.wait_for_timeout(1000)
-    page.evaluate(FIT, list(CLIP.values()))
-    page.wait_for_timeout(1500)
-    data = page.screenshot(clip=CLIP)
-    page.close()
-    return Image.open(io.BytesIO(data)).convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)
+def said(picture: Image.Image, text: str, place: tuple[float, float], anchor: str, size: int = TEXT) -> Image.Image:
+    """A word on the picture, on ground of its own. anchor: what of that is at `place`, as Pillow has it."""
+    if not text:
+        return picture
+    face = ImageFont.truetype(str(PACK / "assets" / "RealignSans.ttf"), size)
+    width, height = round(face.getlength(text)) + size // 2 * 2, round(1.4 * size)
+    left = round(place[0] - width * "lmr".index(anchor[0]) / 2)
+    top = round(place[1] - height * "tb".index(anchor[1]))
+    ground = Image.new("RGBA", picture.size)
+    draw = ImageDraw.Draw(ground)
+    draw.rounded_rectangle((left, top, left + width, top + height), size // 3, fill=(*BACKGROUND, 190))
+    draw.text((left + width / 2, top + height / 2), text, fill=INK, font=face, anchor="mm")
+    return Image.alpha_composite(picture.convert("RGBA"), ground).convert("RGB")
+
+
+def draw_curve(picture: Image.Image, box: tuple[int, int, int, int]) -> None:
+    """λ over the run, as the workflow has it."""
+    left, top, right, low = box
+    points = [(left + x * (right - left), low + y * (top - low)) for x, y in CURVE["points"]]
+    draw = ImageDraw.Draw(picture)
+    draw.line(points, fill=INK, width=4, joint="curve")
+    for x, y in points:
+        draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=INK)
 
 
 def save(picture: Image.Image, path: Path) -> None:
@@ -111,20 +106,13 @@ def save(picture: Image.Image, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--host", required=True, help="the ComfyUI folder")
-    parser.add_argument("--chromium", required=True, help="the browser")
     parser.add_argument("names", nargs="*", help="workflows, as in workflow_names.py")
     options = parser.parse_args()
-    names = options.names or [name for name in TITLES if name != "realign_demo"]
-    with Host(sys.executable, options.host) as host, sync_playwright() as playwright:
-        stand_in_files(host.base / "models", WORKFLOWS)
-        host.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False})
-        flags = ["--headless", "--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=options.chromium, args=flags)
-        for name in names:
-            path = workflow_file(name)
-            picture = ran(host, path, *COLUMNS[name]) if name in COLUMNS else graph_picture(browser, host, path)
-            save(picture, path.with_suffix(".jpg"))
-        browser.close()
+    with Host(sys.executable, options.host) as host:
+        for name in options.names or CARDS:
+            card = CARDS[name]
+            pictures = [picture for run in card.runs for picture in pictures_of(host, run)]
+            save(drawn(card, pictures), workflow_file(name).with_suffix(".jpg"))
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ def particle_inputs(models: int, latent: int, rewards: tuple[int, int]) -> dict[
 
 
 def scored(graph: Graph, sampler: int, models: int, reward: int, prefix: str = "") -> list[int]:
-    """Decode and score. prefix: to save what Score shows."""
+    """Decode and score. prefix: to save the pictures."""
     decoded = graph.add("VAEDecode", folded=True, samples=(sampler, 0), vae=(models, 4))
     nodes = [decoded, graph.add("RealignScore", reward=(reward, 0), images=(decoded, 0))]
     if prefix:
-        saved = dict(images=(nodes[-1], 2), filename_prefix=prefix)
-        nodes.append(graph.add("SaveImage", title="Save the sheet", folded=True, **saved))
+        saved = dict(images=(decoded, 0), filename_prefix=prefix)
+        nodes.append(graph.add("SaveImage", title="Save the pictures", folded=True, **saved))
     return nodes
 
 

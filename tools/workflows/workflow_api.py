@@ -43,20 +43,20 @@ def _widget_values(node: dict[str, Any], description: dict[str, Any]) -> dict[st
     saved = node.get("widgets_values") or []
     if isinstance(saved, dict):
         return dict(saved)
-    values = iter(saved)
-    out: dict[str, Any] = {}
+    # What was saved before an input existed has fewer values: the host takes the default.
+    return {name: value for name, value in zip(widgets(description), saved) if name}
+
+
+def widgets(description: dict[str, Any]) -> list[str]:
+    """The inputs that a node's saved values belong to, in their order; "" where one says what becomes of a seed."""
+    names = []
     for group in ("required", "optional"):
         for name in description["input_order"].get(group, []):
             spec = description["input"][group][name]
-            if not is_widget(spec):
-                continue
-            try:
-                out[name] = next(values)
-            except StopIteration:
-                return out  # saved before this input existed: the host takes the default
-            if len(spec) > 1 and spec[1].get("control_after_generate"):
-                next(values, None)
-    return out
+            if is_widget(spec):
+                names.append(name)
+                names += [""] * bool(len(spec) > 1 and spec[1].get("control_after_generate"))
+    return names
 
 
 def is_widget(spec: list[Any]) -> bool:
