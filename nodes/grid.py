@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..realign_core import LambdaSchedule, Sweep
 from .checked import Node
+from .inputs import ADVANCED
 from .pictures.facts import facts
 from .pictures.labels import caption
 from .pictures.sheet import LARGEST, SMALLEST, sheets
@@ -48,7 +49,7 @@ class RealignGrid(Node):
                     default=0,
                     min=0,
                     max=4096,
-                    optional=True,
+                    **ADVANCED,
                     tooltip=(
                         f"Longer side of a picture in the grid, in px (1–4096). 0: as the pictures are, but at least "
                         f"{SMALLEST}. The whole grid is at most {LARGEST} px wide and high."
@@ -58,7 +59,7 @@ class RealignGrid(Node):
                     "footer",
                     default="",
                     multiline=True,
-                    optional=True,
+                    **ADVANCED,
                     tooltip="Text below the grid. Left empty: models, settings and prompt, in a few lines.",
                 ),
             ],
