@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
-from conftest import READY
+from conftest import PACK, READY
 from graphs import (
     ALL,
     CURRENT,
+    build,
     caption,
     click,
     compare_graph,
@@ -378,6 +380,35 @@ def test_every_control_is_in_reach_and_named(tab, width):
     assert cell == "λ 1.5 · seed 9"
 
 
+def test_a_strip_of_many_goes_on_in_the_next_line(tab):
+    """64 λ in one line would be too small to see; ↓ goes to the line below."""
+    compare_graph(tab, {"values": "range", "start": 0, "end": 1.6, "count": 33, "seeds": 1}, {"steps": 1})
+    run_compare(tab)
+    show_node(tab)
+    look_at(tab, 0, 0)
+    tab.shot("strip_of_33")
+    size = js(tab, "() => document.querySelector('.realign-cell').offsetWidth")
+    assert size >= 30
+    tops = js(tab, "() => [...document.querySelectorAll('.realign-cell')].map((one) => one.offsetTop)")
+    line = tops.count(tops[0])
+    assert 6 < line < 33
+    press(tab, "ArrowDown")
+    assert caption(tab).startswith(f"λ {0.05 * line:g} ")
+    press(tab, "ArrowUp")
+    assert caption(tab).startswith("λ 0")
+    labels = js(tab, "() => [...document.querySelectorAll('.realign-label')].map((one) => one.textContent)")
+    assert labels[:3] == ["0", "0.05", "0.1"]
+    assert tab.errors == []
+
+
+def test_nothing_moves_by_itself():
+    """So there is nothing that prefers-reduced-motion would have to stop."""
+    for path in (PACK / "web").rglob("*.js"):
+        assert not re.search(
+            r"transition|animation|@keyframes|[^r]scroll-behavior", path.read_text(encoding="utf-8")
+        ), path
+
+
 HOSTILE = "<img src=x onerror='window.hacked=1'>"
 
 
@@ -448,3 +479,51 @@ def test_a_reload_brings_runs_pin_and_stars_back(tab, host):
         assert js(tab, RUNS) == runs
     tab.render(tab.new_renderer)
     assert tab.errors == []
+
+
+def told(rows):
+    """A run of two λ, as the host tells the page of it; its files are none."""
+    own = {"seed_offset": 0, "cfg": None, "eta": None}
+    columns = [{"name": f"λ {value:g}", "lambda": value, "beta": None, "masked": False} for value in (0.5, 1.0)]
+    files = [f"realign_none_{i}.png" for i in range(2 * len(rows))]
+    run = {"run": "abc", "time": 1.0, "seed": 7, "swept": True, "columns": columns, "files": files, "thumbs": files}
+    return {**run, "rows": [{**own, "prompt": text, "says": [["prompt", text or "prompt 2"]]} for text in rows]}
+
+
+def test_use_of_a_rows_prompt_writes_the_text(tab):
+    """Where the sampler's prompt is one text; a row whose prompt is not known as text says so."""
+    nodes = [
+        ["load", "CheckpointLoaderSimple", [0, 0], {}],
+        ["encode", "CLIPTextEncode", [0, 150], {"text": "a cat"}],
+        ["empty", "EmptyLatentImage", [0, 400], {}],
+        ["sweep", "RealignSweep", [300, 330], {}],
+        ["sampler", "RealignSampler", [620, 0], {"seed": 7}],
+        ["decode", "VAEDecode", [300, 200], {}],
+        ["compare", "RealignCompare", [1020, 0], {}],
+    ]
+    links = [
+        ["load", 1, "encode", "clip"],
+        ["encode", 0, "sampler", "positive"],
+        ["empty", 0, "sweep", "latent"],
+        ["sweep", 0, "sampler", "latent_image"],
+        ["sweep", 1, "sampler", "lambda_schedule"],
+        ["sampler", 0, "decode", "samples"],
+        ["decode", 0, "compare", "images"],
+        ["sweep", 1, "compare", "sweep"],
+    ]
+    build(tab, nodes, links)
+    run = told(["a red heart, " * 9, ""])
+    js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
+    names = js(tab, "() => [...document.querySelectorAll('.realign-name')].map((one) => one.textContent)")
+    assert names[1] == "prompt 2"
+    look_at(tab, 1, 1)
+    tab.page.wait_for_timeout(300)
+    no = js(tab, "() => document.querySelector('.realign-use').title")
+    assert no.startswith("its prompt cannot be set here")
+    look_at(tab, 1, 0)
+    tab.page.wait_for_timeout(300)
+    click(tab, ".realign-use")
+    assert value_of(tab, "encode", "text") == "a red heart, " * 9
+    assert value_of(tab, "sampler", "lambda_") == 1
+    assert js(tab, "() => window.made.sweep.mode") == 4
+    tab.errors.clear()  # the page's own, about pictures that are not there

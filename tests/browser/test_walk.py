@@ -6,7 +6,19 @@ import io
 
 import pytest
 from conftest import READY
-from graphs import CURRENT, caption, click, compare_graph, is_sweeping, js, look_at, open_template, press_run, run_compare, shown
+from graphs import (
+    CURRENT,
+    caption,
+    click,
+    compare_graph,
+    is_sweeping,
+    js,
+    look_at,
+    open_template,
+    press_run,
+    run_compare,
+    shown,
+)
 from PIL import Image
 from test_compare import LOUPE, RUNS, hover, show_node
 from test_journey import NODE, drop_picture, wait_for_pictures
@@ -64,7 +76,9 @@ def test_the_whole_way(tab, host):
     assert js(tab, LAMBDA) == chosen
     assert not is_sweeping(tab)
     assert js(tab, "() => document.querySelectorAll('.realign-cell').length") == 21  # the sheet stays
-    assert js(tab, "() => [...document.querySelectorAll('.realign-marks')].filter((one) => one.textContent).length") == 1
+    assert (
+        js(tab, "() => [...document.querySelectorAll('.realign-marks')].filter((one) => one.textContent).length") == 1
+    )
     tab.shot("walk_5_used")
     click(tab, ".realign-keep")
     path = kept_path(tab)

@@ -7,7 +7,7 @@ import { Loupe } from "./compare/loupe.js";
 import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
 import { Sheet } from "./compare/sheet.js";
 import { Stage } from "./compare/stage.js";
-import { kindOf, nodeByLocator } from "./graph.js";
+import { kindOf, nodeByLocator, valueOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { keepOrigin } from "./memory.js";
 import { el } from "./styles.js";
@@ -59,8 +59,8 @@ class CompareView {
     const does = {
       ArrowLeft: () => look.go(look.column - 1, look.row),
       ArrowRight: () => look.go(look.column + 1, look.row),
-      ArrowUp: () => look.go(look.column, look.row - 1),
-      ArrowDown: () => look.go(look.column, look.row + 1),
+      ArrowUp: () => this.down(-1),
+      ArrowDown: () => this.down(1),
       Home: () => look.go(0, look.row),
       End: () => look.go(columns.length - 1, look.row),
       PageUp: () => look.go(look.column, 0),
@@ -78,6 +78,14 @@ class CompareView {
     const inSheet = event.target.classList.contains("realign-cell");
     does();
     if (inSheet && !this.loupe.isOpen) this.sheet.cells[look.index]?.focus({ preventScroll: true });
+  }
+
+  /** To the next row; in a strip that goes on in the next line, to that. */
+  down(by) {
+    const { look, sheet } = this;
+    if (!sheet.wraps) return look.go(look.column, look.row + by);
+    const to = look.index + by * sheet.perLine;
+    if (to >= 0 && to < countOf(look.run)) this.choose(to);
   }
 
   keyUp(event) {
@@ -124,6 +132,10 @@ class CompareView {
 
   drawSheet() {
     const { look } = this;
+    const { pin, shown, stars, kept } = look.kept.state;
+    const told = JSON.stringify([shown, look.index, look.sliderColumn(), valueOf(this.node, "picked"), pin, stars, kept]);
+    if (told === this.sheetTold && this.sheet.run === look.run) return;
+    this.sheetTold = told;
     const place = this.node.graph && pickedPlace(this.node, look.run);
     const picked = place ? place.row * look.run.columns.length + place.column : -1;
     this.sheet.show(look.run, {

@@ -47,6 +47,10 @@ const CSS = `
 }
 .realign-marks { top: 2px; letter-spacing: 1px; }
 .realign-draft { bottom: 2px; font-size: 9px; }
+.realign-label {
+  position: absolute; left: 2px; bottom: 1px; max-width: 100%; overflow: hidden; white-space: nowrap; color: #fff; font-size: 10px;
+  line-height: 12px; text-shadow: 0 0 2px #000, 0 0 3px #000, 0 1px 2px #000;
+}
 .realign-stage {
   position: relative; flex: 1; min-height: 160px; border-radius: 5px; background: var(--realign-field); contain: strict;
   overflow: hidden; outline: none; border: 1px solid transparent; touch-action: none; cursor: default;

@@ -1,4 +1,7 @@
-/** All pictures of a run at a glance: λ across, rows down, each a button. */
+/**
+ * All pictures of a run at a glance, each a button: λ across, rows down. A single row or column of many would be a strip
+ * too thin to look at: it goes on in the next line, with its names in the pictures.
+ */
 
 import { short } from "../beta_text.js";
 import { el } from "../styles.js";
@@ -11,6 +14,7 @@ const SHARES = { node: 0.18, loupe: 0.14 }; // of the height
 const NAMES = 0.3; // of the sheet's width
 const GAP = 2; // px
 const HEAD = 15; // px
+const STRIP = 12; // pictures of a single row or column that stand in one line
 const GONE = "This picture is gone from the host: press Run to make it again.";
 
 export class Sheet {
@@ -55,7 +59,8 @@ export class Sheet {
     this.run = run;
     this.index = null;
     const { columns, rows } = run;
-    this.names = rows.map((_, row) => rowName(run, row));
+    this.wraps = Math.min(columns.length, rows.length) === 1 && countOf(run) > STRIP;
+    this.names = rows.map((_, row) => (this.wraps ? "" : rowName(run, row)));
     this.hasNames = this.names.some(Boolean);
     this.heads = columns.map((column) => el("span", "realign-head", {}, headOf(column, columns.length)));
     this.cells = run.files.map((_, index) => this.cell(run, index));
@@ -64,7 +69,8 @@ export class Sheet {
       ...this.cells.slice(row * columns.length, (row + 1) * columns.length),
     ]);
     this.root.hidden = countOf(run) === 1;
-    this.root.replaceChildren(...(this.hasNames ? [el("span")] : []), ...this.heads, ...lines);
+    const heads = this.wraps ? [] : [...(this.hasNames ? [el("span")] : []), ...this.heads];
+    this.root.replaceChildren(...heads, ...lines);
     this.fit();
   }
 
@@ -72,10 +78,14 @@ export class Sheet {
     const image = el("img", "", { alt: "", draggable: "false", loading: "lazy", decoding: "async" });
     const marks = el("span", "realign-marks", { "aria-hidden": "true" });
     const button = el("button", "realign-cell", { type: "button", "data-cell": String(index) }, image, marks);
+    if (this.wraps) {
+      const name = run.rows.length > 1 ? rowName(run, index) : headOf(run.columns[index], STRIP);
+      button.append(el("span", "realign-label", { "aria-hidden": "true" }, name));
+    }
     if (run.draft) button.append(el("span", "realign-draft", { "aria-hidden": "true" }, words("draft")));
     const { name, beta, kl } = cellOf(run, index);
     button.title = [cellName(run, index), beta && `β ${short(beta)}`, kl != null && `KL ${Number(kl.toPrecision(3))}`].filter(Boolean).join("\n") || name;
-    button.setAttribute("aria-label", cellName(run, index));
+    button.setAttribute("aria-label", [cellName(run, index), run.draft && words("draft")].filter(Boolean).join(", "));
     button.addEventListener("click", () => this.chosen(index));
     image.addEventListener("load", () => {
       const ratio = image.naturalHeight / image.naturalWidth;
@@ -98,15 +108,25 @@ export class Sheet {
     const [width, all] = [this.root.clientWidth, this.root.parentElement?.clientHeight ?? 0];
     if (!this.run || !width || !all) return;
     const height = all * (this.root.closest(".realign-loupe") ? SHARES.loupe : SHARES.node);
-    const { columns, rows } = this.run;
+    const [columns, rows] = this.wraps ? this.lines(width, height) : [this.run.columns.length, this.run.rows.length];
     const names = this.hasNames ? Math.min(this.longestName(), width * NAMES) : 0;
-    const across = (width - names) / columns.length - GAP;
-    const down = ((height - HEAD) / rows.length - GAP) / this.ratio;
+    const across = (width - names) / columns - GAP;
+    const head = this.wraps ? 0 : HEAD;
+    const down = ((height - head) / rows - GAP) / this.ratio;
     const size = Math.floor(Math.min(Math.max(Math.min(across, down), SMALLEST), LARGEST));
     this.root.style.setProperty("--realign-cell", `${size}px`);
     this.root.style.setProperty("--realign-high", `${Math.round(size * this.ratio)}px`);
-    this.root.style.gridTemplateColumns = `${names ? `${Math.ceil(names)}px ` : ""}repeat(${columns.length}, ${size}px)`;
-    this.root.style.maxHeight = `${Math.max(height, HEAD + size * this.ratio) + 4}px`;
+    this.root.style.gridTemplateColumns = `${names ? `${Math.ceil(names)}px ` : ""}repeat(${columns}, ${size}px)`;
+    this.root.style.maxHeight = `${Math.max(height, head + size * this.ratio) + 4}px`;
+  }
+
+  /** How many of a strip stand in a line, and how many lines there are, so that pictures are as large as can be. */
+  lines(width, height) {
+    const count = countOf(this.run);
+    const size = (across) => Math.min(width / across, height / Math.ceil(count / across) / this.ratio);
+    const all = Array.from({ length: count }, (_, i) => i + 1).filter((across) => width / across >= SMALLEST);
+    this.perLine = all.reduce((best, across) => (size(across) > size(best) ? across : best), all[0] ?? 1);
+    return [this.perLine, Math.ceil(count / this.perLine)];
   }
 
   longestName() {
