@@ -18,9 +18,7 @@ from tools.host.stand_in_files import stand_in_files  # noqa: E402
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 FAILED = pytest.StashKey[bool]()
-PATIENCE = int(
-    os.environ.get("PAT", 120_000)
-)  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
+PATIENCE = 120_000  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
 # Known nodes are not enough: a page that has just opened puts its first workflow in the place of what is on its canvas.
 READY = """() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler
   && window.app.extensionManager?.workflow?.activeWorkflow?.isLoaded)"""

@@ -19,8 +19,8 @@ from graphs import (
     run_compare,
     shown,
 )
+from looking import LOUPE, RUNS, hover, show_node
 from PIL import Image
-from test_compare import LOUPE, RUNS, hover, show_node
 from test_journey import NODE, drop_picture, wait_for_pictures
 from test_page import set_widgets
 from test_survival import UNDO_STEPS, press_undo

@@ -48,6 +48,7 @@ PLACE = """(names) => {
   return [x, y, (right - left) * ds.scale, (bottom - top) * ds.scale];
 }"""
 ALIGNED = "diffusion_models/dpo-sdxl-text2image-v1.safetensors"
+LOUPE = 960  # px, the width of its picture
 RUN = '[data-testid*="queue-button"]'
 
 
@@ -61,7 +62,8 @@ def page(host: Host, browser: str) -> Iterator[Page]:
         tab.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
         tab.goto(host.url)
         tab.wait_for_function(READY, timeout=120_000)
-        tab.evaluate(SETTING, ["Comfy.VueNodes.Enabled", False])
+        for name in ("Comfy.VueNodes.Enabled", "Comfy.Minimap.Visible"):  # the minimap lies over the lower right
+            tab.evaluate(SETTING, [name, False])
         yield tab
         chromium.close()
 
@@ -92,14 +94,14 @@ def load_anchor(tab: Page) -> Image.Image:
     return pictured(tab, "checkpoint", "anchor")
 
 
-def compare(tab: Page) -> Image.Image:
-    """λ Compare after a sweep over the demo models, at λ 0.5 of the second row."""
-    swept = {"values": "list", "listed": "0, 0.25, 0.5, 0.75, 1, 1.25", "seeds": 2}
+def swept(tab: Page) -> None:
+    """λ Compare after a sweep over the demo models, at λ 1 of the second row, wiped against λ 0."""
+    sweep = {"values": "list", "listed": "0, 0.25, 0.5, 0.75, 1, 1.25", "seeds": 2}
     settings = {"steps": 30, "seed": 7, "cfg": 1.5, "sampler_name": "ddpm", "scheduler": "normal"}
     nodes: list[list[Any]] = [
         ["demo", "RealignDemoModels", [0, 0], None, {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], None, {"width": 64, "height": 64}],
-        ["sweep", "RealignSweep", [300, 330], None, swept],
+        ["sweep", "RealignSweep", [300, 330], None, sweep],
         ["sampler", "RealignSampler", [620, 0], None, settings],
         ["decode", "VAEDecode", [300, 200], None, {}],
         ["compare", "RealignCompare", [1040, 0], None, {}],
@@ -120,10 +122,31 @@ def compare(tab: Page) -> Image.Image:
     shown = "() => Boolean(document.querySelector('.realign-current')?.dataset.file)"
     tab.wait_for_function(shown, timeout=240_000)
     tab.evaluate("() => document.querySelector('.realign-compare .realign-stage').focus()")
-    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+    for key in ("End", "ArrowLeft", "ArrowDown"):
         tab.keyboard.press(key)
-    tab.mouse.move(20, 1000)
+    _wipe(tab)
+
+
+def _wipe(tab: Page) -> None:
+    box = tab.locator(".realign-stage").bounding_box()
+    assert box is not None
+    tab.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"])
+
+
+def compare(tab: Page) -> Image.Image:
+    swept(tab)
     return pictured(tab, "compare")
+
+
+def loupe(tab: Page) -> Image.Image:
+    """The same over the whole window."""
+    swept(tab)
+    tab.keyboard.press("f")
+    _wipe(tab)
+    tab.wait_for_timeout(1000)
+    picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+    tab.keyboard.press("Escape")
+    return picture.resize((LOUPE, round(picture.height * LOUPE / picture.width)), Image.Resampling.LANCZOS)
 
 
 def check(tab: Page) -> Image.Image:
@@ -151,4 +174,9 @@ def _press_run(tab: Page) -> None:
     (inner.first if inner.count() else button).click()
 
 
-OF_THE_PAGE: dict[str, Callable[[Page], Image.Image]] = {"load_anchor": load_anchor, "compare": compare, "check": check}
+OF_THE_PAGE: dict[str, Callable[[Page], Image.Image]] = {
+    "load_anchor": load_anchor,
+    "compare": compare,
+    "loupe": loupe,
+    "check": check,
+}
