@@ -61,7 +61,8 @@ def page(host: Host, browser: str) -> Iterator[Page]:
         tab.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
         tab.goto(host.url)
         tab.wait_for_function(READY, timeout=120_000)
-        tab.evaluate(SETTING, ["Comfy.VueNodes.Enabled", False])
+        for name in ("Comfy.VueNodes.Enabled", "Comfy.Minimap.Visible"):  # the map of the graph lies over the nodes
+            tab.evaluate(SETTING, [name, False])
         yield tab
         chromium.close()
 
@@ -93,7 +94,7 @@ def load_anchor(tab: Page) -> Image.Image:
 
 
 def compare(tab: Page) -> Image.Image:
-    """λ Compare after a sweep over the demo models, at λ 0.5 of the second row."""
+    """λ Compare after a sweep over the demo models, wiped between λ 1 of the second row and the row's λ 0."""
     swept = {"values": "list", "listed": "0, 0.25, 0.5, 0.75, 1, 1.25", "seeds": 2}
     settings = {"steps": 30, "seed": 7, "cfg": 1.5, "sampler_name": "ddpm", "scheduler": "normal"}
     nodes: list[list[Any]] = [
@@ -117,13 +118,31 @@ def compare(tab: Page) -> Image.Image:
     ]
     tab.evaluate(BUILD, [nodes, links])
     _press_run(tab)
+    _look(tab, "ArrowRight", "ArrowRight", "ArrowDown")
+    return pictured(tab, "compare")
+
+
+def readme(tab: Page, workflow: str) -> Image.Image:
+    """The page with a workflow that has run. workflow: a file of workflows/."""
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.evaluate("async (text) => { await window.app.loadGraphData(JSON.parse(text)); }", workflow)
+    tab.wait_for_timeout(1000)
+    _press_run(tab)
+    _look(tab, "ArrowRight")
+    tab.wait_for_timeout(8000)  # until the page's notice of the run is gone
+    return Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+
+
+def _look(tab: Page, *keys: str) -> None:
+    """Waits for λ Compare's pictures, goes to one by keys, and wipes to the middle of it."""
     shown = "() => Boolean(document.querySelector('.realign-current')?.dataset.file)"
     tab.wait_for_function(shown, timeout=240_000)
-    tab.evaluate("() => document.querySelector('.realign-compare .realign-stage').focus()")
-    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+    stage = tab.locator(".realign-compare .realign-stage")
+    stage.focus()
+    for key in keys:
         tab.keyboard.press(key)
-    tab.mouse.move(20, 1000)
-    return pictured(tab, "compare")
+    stage.hover()
+    tab.wait_for_function("() => !document.querySelector('.realign-wipe').hidden")
 
 
 def check(tab: Page) -> Image.Image:
