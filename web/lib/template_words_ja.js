@@ -2,7 +2,7 @@
 
 export const ja = {
   "Read me": "お読みください",
-  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) から {folder} へ",
+  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) → {folder}",
   "{file}, renamed to {name}": "{file}（名前を {name} に変更）",
   "Find your λ, no download needed": "λを見つける（ダウンロード不要）",
   "Press *Run*: 7 λ × 3 seeds, from the same noise.": "*実行*を押す：7つのλ × 3つのシードを、同じノイズから。",
@@ -95,9 +95,9 @@ export const ja = {
   "Overdone, or HPS falls? Raise *strength*. Little changes? Lower it. Short of memory? Set *decode* to quarter size.":
     "やりすぎ、またはHPSが下がる？ *強さ*を上げる。変化が小さい？ 下げる。メモリ不足？ *デコード方法*を4分の1の大きさに。",
   "Two rewards at once": "2つの報酬を同時に",
-  "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*半分ずつ*が各アンカーにλの割合を与えます：λ = 1 ではそれぞれ0.5。",
+  "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*半分ずつ*がλを分けます：λ = 1 なら0.5ずつ。",
   "DPO learned what people prefer, SPO what looks good. Shares of 1 and 0 are DPO alone, 0 and 1 SPO alone. Each step costs up to three models.":
-    "DPOは人の好みを、SPOは見た目のよさを学びました。割合が1と0ならDPOだけ、0と1ならSPOだけ。1ステップで最大3つのモデルを使います。",
+    "DPOは人の好みを、SPOは見た目のよさを学習。割合1と0はDPOだけ、0と1はSPOだけ。1ステップで最大3モデル。",
   "Prompt": "プロンプト",
   "All λ at once": "すべてのλを一度に",
   "Look, choose and keep": "見て、選んで、残す",

@@ -2,7 +2,7 @@
 
 export const zh = {
   "Read me": "说明",
-  "{file} from [{page}]({url}) into {folder}": "{file}：从 [{page}]({url}) 下载，放入 {folder}",
+  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) → {folder}",
   "{file}, renamed to {name}": "{file}，改名为 {name}",
   "Find your λ, no download needed": "找到你的 λ，无需下载",
   "Press *Run*: 7 λ × 3 seeds, from the same noise.": "按*运行*：7 个 λ × 3 个种子，都从同一个噪波开始。",
@@ -96,7 +96,7 @@ export const zh = {
   "Two rewards at once": "同时用两个奖励",
   "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*各占一半*给每个锚点它那份 λ：λ = 1 时各为 0.5。",
   "DPO learned what people prefer, SPO what looks good. Shares of 1 and 0 are DPO alone, 0 and 1 SPO alone. Each step costs up to three models.":
-    "DPO 学的是人的偏好，SPO 学的是好看。份额 1 和 0 只有 DPO，0 和 1 只有 SPO。每一步最多要三个模型。",
+    "DPO 学人的偏好，SPO 学好看。份额 1 和 0 只有 DPO，0 和 1 只有 SPO。每步最多三个模型。",
   "Prompt": "提示词",
   "All λ at once": "所有 λ 一次完成",
   "Look, choose and keep": "看、选、存",
