@@ -24,8 +24,9 @@ class RealignGrid(Node):
             display_name="λ Grid",
             category=CATEGORY,
             description=(
-                "The pictures of a λ sweep as one picture: λ over the columns, seed, cfg or η beside the rows, the KL "
-                "spent below each. With the trace it also says β/λ, seeds and settings. Any batch of pictures works."
+                "The pictures of a λ sweep as one labelled picture, to look at, save and share. λ stands over the "
+                "columns, seed, cfg, η or prompt beside the rows, the KL spent below each. With the trace it also says "
+                "β/λ, seeds and settings. Any batch of pictures works; it also goes on as it came."
             ),
             search_aliases=[*ALIASES, "xy plot", "contact sheet", "labels", "lambda sweep", "compare"],
             inputs=[

@@ -29,9 +29,9 @@ class RealignSweep(Node):
             display_name="λ Sweep",
             category=CATEGORY,
             description=(
-                "One run with many λ: repeats the latent image, one λ per picture, all from the same noise, so that "
-                "what differs is λ's doing. For Realign Sampler, and for the sampler behind Realign Guider or Realign "
-                "MODEL."
+                "A row of pictures in one run, each with another λ and all from the same noise, so that what differs "
+                "is λ's doing. More rows have other seeds, cfg, η or prompts. For Realign Sampler, and for the sampler "
+                "behind Realign Guider or Realign MODEL."
             ),
             search_aliases=[*ALIASES, "xy plot", "lambda sweep", "grid", "compare", "beta"],
             inputs=[

@@ -24,13 +24,11 @@ from tools.docs.make_locales import (
     with_table,
     with_tables,
 )
-from tools.docs.page_words import LIB, page_words
 
 LANGUAGES = ("en", *TRANSLATED)
 INFO = {node.define_schema().node_id: node.GET_NODE_INFO_V1() for node in NODES}
 NAMES = {language: locale(language, INFO) for language in LANGUAGES}
 SHORTEST, LONGEST = 40, 90  # lines of a page without the rows of its tables, as many as a node has inputs
-WITHOUT_WORDS = {"RealignCompare", "RealignSweep", "RealignGrid"}  # their pages are being written anew
 LINK = re.compile(r"!\[([^\]]+)\]\(([^)]+)\)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 KANA, HAN = re.compile("[\u3040-\u30ff]"), re.compile("[\u4e00-\u9fff]")
@@ -75,7 +73,7 @@ def test_tables_are_those_of_the_schema(node_id, language):
     """Run tools/docs/make_locales.py after a change of inputs, tooltips or translations."""
     text = text_of(node_id, language)
     assert "<!-- inputs -->" in text
-    assert "<!-- words -->" in text or node_id in WITHOUT_WORDS
+    assert "<!-- words -->" in text
     assert "<!-- outputs -->" in text or not INFO[node_id]["output"]
     assert with_tables(text, INFO[node_id], NAMES[language][node_id], language) == text
 
@@ -185,15 +183,3 @@ def test_names_of_inputs_differ_within_a_node(language):
 def test_category_is_named(language):
     """In English it is the schema's own."""
     assert set(read(language, "main")["nodeCategories"]) == {info["category"] for info in INFO.values()}
-
-
-def test_what_the_widgets_say_is_translated():
-    """Whatever web/lib says through `words` is a key of both languages; both keep its placeholders."""
-    zh, ja = (page_words("words", language) for language in TRANSLATED)
-    assert zh.keys() == ja.keys()
-    said = [path.read_text(encoding="utf-8") for path in LIB.glob("*.js") if path.name != "words.js"]
-    used = {text for source in said for text in re.findall(r'words\(\s*"((?:[^"\\]|\\.)*)"', source)}
-    assert len(used) > 20
-    assert used <= zh.keys()
-    for text, *others in ((text, zh[text], ja[text]) for text in zh):
-        assert all(set(re.findall(r"\{\w+\}", other)) == set(re.findall(r"\{\w+\}", text)) for other in others), text

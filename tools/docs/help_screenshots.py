@@ -62,7 +62,7 @@ def page(host: Host, browser: str) -> Iterator[Page]:
         tab.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
         tab.goto(host.url)
         tab.wait_for_function(READY, timeout=120_000)
-        for name in ("Comfy.VueNodes.Enabled", "Comfy.Minimap.Visible"):  # the minimap lies over the lower right
+        for name in ("Comfy.VueNodes.Enabled", "Comfy.Minimap.Visible"):  # the map of the graph lies over the nodes
             tab.evaluate(SETTING, [name, False])
         yield tab
         chromium.close()
@@ -95,7 +95,7 @@ def load_anchor(tab: Page) -> Image.Image:
 
 
 def swept(tab: Page) -> None:
-    """λ Compare after a sweep over the demo models, at λ 1 of the second row, wiped against λ 0."""
+    """λ Compare after a sweep over the demo models, wiped between λ 1 of the second row and the row's λ 0."""
     sweep = {"values": "list", "listed": "0, 0.25, 0.5, 0.75, 1, 1.25", "seeds": 2}
     settings = {"steps": 30, "seed": 7, "cfg": 1.5, "sampler_name": "ddpm", "scheduler": "normal"}
     nodes: list[list[Any]] = [
@@ -119,18 +119,7 @@ def swept(tab: Page) -> None:
     ]
     tab.evaluate(BUILD, [nodes, links])
     _press_run(tab)
-    shown = "() => Boolean(document.querySelector('.realign-current')?.dataset.file)"
-    tab.wait_for_function(shown, timeout=240_000)
-    tab.evaluate("() => document.querySelector('.realign-compare .realign-stage').focus()")
-    for key in ("End", "ArrowLeft", "ArrowDown"):
-        tab.keyboard.press(key)
-    _wipe(tab)
-
-
-def _wipe(tab: Page) -> None:
-    box = tab.locator(".realign-stage").bounding_box()
-    assert box is not None
-    tab.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"])
+    _look(tab, "End", "ArrowLeft", "ArrowDown")
 
 
 def compare(tab: Page) -> Image.Image:
@@ -138,11 +127,33 @@ def compare(tab: Page) -> Image.Image:
     return pictured(tab, "compare")
 
 
+def readme(tab: Page, workflow: str) -> Image.Image:
+    """The page with a workflow that has run. workflow: a file of workflows/."""
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.evaluate("async (text) => { await window.app.loadGraphData(JSON.parse(text)); }", workflow)
+    tab.wait_for_timeout(1000)
+    _press_run(tab)
+    _look(tab, "ArrowRight")
+    tab.wait_for_timeout(8000)  # until the page's notice of the run is gone
+    return Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+
+
+def _look(tab: Page, *keys: str) -> None:
+    """Waits for λ Compare's pictures, goes to one by keys, and wipes to the middle of it."""
+    shown = "() => Boolean(document.querySelector('.realign-current')?.dataset.file)"
+    tab.wait_for_function(shown, timeout=240_000)
+    stage = tab.locator(".realign-compare .realign-stage")
+    stage.focus()
+    for key in keys:
+        tab.keyboard.press(key)
+    stage.hover()
+    tab.wait_for_function("() => !document.querySelector('.realign-wipe').hidden")
+
+
 def loupe(tab: Page) -> Image.Image:
     """The same over the whole window."""
     swept(tab)
-    tab.keyboard.press("f")
-    _wipe(tab)
+    _look(tab, "f")
     tab.wait_for_timeout(1000)
     picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     tab.keyboard.press("Escape")

@@ -1,8 +1,9 @@
-"""Makes the pictures of the help pages, web/docs/img, from runs of the demo models in a real ComfyUI.
+"""Makes the pictures of the help pages, web/docs/img, and README.md's of the page, docs/page.png, from runs of the demo
+models in a real ComfyUI.
 
     python -m tools.docs.make_help_pictures --host FOLDER [--browser CHROMIUM] [--only NAME …]
 
-Two of them are pictures of the page itself and need a Chromium and playwright; without --browser they stay as they are.
+Pictures of the page itself need a Chromium and playwright; without --browser they stay as they are.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import argparse
 import json
 import sys
 
+from PIL import Image
+
 from tools.cache import PACK, say
 from tools.docs.help_runs import OF_RUNS
 from tools.docs.help_strips import Picture, encoded
 from tools.host.host_process import Host
 from tools.host.stand_in_files import stand_in_files
+from tools.workflows.workflow_names import workflow_file
 
+README = PACK / "docs" / "page.png"
 IMAGES = PACK / "web" / "docs" / "img"
 PLOTS = {"report", "trace"}
 
@@ -39,7 +44,7 @@ def main() -> None:
             if not options.only or name in options.only:
                 write(make(host), name)
         if options.browser:
-            from tools.docs.help_screenshots import OF_THE_PAGE, page
+            from tools.docs.help_screenshots import OF_THE_PAGE, page, readme
 
             stand_in_files(host.base / "models", PACK / "workflows")
             host.post("/settings", {"Comfy.TutorialCompleted": True})
@@ -47,6 +52,9 @@ def main() -> None:
                 for name, take in OF_THE_PAGE.items():
                     if not options.only or name in options.only:
                         write(take(tab), name)
+                if not options.only or README.stem in options.only:
+                    demo = workflow_file("realign_demo_sweep").read_text(encoding="utf-8")
+                    readme(tab, demo).quantize(256, Image.Quantize.MEDIANCUT).save(README, optimize=True)
     say(json.dumps({path.name: path.stat().st_size for path in sorted(IMAGES.iterdir())}))
 
 

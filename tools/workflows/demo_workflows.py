@@ -110,8 +110,8 @@ def demo_sweep(known: Known, folder: Path) -> None:
         "Find your λ, no download needed",
         steps(
             "Press *Run*: 7 λ × 3 seeds, from the same noise.",
-            "Move the slider of *λ Compare*, or press ← →. ▲ ▼ change the seed.",
-            "Press *Use λ*: the next run samples this picture alone. *Sweep again* goes back.",
+            "On *λ Compare* press a picture, or ← → ↑ ↓. Hover wipes against λ 0, F magnifies.",
+            "*Use λ*: the next run makes this one alone. *Keep* saves it, *Finer* sweeps around it.",
         ),
         "*λ Grid* shows what each λ stands for (β/λ), and is saved. "
         f"Your own models: take *{TITLES['sdxl_dpo_sweep']}*.",

@@ -72,7 +72,7 @@ def sdxl_dpo(known: Known, folder: Path) -> None:
         files(SDXL, SDXL_DPO),
         steps(
             "Press *Run*: five pictures from the same noise.",
-            "Flip through them on *λ Compare*, and press *Use λ* on the one you like: the next run samples it alone.",
+            "Look at them on *λ Compare*. *Use λ*: the next run makes the one you like alone. *Keep* saves it.",
         ),
         large(
             "0 is SDXL, 1 is DPO as trained, 0.5 a model trained at twice its β. Above 1 extrapolates. Choose the λ on "

@@ -29,8 +29,8 @@ class Sweep:
         self.facts |= dict(images=(self.decoded, 0))
 
     def compare(self, *before: int) -> Box:
-        """To flip through, below other nodes."""
-        return self.graph.box("Flip through, and use one", [*before, self.graph.add("RealignCompare", **self.facts)])
+        """To look at and choose from, below other nodes."""
+        return self.graph.box("Look, choose and keep", [*before, self.graph.add("RealignCompare", **self.facts)])
 
     def keep(self, prefix: str) -> Box:
         """All in one picture, shown and saved."""

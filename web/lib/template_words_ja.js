@@ -2,13 +2,14 @@
 
 export const ja = {
   "Read me": "お読みください",
-  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) から {folder} へ",
+  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) → {folder}",
   "{file}, renamed to {name}": "{file}（名前を {name} に変更）",
   "Find your λ, no download needed": "λを見つける（ダウンロード不要）",
   "Press *Run*: 7 λ × 3 seeds, from the same noise.": "*実行*を押す：7つのλ × 3つのシードを、同じノイズから。",
-  "Move the slider of *λ Compare*, or press ← →. ▲ ▼ change the seed.": "*λ比較*のスライダーを動かすか、← → を押す。▲ ▼ でシードが変わる。",
-  "Press *Use λ*: the next run samples this picture alone. *Sweep again* goes back.":
-    "*λを使う*を押す：次の実行はこの画像だけを作る。*スイープに戻す*で戻る。",
+  "On *λ Compare* press a picture, or ← → ↑ ↓. Hover wipes against λ 0, F magnifies.":
+    "*λ比較*で画像を押すか、← → ↑ ↓。マウスを重ねるとλ 0との境目が動き、Fで拡大。",
+  "*Use λ*: the next run makes this one alone. *Keep* saves it, *Finer* sweeps around it.":
+    "*λを使う*：次の実行はこの画像だけを作る。*残す*で保存、*細かく*でそのまわりをスイープ。",
   "*λ Grid* shows what each λ stands for (β/λ), and is saved. Your own models: take *Realign SDXL - DPO sweep*.":
     "*λグリッド*は各λの意味（β/λ）を書き、保存されます。自分のモデルには *Realign SDXL - DPO sweep* を。",
   "Try λ, no download needed": "λを試す（ダウンロード不要）",
@@ -68,8 +69,8 @@ export const ja = {
   "λ, and λ corrected": "λと、補正したλ",
   "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
     "ステップごとの混合は、λが求める混合に近づきます。*補正*は、足りない分で各画像の4つのパーティクルに重みをつけ、1つを残します：別の画像になることも多いですが、より公平な1枚です。",
-  "Above: as usual (its sampler is folded). Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
-    "上：いつもどおり（サンプラーは畳んであります）。下：補正後、モデルの呼び出しは4倍。λが0と1では補正するものがありません。",
+  "Above: as usual. Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
+    "上：いつもどおり。下：補正後、モデルの呼び出しは4倍。λが0と1では補正するものがありません。",
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5、ベースから Diffusion-DPO へ",
   "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium、ベースから Flow-GRPO へ",
   "SDXL, from base to Diffusion-DPO": "SDXL、ベースから Diffusion-DPO へ",
@@ -84,8 +85,8 @@ export const ja = {
   "*Realign Guider* works with every sampler. The LoRA needs no second model in memory.":
     "*Realignガイダー*はどのサンプラーでも使えます。LoRAならメモリに2つ目のモデルは要りません。",
   "Press *Run*: five pictures from the same noise.": "*実行*を押す：同じノイズから5枚。",
-  "Flip through them on *λ Compare*, and press *Use λ* on the one you like: the next run samples it alone.":
-    "*λ比較*でめくり、気に入ったものの*λを使う*を押す：次の実行はそれだけを作る。",
+  "Look at them on *λ Compare*. *Use λ*: the next run makes the one you like alone. *Keep* saves it.":
+    "*λ比較*で見る。*λを使う*：次の実行は気に入ったものだけを作る。*残す*で保存。",
   "0 is SDXL, 1 is DPO as trained, 0.5 a model trained at twice its β. Above 1 extrapolates. Choose the λ on a few prompts and seeds: *seeds* on *λ Sweep*.":
     "0はSDXL、1は学習したままのDPO、0.5は2倍のβで学習したモデル。1より上は外挿。λはいくつかのプロンプトとシードで選びます：*λスイープ*の*シード数*。",
   "SDXL towards PickScore, watched by HPS": "SDXLをPickScoreへ、HPSが見守る",
@@ -94,12 +95,12 @@ export const ja = {
   "Overdone, or HPS falls? Raise *strength*. Little changes? Lower it. Short of memory? Set *decode* to quarter size.":
     "やりすぎ、またはHPSが下がる？ *強さ*を上げる。変化が小さい？ 下げる。メモリ不足？ *デコード方法*を4分の1の大きさに。",
   "Two rewards at once": "2つの報酬を同時に",
-  "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*半分ずつ*が各アンカーにλの割合を与えます：λ = 1 ではそれぞれ0.5。",
+  "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*半分ずつ*がλを分けます：λ = 1 なら0.5ずつ。",
   "DPO learned what people prefer, SPO what looks good. Shares of 1 and 0 are DPO alone, 0 and 1 SPO alone. Each step costs up to three models.":
-    "DPOは人の好みを、SPOは見た目のよさを学びました。割合が1と0ならDPOだけ、0と1ならSPOだけ。1ステップで最大3つのモデルを使います。",
+    "DPOは人の好みを、SPOは見た目のよさを学習。割合1と0はDPOだけ、0と1はSPOだけ。1ステップで最大3モデル。",
   "Prompt": "プロンプト",
   "All λ at once": "すべてのλを一度に",
-  "Flip through, and use one": "めくって、1つを使う",
+  "Look, choose and keep": "見て、選んで、残す",
   "All λ in one picture": "すべてのλを1枚に",
   "Demo models": "デモモデル",
   "Picture": "画像",
@@ -137,7 +138,7 @@ export const ja = {
   "Negative": "ネガティブ",
   "Reference": "参照モデル",
   "Save the grid": "グリッドを保存",
-  "Save the sheet": "シートを保存",
+  "Save the pictures": "画像を保存",
   "Trace: λ, σ, KL, model calls": "トレース：λ、σ、KL、モデル呼び出し",
   "Held out: only watched": "ホールドアウト：見るだけ",
   "Anchor: Diffusion-DPO": "アンカー：Diffusion-DPO",

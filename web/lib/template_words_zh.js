@@ -2,12 +2,14 @@
 
 export const zh = {
   "Read me": "说明",
-  "{file} from [{page}]({url}) into {folder}": "{file}：从 [{page}]({url}) 下载，放入 {folder}",
+  "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) → {folder}",
   "{file}, renamed to {name}": "{file}，改名为 {name}",
   "Find your λ, no download needed": "找到你的 λ，无需下载",
   "Press *Run*: 7 λ × 3 seeds, from the same noise.": "按*运行*：7 个 λ × 3 个种子，都从同一个噪波开始。",
-  "Move the slider of *λ Compare*, or press ← →. ▲ ▼ change the seed.": "移动 *λ 对比*的滑块，或按 ← →。▲ ▼ 换种子。",
-  "Press *Use λ*: the next run samples this picture alone. *Sweep again* goes back.": "按*使用 λ*：下一次运行只生成这张图。*重新扫描*则返回。",
+  "On *λ Compare* press a picture, or ← → ↑ ↓. Hover wipes against λ 0, F magnifies.":
+    "在 *λ 对比*上点一张图，或按 ← → ↑ ↓。鼠标移过就与 λ 0 划动对照，F 放大。",
+  "*Use λ*: the next run makes this one alone. *Keep* saves it, *Finer* sweeps around it.":
+    "*使用 λ*：下一次运行只生成这张图。*保存*把它存下来，*更细*在它周围扫描。",
   "*λ Grid* shows what each λ stands for (β/λ), and is saved. Your own models: take *Realign SDXL - DPO sweep*.":
     "*λ 网格图*写出每个 λ 的含义（β/λ），并会保存。要用自己的模型，请打开 *Realign SDXL - DPO sweep*。",
   "Try λ, no download needed": "试试 λ，无需下载",
@@ -67,8 +69,8 @@ export const zh = {
   "λ, and λ corrected": "λ，以及校正后的 λ",
   "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
     "逐步混合接近 λ 要的混合。*校正*让每张图的四个粒子按所缺的部分加权，留下一个：常常是另一张图，但抽得更公平。",
-  "Above: as usual (its sampler is folded). Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
-    "上：照常（采样器已折叠）。下：校正后，模型调用为四倍。λ 为 0 和 1 时没有什么可校正的。",
+  "Above: as usual. Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
+    "上：照常。下：校正后，模型调用为四倍。λ 为 0 和 1 时没有什么可校正的。",
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5，从基础模型到 Diffusion-DPO",
   "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium，从基础模型到 Flow-GRPO",
   "SDXL, from base to Diffusion-DPO": "SDXL，从基础模型到 Diffusion-DPO",
@@ -82,8 +84,8 @@ export const zh = {
   "*Realign Guider* works with every sampler. The LoRA needs no second model in memory.":
     "*Realign 引导器*适用于任何采样器。LoRA 不需要内存里有第二个模型。",
   "Press *Run*: five pictures from the same noise.": "按*运行*：同一个噪波的五张图。",
-  "Flip through them on *λ Compare*, and press *Use λ* on the one you like: the next run samples it alone.":
-    "在 *λ 对比*上翻看，在喜欢的那张上按*使用 λ*：下一次运行只生成它。",
+  "Look at them on *λ Compare*. *Use λ*: the next run makes the one you like alone. *Keep* saves it.":
+    "在 *λ 对比*上看。*使用 λ*：下一次运行只生成喜欢的那张。*保存*把它存下来。",
   "0 is SDXL, 1 is DPO as trained, 0.5 a model trained at twice its β. Above 1 extrapolates. Choose the λ on a few prompts and seeds: *seeds* on *λ Sweep*.":
     "0 是 SDXL，1 是训练好的 DPO，0.5 相当于以两倍 β 训练的模型。大于 1 是外推。多看几个提示词和种子再选 λ：*λ 扫描*上的*种子数*。",
   "SDXL towards PickScore, watched by HPS": "SDXL 朝 PickScore 走，由 HPS 旁观",
@@ -94,10 +96,10 @@ export const zh = {
   "Two rewards at once": "同时用两个奖励",
   "*Half of each* gives each anchor its share of λ: at λ = 1 each has 0.5.": "*各占一半*给每个锚点它那份 λ：λ = 1 时各为 0.5。",
   "DPO learned what people prefer, SPO what looks good. Shares of 1 and 0 are DPO alone, 0 and 1 SPO alone. Each step costs up to three models.":
-    "DPO 学的是人的偏好，SPO 学的是好看。份额 1 和 0 只有 DPO，0 和 1 只有 SPO。每一步最多要三个模型。",
+    "DPO 学人的偏好，SPO 学好看。份额 1 和 0 只有 DPO，0 和 1 只有 SPO。每步最多三个模型。",
   "Prompt": "提示词",
   "All λ at once": "所有 λ 一次完成",
-  "Flip through, and use one": "翻看，选用一个",
+  "Look, choose and keep": "看、选、存",
   "All λ in one picture": "所有 λ 在一张图里",
   "Demo models": "演示模型",
   "Picture": "图像",
@@ -135,7 +137,7 @@ export const zh = {
   "Negative": "负面",
   "Reference": "参考模型",
   "Save the grid": "保存网格图",
-  "Save the sheet": "保存总图",
+  "Save the pictures": "保存图像",
   "Trace: λ, σ, KL, model calls": "运行记录：λ、σ、KL、模型调用",
   "Held out: only watched": "留出：只旁观",
   "Anchor: Diffusion-DPO": "锚点模型：Diffusion-DPO",

@@ -83,6 +83,7 @@ function keepEnglish(owner) {
 
 function restore(owner, form) {
   const { title, note } = saved.get(owner) ?? {};
-  if (title && form.title === title[1]) form.title = title[0];
+  const now = form.title ?? owner.title; // the page leaves out a title that is the kind's own, as a translation may be
+  if (title && now === title[1]) form.title = title[0];
   if (note && form.widgets_values?.[0] === note[1]) form.widgets_values[0] = note[0];
 }

@@ -94,10 +94,12 @@ export function rowName(run, row) {
   return said.join(", ") || words("row {row} of {rows}", { row: row + 1, rows: run.rows.length });
 }
 
+const NUMBERED = { picture: "picture {number}", prompt: "prompt {number}" };
+
 /** “picture 3 · λ 0.5”, “prompt 2”, in the page's language. */
 function numbered(name, what) {
   const found = new RegExp(`^${what} (\\d+)(.*)$`).exec(name);
-  return found ? words(`${what} {number}`, { number: found[1] }) + found[2] : name;
+  return found ? words(NUMBERED[what], { number: found[1] }) + found[2] : name;
 }
 
 /** A column's λ, or a picture's place in a batch. */
