@@ -118,6 +118,41 @@ def test_keep_saves_the_clean_picture_with_what_makes_it(tab, host):
     (host.base / "output" / path).unlink()
 
 
+def test_what_ends_in_another_workflow_leaves_that_alone(tab):
+    """The tab is changed while something is still saved: the node with the same id over there knows nothing of it."""
+    new_workflow(tab)
+    compare_graph(tab)
+    js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
+    run_compare(tab)
+    other = js(tab, "() => ({ ...window.app.graph.serialize(), id: crypto.randomUUID() })")
+    for node in other["nodes"]:
+        for name in ("realign_memory", "realign_compare"):
+            node["properties"].pop(name, None)
+    js(
+        tab,
+        """() => {
+      const { fetch } = window;
+      window.held = new Promise((then) => { window.goOn = then; });
+      window.fetch = async (...args) => {
+        const response = await fetch(...args);
+        if (String(args[0]?.url ?? args[0]).includes('/upload/image')) await window.held;
+        return response;
+      };
+    }""",
+    )
+    click(tab, ".realign-keep")
+    js(tab, "async (other) => await window.app.loadGraphData(other, true, true, 'other')", other)
+    js(tab, "() => window.goOn()")
+    tab.page.wait_for_timeout(700)
+    told = """() => {
+      const { changeTracker } = window.app.extensionManager.workflow.activeWorkflow;
+      const kept = (nodes) => nodes.find((node) => node.type === 'RealignCompare').properties.realign_compare;
+      return [kept(window.app.graph.nodes), kept(changeTracker.activeState.nodes)].filter(Boolean).length;
+    }"""
+    assert js(tab, told) == 0
+    tab.reopen()
+
+
 HOSTILE = "<img src=x onerror='window.hacked=1'>"
 
 

@@ -100,8 +100,14 @@ export class Kept {
     };
     if (step) asOneStep(put);
     else put();
+    if (!this.isAlive) return; // in its place may be a node of another workflow by now
     this.settle(true);
     remember(this.node, "compare", state);
+  }
+
+  get isAlive() {
+    const { graph, id } = this.node;
+    return graph?.getNodeById?.(id) === this.node;
   }
 
   add(run) {
