@@ -164,6 +164,7 @@ def caption(tab):
 
 
 def press(tab, key):
+    tab.page.mouse.move(5, 5)
     js(tab, "() => document.querySelector('.realign-compare .realign-stage').focus()")
     tab.page.keyboard.press(key)
 

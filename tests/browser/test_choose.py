@@ -24,7 +24,7 @@ from graphs import (
     shown,
     value_of,
 )
-from looking import QUEUED, RUNS, new_workflow
+from looking import QUEUED, RANGE, RUNS, hover, new_workflow, show_node
 from PIL import Image
 
 
@@ -94,6 +94,45 @@ def test_runs_before_stay_and_open_without_sampling(tab):
     assert value_of(tab, "sampler", "lambda_") == 0.75
     assert js(tab, "() => window.made.sweep.mode") == 4
     assert tab.errors == []
+
+
+def test_a_pin_of_another_shape_keeps_its_shape(tab):
+    """It is as large as it fits over the picture, and not drawn out to it."""
+    new_workflow(tab)
+    compare_graph(tab, {**RANGE, "count": 3, "seeds": 1}, {"steps": 1})
+    js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
+    js(tab, "() => { window.made.empty.widgets.find((w) => w.name === 'width').value = 128; }")
+    run_compare(tab)
+    press(tab, "p")
+    before = shown(tab)
+    js(tab, "() => { window.made.empty.widgets.find((w) => w.name === 'width').value = 64; }")
+    press_run(tab)
+    tab.page.wait_for_function(f"(b) => document.querySelector('{CURRENT}')?.dataset.file !== b", arg=before)
+    show_node(tab)
+    hover(tab, 0.9)
+    tab.page.wait_for_function("() => !document.querySelector('.realign-pinned').hidden")
+    tab.shot("other_shape")
+    drawn = """(layer) => {
+      const canvas = document.querySelector(layer), { width, height } = canvas;
+      const line = canvas.getContext('2d').getImageData(Math.floor(width / 2), 0, 1, height).data;
+      return Array.from({ length: height }, (_, y) => line[4 * y + 3]).filter((alpha) => alpha > 128).length / width;
+    }"""
+    picture, pin = js(tab, drawn, ".realign-current"), js(tab, drawn, ".realign-pinned")
+    assert pin == pytest.approx(picture / 2, rel=0.05)
+
+
+def test_enter_uses_what_was_meant_and_not_where_the_mouse_happens_to_be(tab):
+    compare_graph(tab)
+    run_compare(tab)
+    show_node(tab)
+    look_at(tab, 2, 0)
+    js(tab, "() => document.activeElement?.blur()")
+    hover(tab)
+    assert js(tab, "() => document.activeElement.className").startswith("realign-stage")
+    tab.page.keyboard.press("Enter")
+    assert value_of(tab, "sampler", "lambda_") == 0.3
+    press(tab, "Enter")
+    assert value_of(tab, "sampler", "lambda_") == 0.75
 
 
 def test_keep_saves_the_clean_picture_with_what_makes_it(tab, host):

@@ -69,7 +69,7 @@ class CompareView {
       s: () => look.toggleStar(),
       f: () => this.loupe.open(),
       " ": onButton ? null : () => stage.flip(true),
-      Enter: onButton ? null : () => this.buttons.useIt(),
+      Enter: onButton || stage.hovered ? null : () => this.buttons.useIt(), // not where the mouse only happens to be
     }[event.key.length > 1 ? event.key : event.key.toLowerCase()];
     if (!does) return;
     event.preventDefault();

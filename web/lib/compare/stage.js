@@ -8,6 +8,12 @@ const STILL = 4; // px: moved by more is dragged
 const MOST = 32; // times the size at which a picture fits
 const SHARP = 3; // screen pixels of a picture's pixel from which on it is shown as a square
 
+/** The size of a bitmap that fits into one, px: a pin of another run may have another shape. */
+function within(size, { width, height }) {
+  const scale = Math.min(size[0] / width, size[1] / height);
+  return [width * scale, height * scale];
+}
+
 const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
 
 export class Stage {
@@ -101,8 +107,10 @@ export class Stage {
     const density = devicePixelRatio * this.scale;
     for (const [canvas, bitmap] of [[this.picture, picture], [this.pin, pin]]) {
       if (!bitmap?.width) continue;
-      const pixels = this.zoom > 1 && (size[0] / bitmap.width) * density >= SHARP;
-      drawBitmap(canvas, bitmap, { room, corner, size, density, pixels });
+      const whole = within(size, bitmap);
+      const pixels = this.zoom > 1 && (whole[0] / bitmap.width) * density >= SHARP;
+      const own = corner.map((start, i) => start + (size[i] - whole[i]) / 2);
+      drawBitmap(canvas, bitmap, { room, corner: own, size: whole, density, pixels });
     }
   }
 
@@ -158,8 +166,13 @@ export class Stage {
   moved(event) {
     event.stopPropagation();
     const at = this.point(event);
-    if (this.press && this.free && this.zoom > 1) this.drag(at);
-    if (this.press) return;
+    const { press } = this;
+    if (press && this.free && this.zoom > 1) return this.drag(at);
+    if (press) {
+      press.wipes ||= event.pointerType === "touch" && this.isMoved(at); // a finger that moves wipes, as a mouse hovers
+      if (!press.wipes) return;
+      this.flip(false);
+    }
     this.split = clamped(at[0], 0, this.root.clientWidth);
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
@@ -167,9 +180,13 @@ export class Stage {
     });
   }
 
+  isMoved(at) {
+    return Math.hypot(at[0] - this.press.at[0], at[1] - this.press.at[1]) >= STILL;
+  }
+
   drag(at) {
     const { press, placed } = this;
-    if (!press.dragged && Math.hypot(at[0] - press.at[0], at[1] - press.at[1]) < STILL) return;
+    if (!press.dragged && !this.isMoved(at)) return;
     press.dragged = true;
     this.flip(false);
     this.centre = press.centre.map((value, i) => value - (at[i] - press.at[i]) / placed.size[i]);
@@ -180,6 +197,7 @@ export class Stage {
     if (event.button !== 0 || !this.files.picture) return;
     event.stopPropagation();
     this.root.focus({ preventScroll: true });
+    this.hovered = false; // it is meant
     this.root.setPointerCapture?.(event.pointerId);
     this.press = { at: this.point(event), centre: [...this.centre], time: event.timeStamp };
     this.flip(true);
@@ -189,11 +207,12 @@ export class Stage {
     const { press } = this;
     if (!press) return;
     event.stopPropagation();
+    const at = this.point(event);
+    const isClick = !press.dragged && !press.wipes && !this.isMoved(at) && event.timeStamp - press.time < CLICK;
     this.press = null;
     this.flip(false);
-    const at = this.point(event);
-    const isStill = Math.hypot(at[0] - press.at[0], at[1] - press.at[1]) < STILL;
-    if (event.type === "pointerup" && !press.dragged && isStill && event.timeStamp - press.time < CLICK) this.clicked(at);
+    if (press.wipes) this.left();
+    if (event.type === "pointerup" && isClick) this.clicked(at);
   }
 
   flip(on) {
