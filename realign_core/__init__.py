@@ -27,6 +27,7 @@ from .prediction import (
     on_elements,
     separate,
 )
+from .preference import KERNELS, Picks, Preference
 from .resampling import SCHEMES, effective_sample_size, log_mean_weight, normalised, pool, resample
 from .sampling import (
     Sample,
@@ -44,6 +45,7 @@ from .trace import Trace
 
 __all__ = [
     "GRADIENTS",
+    "KERNELS",
     "LAMBDAS",
     "MERGED",
     "MOST_CELLS",
@@ -66,7 +68,9 @@ __all__ = [
     "NoiseLevel",
     "ParticleRun",
     "Particles",
+    "Picks",
     "Prediction",
+    "Preference",
     "Reward",
     "Sample",
     "Sweep",

@@ -1,0 +1,155 @@
+"""What somebody likes, learned from picks: Gaussian-process regression on features of pictures.
+
+Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5. In each round some pictures of
+a batch are picked. A picked one has the target 1, another 0; how strict somebody is in a round is an offset of its own,
+integrated out, so that only what differs within a round counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from .gaussian import Gaussian, at_least_float32
+
+LINEAR, RBF = "linear", "rbf"
+KERNELS = (LINEAR, RBF)
+OFFSET = 1.0  # variance of a round's offset: wide beside targets of 0 and 1
+LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the median distance of two pictures
+SIGNALS, NOISES = (0.02, 0.1, 0.5, 2.0), (0.02, 0.08, 0.3)  # variances
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Rounds of picks, N pictures in all."""
+
+    features: Tensor  # (N, D)
+    picked: Tensor  # (N,) bool
+    rounds: Tensor  # (N,) whole numbers: which pictures were seen together
+
+    def __post_init__(self) -> None:
+        size = len(self.features)
+        if self.features.ndim != 2 or self.picked.shape != (size,) or self.rounds.shape != (size,):
+            raise ValueError("Picks need features (pictures, D) and, for each picture, whether and when it was picked.")
+        if not bool(self.features.isfinite().all()):
+            raise ValueError("Features of a picture are not finite numbers.")
+
+    @classmethod
+    def none(cls, size: int) -> Picks:
+        """Before the first round. size: D."""
+        return cls(torch.zeros(0, size, dtype=torch.float64), torch.zeros(0, dtype=torch.bool), torch.zeros(0).long())
+
+    def add(self, features: Tensor, picked: Tensor) -> Picks:
+        """With another round. features: (B, D). picked: (B,) bool. Raises ValueError for features of another size."""
+        if features.ndim != 2 or features.shape[1] != self.features.shape[1]:
+            raise ValueError(
+                f"These pictures have features of the shape {tuple(features.shape)}, the picks before them "
+                f"{self.features.shape[1]} each: use the model that the first round was seen with."
+            )
+        number = 1 + int(self.rounds.max()) if len(self.rounds) else 0
+        rounds = torch.full((len(features),), number)
+        return Picks(
+            torch.cat([self.features, features.detach().cpu().double()]),
+            torch.cat([self.picked, picked.detach().cpu().bool()]),
+            torch.cat([self.rounds, rounds]),
+        )
+
+
+@dataclass(frozen=True)
+class Preference:
+    """How good pictures are in somebody's eyes: a Gaussian process over features, given picks.
+
+    kernel: “rbf”, k(a, b) = signal · exp(−|a − b|² / 2 length²), for tastes with a peak; “linear”, signal · a·b, which
+    is Bayesian linear regression. noise: variance of a pick around it. Raises ValueError where nothing was picked.
+    """
+
+    picks: Picks
+    kernel: str = RBF
+    length: float = 1.0
+    signal: float = 0.5
+    noise: float = 0.08
+    _solved: tuple[Tensor, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise ValueError(f"unknown kernel {self.kernel!r}; it can be {' or '.join(KERNELS)}")
+        if not bool(self.picks.picked.any()):
+            raise ValueError("Nothing is picked yet: mark at least one picture that is better than the others.")
+        factor = torch.linalg.cholesky(self._covariance())
+        inverse = torch.cholesky_inverse(factor)
+        object.__setattr__(self, "_solved", (inverse @ self._targets, inverse))
+
+    @classmethod
+    def learn(cls, picks: Picks, kernel: str = RBF) -> Preference:
+        """With the length, signal and noise of the largest evidence (their equation 2.30) over a grid."""
+        return max((cls(picks, kernel, *values) for values in _grid(picks, kernel)), key=lambda one: one.evidence)
+
+    @property
+    def evidence(self) -> float:
+        """log p(picks | kernel), nats."""
+        weights, inverse = self._solved
+        fit = -0.5 * float(self._targets @ weights) + 0.5 * float(torch.linalg.slogdet(inverse).logabsdet)
+        return fit - 0.5 * len(weights) * math.log(2 * math.pi)
+
+    def utility(self, features: Tensor) -> Gaussian:
+        """How good pictures are, (B,), on the scale of a pick: mean and variance (2.25, 2.26).
+
+        features: (B, D), on any device, with gradients where they have one.
+        """
+        features = at_least_float32(features)
+        # To the device in its own number format: some have no fp64.
+        own = (one.to(features.dtype).to(features.device) for one in (*self._solved, self.picks.features))
+        weights, inverse, known = own
+        across = self._kernel(features, known)
+        spent = torch.einsum("bn,nm,bm->b", across, inverse, across)
+        return Gaussian(across @ weights, (self._prior(features) - spent).clamp(min=0))
+
+    def likeliest(self, features: Tensor, draws: int, generator: torch.Generator | None = None) -> Tensor:
+        """(B,): how probable it is that each of these is the best of them, from draws of the process at all of them."""
+        features = features.detach().cpu().double()
+        weights, inverse = self._solved
+        across = self._kernel(features, self.picks.features)
+        covariance = self._kernel(features, features) - across @ inverse @ across.T
+        values, vectors = torch.linalg.eigh(covariance)
+        noise = torch.randn(draws, len(features), generator=generator, dtype=torch.float64)
+        drawn = across @ weights + (noise * values.clamp(min=0).sqrt()) @ vectors.T
+        return torch.bincount(drawn.argmax(1), minlength=len(features)) / draws
+
+    @property
+    def _targets(self) -> Tensor:
+        return self.picks.picked.double() - 0.5
+
+    def _covariance(self) -> Tensor:
+        """(N, N), of the targets."""
+        own, rounds = self.picks.features, self.picks.rounds
+        together = rearrange(rounds, "n -> n 1") == rearrange(rounds, "n -> 1 n")
+        return self._kernel(own, own) + OFFSET * together + self.noise * torch.eye(len(own), dtype=own.dtype)
+
+    def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.kernel == LINEAR:
+            return self.signal * a @ b.T
+        return self.signal * torch.exp(-_squares(a, b) / (2 * self.length**2))
+
+    def _prior(self, features: Tensor) -> Tensor:
+        return self.signal * (features.square().sum(1) if self.kernel == LINEAR else torch.ones_like(features[:, 0]))
+
+
+def _grid(picks: Picks, kernel: str) -> Iterator[tuple[float, float, float]]:
+    """Length, signal, noise."""
+    lengths: tuple[float, ...] = (1.0,)
+    if kernel == RBF and len(picks.features) > 1:
+        apart = _squares(picks.features, picks.features).sqrt()
+        middle = float(apart[apart > 0].median()) if bool((apart > 0).any()) else 1.0
+        lengths = tuple(middle * one for one in LENGTHS)
+    return itertools.product(lengths, SIGNALS, NOISES)
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    """|a − b|², (A, B). Differences are squared, not taken apart: pictures that are near one another count most."""
+    return (rearrange(a, "a d -> a 1 d") - rearrange(b, "b d -> 1 b d")).square().sum(-1)
