@@ -18,7 +18,7 @@ SETTLED = 500
 def typed(tab, field, word, results):
     """Ids of the pack's nodes, in the order in which a search shows them for a word."""
     ours = dict(tab.page.evaluate(OURS))
-    assert len(ours) == 23
+    assert len(ours) == 24
     field.fill(word)
     tab.page.wait_for_timeout(SETTLED)
     lines = [text.split("\n")[0].strip() for text in results.all_inner_texts()]
