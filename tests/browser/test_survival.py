@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import pytest
 from conftest import READY
-from graphs import ALL, CURRENT, INK, click, compare_graph, is_sweeping, js, look_at, run_compare, schedule_graph, slide
+from graphs import (
+    ALL,
+    CURRENT,
+    INK,
+    click,
+    compare_graph,
+    is_sweeping,
+    js,
+    look_at,
+    run_compare,
+    schedule_graph,
+    shown,
+    slide,
+)
 
 PLACE = (2, 1)  # column and row that the artist looks at
 # Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
@@ -38,6 +51,7 @@ def looked_at(tab):
     js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
     run_compare(tab)
     look_at(tab, *PLACE)
+    shown(tab)  # drawn, and not only asked for
     return tab
 
 
