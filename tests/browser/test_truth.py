@@ -59,7 +59,7 @@ def test_a_linked_number_is_said_and_written_at_its_source(tab):
     line_is(tab, "from “My λ”: strength 0.4 (β is known after a run)")
     js(tab, "() => { window.made.sweep.mode = 0; }")
     run_compare(tab)
-    assert "λ 0.5" in js(tab, "() => document.querySelector('.realign-strong').textContent")  # nearest to 0.4
+    assert caption(tab).startswith("λ 0.5 ")  # nearest to 0.4
     slide(tab, 2)
     press(tab, "ArrowDown")
     assert js(tab, BUTTON) == "Use λ 0.75, seed 41"
@@ -123,7 +123,7 @@ def test_the_button_names_all_that_it_writes(tab):
     before = widgets(tab)
     click(tab, ".realign-use")
     changed = {key for key, value in widgets(tab).items() if value != before[key]}
-    assert changed == {"sampler.lambda_", "sampler.seed", "sampler.cfg"}
+    assert changed == {"sampler.lambda_", "sampler.seed", "sampler.cfg", "compare.picked"}
     assert js(tab, SAID) == "λ 1, seed 7, cfg 4 is set: the next run samples it alone."
     assert sent(tab, "RealignSampler", "lambda_", "seed", "cfg") == (1, 7, 4)
 
