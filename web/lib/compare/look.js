@@ -121,14 +121,21 @@ export class Look {
     const { pin, runs } = this.kept.state;
     if (pin) return { run: runs.find((run) => run.run === pin.run), index: pin.index };
     const { columns } = this.run;
-    if (countOf(this.run) === 1) {
-      const last = runs.find((run) => run.run === this.last?.run) ?? runs[runs.indexOf(this.run) - 1];
-      const index = last?.run === this.last?.run ? this.last.index : (this.kept.state.at[last?.run]?.[0] ?? 0);
-      return last ? { run: last, index } : null;
-    }
+    if (countOf(this.run) === 1) return this.before;
     const far = columns.map(({ lambda }) => Math.abs(lambda ?? Infinity));
     const column = Math.max(far.indexOf(Math.min(...far)), 0);
     return { run: this.run, index: this.row * columns.length + column };
+  }
+
+  /** What was looked at before this run, {run, index}; null where there was nothing. */
+  get before() {
+    const { runs, at } = this.kept.state;
+    const last = this.last && runs.find((run) => run.run === this.last.run);
+    if (last) return { run: last, index: this.last.index };
+    const run = runs[runs.indexOf(this.run) - 1];
+    if (!run) return null;
+    const [column, row] = at[run.run] ?? [0, 0];
+    return { run, index: row * run.columns.length + column };
   }
 
   /** Pins the picture; the pinned one is let go. */
