@@ -27,7 +27,7 @@ from .prediction import (
     on_elements,
     separate,
 )
-from .preference import KERNELS, Picks, Preference
+from .preference import KERNELS, Liked, Picks, Preference, liked
 from .resampling import SCHEMES, effective_sample_size, log_mean_weight, normalised, pool, resample
 from .sampling import (
     Sample,
@@ -63,6 +63,7 @@ __all__ = [
     "Gaussian",
     "ImproperMixtureError",
     "LambdaSchedule",
+    "Liked",
     "MixedStep",
     "MixedSteps",
     "NoiseLevel",
@@ -92,6 +93,7 @@ __all__ = [
     "kl_increment",
     "kl_increments",
     "lambdas_for_betas",
+    "liked",
     "listed_values",
     "log_mean_weight",
     "max_lambda",

@@ -1,0 +1,181 @@
+"""A taste that is learned over many runs, kept in the host's user folder: what was seen, and what of it was picked.
+
+`<name>.json` tells the rounds, for people too; `<name>.safetensors` holds the features of their pictures, by the round's
+run. The pictures themselves are not kept, and nothing is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Literal
+
+import folder_paths
+import torch
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ...realign_core import Picks
+from .picks import MOST_PICTURES, LambdaValue, Picked, Place, RunId
+
+NAME = re.compile(r"\w(?:[\w .\-]{0,62}[\w\-])?")
+WAITING = 32  # rounds that may wait to be picked from: nobody goes further back
+LEARNED = 1024  # pictures that are learned from, the newest: more take long, and tastes change
+
+
+class _Round(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    run: RunId
+    time: FiniteFloat
+    pictures: Annotated[int, Field(ge=1, le=MOST_PICTURES)]
+    picked: list[Place] = []
+    lambdas: Annotated[list[LambdaValue | None], Field(alias="lambda")] = []
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    format: Literal[1]
+    features: str
+    rounds: list[_Round]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Pictures that were seen together. features: (B, D). picked: places of the better ones. lambdas: B, or none."""
+
+    run: str
+    features: torch.Tensor
+    picked: tuple[int, ...] = ()
+    lambdas: tuple[float | None, ...] = ()
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """features: the name of the numbers that its pictures are known by (features.py)."""
+
+    name: str
+    features: str
+    rounds: tuple[Round, ...] = ()
+
+    @classmethod
+    def open(cls, name: str, features: str) -> Session:
+        """As it was saved; an empty one where none was.
+
+        Raises ValueError for a name that is no file's, for files that cannot be read, and where these pictures were
+        seen by other features.
+        """
+        named = check_name(name)
+        told, known = _read(_path(named, ".json"), _path(named, ".safetensors"))
+        if told is None:
+            return cls(named, features)
+        if told.features != features:
+            raise ValueError(
+                f"The preference “{named}” was learned by “{told.features}”, and now it would be asked by “{features}”: "
+                "connect that clip_vision (or none, for colours and shapes), or type another name to start anew."
+            )
+        seen = [(one, known[one.run]) for one in told.rounds if one.run in known]
+        fits = [(one, own) for one, own in seen if own.ndim == 2 and len(own) == one.pictures and own.isfinite().all()]
+        made = (Round(one.run, own, tuple(one.picked), tuple(one.lambdas), one.time) for one, own in fits)
+        return cls(named, features, tuple(made))
+
+    def saw(self, run: str, features: torch.Tensor, lambdas: Sequence[float | None] = ()) -> Session:
+        """With another round, unless it is there already. features: (B, D)."""
+        if any(one.run == run for one in self.rounds):
+            return self
+        new = Round(run, features.detach().float().cpu().clone(), (), tuple(lambdas), time.time())
+        waiting = [one.run for one in self.rounds if not one.picked]
+        dropped = set(waiting[: max(0, len(waiting) + 1 - WAITING)])
+        return replace(self, rounds=(*(one for one in self.rounds if one.run not in dropped), new))
+
+    def picked(self, picks: Mapping[str, Picked]) -> Session:
+        """With these picks in place of what was picked from the same runs. Runs that it has not seen are left out."""
+        own = {run: tuple(sorted(set(told.picked))) for run, told in picks.items()}
+        rounds = (
+            replace(one, picked=tuple(i for i in own.get(one.run, one.picked) if i < len(one.features)))
+            for one in self.rounds
+        )
+        return replace(self, rounds=tuple(rounds))
+
+    @property
+    def picks(self) -> Picks:
+        """Of all rounds from which something was picked; the newest, where they are many."""
+        rounds: list[Round] = []
+        for one in reversed([one for one in self.rounds if one.picked]):
+            if rounds and sum(len(other.features) for other in rounds) + len(one.features) > LEARNED:
+                break
+            rounds.insert(0, one)
+        out = Picks.none(rounds[0].features.shape[1] if rounds else 1)
+        for one in rounds:
+            out = out.add(one.features, torch.isin(torch.arange(len(one.features)), torch.tensor(one.picked)))
+        return out
+
+    def save(self) -> None:
+        """Both files, each in one move, the features first. Raises ValueError where they cannot be written."""
+        rounds = [
+            _Round(run=one.run, time=one.time, pictures=len(one.features), picked=one.picked, lambdas=one.lambdas)
+            for one in self.rounds
+        ]
+        told = _File(format=1, features=self.features, rounds=rounds)
+        try:
+            _folder().mkdir(parents=True, exist_ok=True)
+            known = {one.run: one.features.contiguous() for one in self.rounds}
+            _replaced(_path(self.name, ".safetensors"), lambda path: save_file(known, path))
+            text = told.model_dump_json(indent=1, by_alias=True)
+            _replaced(_path(self.name, ".json"), lambda path: path.write_text(text, encoding="utf-8"))
+        except (OSError, SafetensorError) as error:
+            raise ValueError(
+                f"The preference “{self.name}” could not be saved in {_folder()}: {error}. What was saved before is "
+                "still there."
+            ) from error
+
+
+def check_name(name: str) -> str:
+    """The name of a session, as its files have it. Raises ValueError in a sentence."""
+    named = " ".join(name.split())
+    if not NAME.fullmatch(named) or PureWindowsPath(named).is_reserved():
+        raise ValueError(
+            f"“name” is “{named[:40]}”, but must be one for a file: letters, digits, spaces, “-”, “_” and “.”, at most "
+            "64 of them, and a letter or digit first."
+        )
+    return named
+
+
+def _folder() -> Path:
+    return Path(folder_paths.get_user_directory()) / "realign" / "preferences"
+
+
+def _path(name: str, ending: str) -> Path:
+    return _folder() / (name + ending)
+
+
+def _read(told: Path, features: Path) -> tuple[_File | None, dict[str, torch.Tensor]]:
+    """What both files hold; None where there is no session yet."""
+    if not told.exists():
+        return None, {}
+    try:
+        # A round without its features, of a run that was killed between the two, is left out.
+        return _File.model_validate_json(told.read_bytes()), load_file(features) if features.exists() else {}
+    except (OSError, ValidationError, RecursionError, SafetensorError) as error:
+        raise ValueError(
+            f"The preference in {told} cannot be read: it is damaged, or of another version. Move it and its "
+            ".safetensors away, or type another name to start anew."
+        ) from error
+
+
+def _replaced(path: Path, write: Callable[[Path], object]) -> None:
+    """A file that is there whole or not at all."""
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        write(new)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
