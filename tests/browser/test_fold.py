@@ -24,7 +24,7 @@ FACTS = """(name) => {
 }"""
 # Where the classic renderer has drawn the button.
 BUTTON = """(name) => {
-  const node = window.made[name], button = node.widgets.find((w) => w.name === 'advanced_inputs');
+  const node = window.made[name], button = node.widgets.find((w) => w.name === 'realign_advanced_inputs');
   const {scale, offset} = window.app.canvas.ds, box = window.app.canvas.canvas.getBoundingClientRect();
   const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + button.y + 10];
   return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale];

@@ -26,7 +26,7 @@ from graphs import (
 PLACE = (2, 1)  # column and row that the artist looks at
 # Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
 DEAD = """() => window.app.canvas.graph.nodes.flatMap((node) => (node.widgets ?? [])
-  .filter((w) => w.name.startsWith('realign_'))
+  .filter((w) => w.element && w.name.startsWith('realign_'))
   .filter((w) => !w.element.isConnected || !w.element.getBoundingClientRect().width)
   .map((w) => `${node.id} ${w.name}`))"""
 MANY = "() => document.querySelectorAll('.realign-compare').length"

@@ -366,7 +366,7 @@ def test_widgets_are_no_part_of_the_workflow(tab):
       return [ours.length, last, before, [saved(), await prompt()]];
     }"""
     count, last, before, after = js(tab, code)
-    assert count == 2
+    assert count == 5  # the curve, the line of the λ, and the fold of each of the three
     assert last
     assert before == after
     assert "realign_" not in before[1]

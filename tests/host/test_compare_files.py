@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,9 +104,11 @@ def test_an_odd_workflow_stays_what_it_is(odd):
     ],
 )
 def test_a_file_from_before_an_input_was_added(own, wanted):
-
-    out = workflow_alone({"nodes": [{"id": 3, "widgets_values": own}]}, "3", {"only": "1, 2"}, WIDGETS)
-    assert out["nodes"][0]["widgets_values"] == wanted
+    workflow = {"nodes": [{"id": 2}, {"id": 3, "widgets_values": own}]}
+    before = copy.deepcopy(workflow)
+    out = workflow_alone(workflow, "3", {"only": "1, 2"}, WIDGETS)
+    assert out["nodes"][1]["widgets_values"] == wanted
+    assert workflow == before
 
 
 def test_thumbnails_are_small_and_of_the_same_shape():

@@ -4,6 +4,7 @@ import { short } from "./beta_text.js";
 import { Buttons, SWEEP_HINT } from "./compare/buttons.js";
 import { KEY, Look } from "./compare/look.js";
 import { Loupe } from "./compare/loupe.js";
+import { GONE } from "./compare/pictures.js";
 import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
 import { Sheet } from "./compare/sheet.js";
 import { Stage } from "./compare/stage.js";
@@ -14,7 +15,6 @@ import { el } from "./styles.js";
 import { words } from "./words.js";
 import { pickedPlace } from "./write_back.js";
 
-const GONE = "This picture is gone from the host: press Run to make it again.";
 const UNUSED = "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.";
 const SIZE = [420, 730]; // px, of a new node
 const LEAST = 430; // px: the widget's height
@@ -120,14 +120,23 @@ class CompareView {
     else {
       this.drawSheet();
       const pin = look.pin;
-      const columns = run.columns.length;
-      const near = [look.index - 1, look.index + 1].filter((one) => Math.floor(one / columns) === look.row && one >= 0);
-      this.files = { picture: run.files[look.index], pin: pin?.run.files[pin.index] ?? null, near: near.map((one) => run.files[one]) };
+      const picture = run.files[look.index];
+      this.files = { picture, pin: pin?.run.files[pin.index] ?? null, near: this.ahead() };
       stage.show(this.files);
       this.drawCaption();
     }
     this.buttons.draw();
     stage.root.classList.toggle("realign-single", Boolean(run) && sheet.root.hidden);
+  }
+
+  /** The next picture of who walks on in one direction, loaded ahead. Who goes to and fro finds both still there. */
+  ahead() {
+    const { run, index } = this.look;
+    const { walk } = this;
+    if (walk?.run !== run) this.walk = { run, index };
+    else if (walk.index !== index) this.walk = { run, index, step: index - walk.index, goesOn: index - walk.index === walk.step };
+    const next = index + this.walk.step;
+    return this.walk.goesOn && next >= 0 && next < countOf(run) ? [run.files[next]] : [];
   }
 
   drawSheet() {

@@ -9,7 +9,7 @@ import { isConnected } from "./graph.js";
 import { chain } from "./live.js";
 import { words } from "./words.js";
 
-const BUTTON = "advanced_inputs";
+const BUTTON = "realign_advanced_inputs";
 const ALWAYS = "Comfy.Node.AlwaysShowAdvancedWidgets"; // the page's setting, which its classic renderer does not ask
 
 /** Folds a new node's expert inputs. Their values are the defaults still. */

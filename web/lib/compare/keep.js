@@ -6,6 +6,7 @@
 
 import { api } from "../../../../scripts/api.js";
 import { words } from "../words.js";
+import { GONE } from "./pictures.js";
 import { cellOf, urlOf } from "./run.js";
 
 const FOLDER = "Realign";
@@ -27,7 +28,7 @@ export function nameOf(run, index) {
 
 async function fileOf(run, index) {
   const response = await fetch(urlOf(run.files[index]));
-  if (!response.ok) throw new Error(words("This picture is gone from the host: press Run to make it again."));
+  if (!response.ok) throw new Error(words(GONE));
   return response.blob();
 }
 

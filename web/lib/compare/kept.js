@@ -125,7 +125,7 @@ export class Kept {
       const saved = this.recordIn(record);
       if (!saved) continue;
       const stars = saved.properties?.[PROPERTY]?.stars ?? {};
-      saved.properties = { ...saved.properties, [PROPERTY]: JSON.parse(JSON.stringify({ ...own, stars })) };
+      saved.properties = { ...saved.properties, [PROPERTY]: { ...own, stars } }; // values, which nobody changes in place
     }
   }
 

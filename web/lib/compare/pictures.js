@@ -5,6 +5,8 @@
 
 import { urlOf } from "./run.js";
 
+/** What is said of a picture whose file the host has deleted. */
+export const GONE = "This picture is gone from the host: press Run to make it again.";
 const HELD = 4;
 
 export class Pictures {

@@ -6,6 +6,7 @@
 import { short } from "../beta_text.js";
 import { el } from "../styles.js";
 import { words } from "../words.js";
+import { GONE } from "./pictures.js";
 import { cellName, cellOf, columnName, countOf, rowName, urlOf } from "./run.js";
 
 const SMALLEST = 30; // px: a picture's width
@@ -15,7 +16,6 @@ const NAMES = 0.3; // of the sheet's width
 const GAP = 2; // px
 const HEAD = 15; // px
 const STRIP = 12; // pictures of a single row or column that stand in one line
-const GONE = "This picture is gone from the host: press Run to make it again.";
 
 export class Sheet {
   /** chosen(index): what a press on a picture does. lost: called where its file is gone. */
