@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,8 +22,6 @@ from .sweep import RealignSweep
 from .types import ALIASES, CATEGORY, LambdaType
 
 PICKED = re.compile(r"λ (?P<value>-?\d+(\.\d+)?(e-?\d+)?)(, row (?P<row>[1-9]\d{0,3}))?", re.ASCII)
-
-
 NOT_THERE = "{} was chosen, but is not in this sweep: “chosen” gives all pictures. Choose another one."
 
 
@@ -86,8 +85,7 @@ class RealignCompare(Node):
         known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
         seed = seed_behind(graph, node_id) if known.seed is None else known.seed
         behind = run_behind(graph, node_id)
-        swept = behind.sweep if behind and known.cells else None
-        saved = save_cells(images, known, told_alone(known, hidden, swept, _widgets()))
+        saved = save_cells(images, known, told_of(known, hidden))
         record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
         place = _place(known, wanted)
         if place is not None:
@@ -96,6 +94,13 @@ class RealignCompare(Node):
             show_text(node_id, NOT_THERE.format(picked.strip()))
         lam = behind.lambda_ if behind and behind.lambda_ is not None else known.lambda_(0)
         return io.NodeOutput(images, lam or 0.0, ui={"realign_compare": [record]})
+
+
+def told_of(known: Facts, hidden: Any) -> Callable[[int], Any]:
+    """What the file of each picture tells, for a node with these hidden inputs: the workflow that makes it alone."""
+    behind = run_behind(getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None))
+    swept = behind.sweep if behind and known.cells else None
+    return told_alone(known, hidden, swept, _widgets())
 
 
 def _wanted(picked: str) -> tuple[float, int] | None:

@@ -10,6 +10,7 @@ AnchorType = io.Custom("REALIGN_ANCHOR")
 LambdaType = io.Custom("REALIGN_LAMBDA")
 PromptsType = io.Custom("REALIGN_PROMPTS")
 RewardType = io.Custom("REALIGN_REWARD")
+PreferenceType = io.Custom("REALIGN_PREFERENCE")
 Conditioning = list[list[Any]]  # the value of CONDITIONING: [tensor, options] pairs
 
 CATEGORY = "realign"

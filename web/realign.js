@@ -5,12 +5,13 @@ import { app } from "../../scripts/app.js";
 import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.js";
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
 import { attachCheck, checkOutputsUpdated } from "./lib/check.js";
-import { attachCompare, compareOutputsUpdated } from "./lib/compare.js";
+import { attachCompare, runOutputsUpdated } from "./lib/compare.js";
 import { attachChoices } from "./lib/choices.js";
 import { attachFold } from "./lib/fold.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
 import { isOfPack } from "./lib/pack.js";
+import { attachPick, attachPreference } from "./lib/pick.js";
 import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
 import { injectStyles } from "./lib/styles.js";
 import { translateTemplates } from "./lib/templates.js";
@@ -20,6 +21,8 @@ const ATTACH = new Map([
   ...BETA_READERS.map((kind) => [kind, attachBetaReader]),
   ["LambdaSchedule", attachSchedule],
   ["RealignCompare", attachCompare],
+  ["RealignPick", attachPick],
+  ["RealignLearnedPreference", attachPreference],
   ["RealignCheck", attachCheck],
 ]);
 
@@ -50,7 +53,7 @@ app.registerExtension({
   },
   onNodeOutputsUpdated(outputs) {
     betaOutputsUpdated(outputs);
-    compareOutputsUpdated(outputs);
+    runOutputsUpdated(outputs);
     checkOutputsUpdated(outputs);
   },
 });

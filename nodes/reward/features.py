@@ -38,7 +38,7 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class ColoursAndShapes:
-    """D = 57: mean and spread of three opponent colours, how saturated, how much edge, and a 4 × 4 raster of the colours.
+    """D = 57: mean and spread of three opponent colours, saturation, edges, and a 4 × 4 raster of the colours.
 
     All in [−1, 1]. No model: what is learned from it is taste in colour, light and composition, not in what is shown.
     """
@@ -72,7 +72,9 @@ class Encoded:
     def by(cls, clip_vision: Any, crop: str) -> Encoded:
         """Raises ValueError for an encoder whose pictures are none of pixels."""
         if getattr(clip_vision, "model_type", None) == PATCHES_OF_ANY_SIZE:
-            raise ValueError("“clip_vision” is SigLIP 2 NaFlex, which cannot be used here: load a CLIP, SigLIP or DINO.")
+            raise ValueError(
+                "“clip_vision” is SigLIP 2 NaFlex, which cannot be used here: load a CLIP, SigLIP or DINO."
+            )
         kind = str(getattr(clip_vision, "model_type", None) or type(clip_vision.model).__name__)
         return cls(clip_vision, crop, f"{kind}, {_fingerprint(clip_vision.model.named_parameters())}, {crop}")
 

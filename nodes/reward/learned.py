@@ -17,7 +17,7 @@ LEAST = 1e-12  # of a variance whose root is taken
 
 @dataclass(frozen=True)
 class Learned:
-    """How well pictures would be liked, from 0 to about 10: `SCALE` · (utility + ½). 5 throughout while nothing is picked.
+    """How well pictures would be liked, from 0 to about 10: `SCALE` · (utility + ½); 5 while nothing is picked.
 
     boldness: standard deviations of its own uncertainty that are added (UCB: Srinivas et al. 2010): what is not known
     yet is tried, too.
@@ -33,15 +33,15 @@ class Learned:
     def models(self) -> tuple[ModelPatcher, ...]:
         return self.features.models
 
-    def utility(self, images: torch.Tensor) -> Gaussian | None:
-        """(B,), in [0, SCALE] or about it; None while nothing is picked. Its models must be loaded."""
+    def told(self, features: torch.Tensor) -> Gaussian | None:
+        """How well pictures of these features would be liked: (B, D) -> (B,); None while nothing is picked."""
         if self.preference is None:
             return None
-        told = self.preference.utility(self.features.of(images))
+        told = self.preference.utility(features)
         return Gaussian(SCALE * (told.mean + 0.5), SCALE**2 * told.variance)
 
     def score(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        told = self.utility(images)
+        told = self.told(self.features.of(images)) if self.preference is not None else None
         if told is None:
             return 0.5 * SCALE + 0 * images.flatten(1).sum(1)
         return told.mean + self.boldness * (told.variance + LEAST).sqrt() if self.boldness else told.mean

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic_core import from_json
 
 from ...realign_core import LAMBDAS, Picks
 
@@ -33,7 +34,10 @@ class Picked(BaseModel):
         return self
 
 
-_RUNS = TypeAdapter(Annotated[dict[RunId, Picked], Field(max_length=MOST_RUNS)])
+class _Runs(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    runs: Annotated[dict[RunId, Picked], Field(max_length=MOST_RUNS)]
 
 
 def parse_picks(text: str) -> dict[str, Picked]:
@@ -44,10 +48,11 @@ def parse_picks(text: str) -> dict[str, Picked]:
     if not text.strip():
         return {}
     try:
-        return _RUNS.validate_json(text)
-    except (ValidationError, RecursionError) as error:
+        return _Runs.model_validate({"runs": from_json(text)}).runs
+    except (ValueError, RecursionError) as error:
         raise ValueError(
-            "“picks” is not what the page writes, {run: {“picked”: [places]}}: leave it empty, and mark pictures on Pick."
+            "“picks” is not what the page writes, {run: {“picked”: [places]}}: leave it empty, and star pictures on "
+            "Pick."
         ) from error
 
 

@@ -77,7 +77,7 @@ def scores(
     Where autograd is on and the images want a gradient, the scores have one; that needs torch.inference_mode(False).
     Raises RewardError for what cannot be scored, and for a reward that fails or gives something else than (B,) numbers.
     """
-    images = _pictures(reward, images)
+    images = checked_pictures(reward, images)
     texts = _texts(reward, prompts, len(images))
     wanted = torch.is_grad_enabled() and images.requires_grad
     if wanted and not differentiable(reward):
@@ -119,7 +119,7 @@ def gradient(
     return torch.cat(values), torch.cat(gradients)
 
 
-def _pictures(reward: Reward, images: torch.Tensor) -> torch.Tensor:
+def checked_pictures(reward: Reward, images: torch.Tensor) -> torch.Tensor:
     """(B, H, W, 3), fp32 or fp64."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.numel() or images.shape[-1] == 2:
         shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__

@@ -1,7 +1,7 @@
 """A taste that is learned over many runs, kept in the host's user folder: what was seen, and what of it was picked.
 
-`<name>.json` tells the rounds, for people too; `<name>.safetensors` holds the features of their pictures, by the round's
-run. The pictures themselves are not kept, and nothing is sent anywhere.
+`<name>.json` tells the rounds, for people too; `<name>.safetensors` holds the features of their pictures, by the
+round's run. The pictures themselves are not kept, and nothing is sent anywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Literal
 
@@ -52,7 +52,7 @@ class Round:
     """Pictures that were seen together. features: (B, D). picked: places of the better ones. lambdas: B, or none."""
 
     run: str
-    features: torch.Tensor
+    features: torch.Tensor = field(compare=False)
     picked: tuple[int, ...] = ()
     lambdas: tuple[float | None, ...] = ()
     time: float = 0.0
@@ -74,14 +74,16 @@ class Session:
         seen by other features.
         """
         named = check_name(name)
-        told, known = _read(_path(named, ".json"), _path(named, ".safetensors"))
+        told = _index(named)
         if told is None:
             return cls(named, features)
         if told.features != features:
             raise ValueError(
-                f"The preference “{named}” was learned by “{told.features}”, and now it would be asked by “{features}”: "
-                "connect that clip_vision (or none, for colours and shapes), or type another name to start anew."
+                f"The preference “{named}” was learned by “{told.features}”, and now it would be asked by "
+                f"“{features}”: connect that clip_vision (or none, for colours and shapes), or type another "
+                "name to start anew."
             )
+        known = _features(named)
         seen = [(one, known[one.run]) for one in told.rounds if one.run in known]
         fits = [(one, own) for one, own in seen if own.ndim == 2 and len(own) == one.pictures and own.isfinite().all()]
         made = (Round(one.run, own, tuple(one.picked), tuple(one.lambdas), one.time) for one, own in fits)
@@ -138,6 +140,12 @@ class Session:
             ) from error
 
 
+def stored_picks(name: str) -> dict[str, tuple[int, ...]]:
+    """The stars of each round, as they were saved. Raises ValueError as `Session.open` does."""
+    told = _index(check_name(name))
+    return {one.run: tuple(sorted(set(one.picked))) for one in told.rounds} if told else {}
+
+
 def check_name(name: str) -> str:
     """The name of a session, as its files have it. Raises ValueError in a sentence."""
     named = " ".join(name.split())
@@ -157,18 +165,29 @@ def _path(name: str, ending: str) -> Path:
     return _folder() / (name + ending)
 
 
-def _read(told: Path, features: Path) -> tuple[_File | None, dict[str, torch.Tensor]]:
-    """What both files hold; None where there is no session yet."""
-    if not told.exists():
-        return None, {}
+def _index(name: str) -> _File | None:
+    """What the session's file tells; None where there is no session yet."""
+    path = _path(name, ".json")
     try:
-        # A round without its features, of a run that was killed between the two, is left out.
-        return _File.model_validate_json(told.read_bytes()), load_file(features) if features.exists() else {}
-    except (OSError, ValidationError, RecursionError, SafetensorError) as error:
-        raise ValueError(
-            f"The preference in {told} cannot be read: it is damaged, or of another version. Move it and its "
-            ".safetensors away, or type another name to start anew."
-        ) from error
+        return _File.model_validate_json(path.read_bytes()) if path.exists() else None
+    except (OSError, ValidationError, RecursionError) as error:
+        raise _damaged(path) from error
+
+
+def _features(name: str) -> dict[str, torch.Tensor]:
+    """By run. A round without them, of a host that was killed between the two files, is left out."""
+    path = _path(name, ".safetensors")
+    try:
+        return load_file(path) if path.exists() else {}
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"The preference in {path} cannot be read: it is damaged, or of another version. Move it away with the other "
+        "file of that name, or type another name to start anew."
+    )
 
 
 def _replaced(path: Path, write: Callable[[Path], object]) -> None:

@@ -78,6 +78,10 @@ export const zh = {
   "background stripes": "条纹",
   "background dots": "圆点",
   "background rays": "光芒",
+  "judge what is known (mean)": "已知的（均值）",
+  "judge try new things too (UCB)": "也试新的（UCB）",
+  "kernel rbf": "rbf",
+  "kernel linear": "线性",
 };
 
 export const ja = {
@@ -158,4 +162,8 @@ export const ja = {
   "background stripes": "縞",
   "background dots": "水玉",
   "background rays": "光線",
+  "judge what is known (mean)": "分かっていること（平均）",
+  "judge try new things too (UCB)": "新しいものも試す（UCB）",
+  "kernel rbf": "rbf",
+  "kernel linear": "線形",
 };

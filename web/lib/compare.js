@@ -1,4 +1,4 @@
-/** λ Compare: all pictures of a run as a sheet, the one that is looked at, a loupe, and what is chosen. */
+/** λ Compare, and Pick: all pictures of a run as a sheet, the one that is looked at, a loupe, and what is chosen. */
 
 import { short } from "./beta_text.js";
 import { Buttons, SWEEP_HINT } from "./compare/buttons.js";
@@ -8,7 +8,7 @@ import { GONE } from "./compare/pictures.js";
 import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
 import { Sheet } from "./compare/sheet.js";
 import { Stage } from "./compare/stage.js";
-import { kindOf, nodeByLocator, valueOf } from "./graph.js";
+import { nodeByLocator, valueOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
 import { keepOrigin } from "./memory.js";
 import { el } from "./styles.js";
@@ -16,18 +16,25 @@ import { words } from "./words.js";
 import { pickedPlace } from "./write_back.js";
 
 const UNUSED = "The λ sweep is connected here, but not to the sampler or guider: these pictures have its slider's λ.";
-const SIZE = [420, 730]; // px, of a new node
 const LEAST = 430; // px: the widget's height
 const views = new WeakMap();
 
-class CompareView {
-  constructor(node) {
+/**
+ * What differs between the nodes that show a run so. Buttons: the class of what stands below the picture. hint(): before the
+ * first run. size: px, of a new node. share, largest: of the sheet. pressAgain(look): on the picture that is shown.
+ */
+const COMPARE = { Buttons, hint: () => words(SWEEP_HINT), size: [420, 730], share: 0.18, largest: 112, pressAgain: () => {} };
+
+class RunView {
+  constructor(node, kind) {
     this.node = node;
+    this.kind = kind;
     this.look = new Look(node, () => this.draw());
-    this.sheet = new Sheet({ chosen: (index) => this.choose(index), lost: (run) => this.look.lost(run.run) });
+    const { share, largest } = kind;
+    this.sheet = new Sheet({ chosen: (index) => this.choose(index, true), lost: (run) => this.look.lost(run.run), share, largest });
     this.stage = new Stage({ clicked: (at) => this.clicked(at), lost: (which) => this.lost(which) });
     this.stage.flippedTo = () => this.drawCaption();
-    this.buttons = new Buttons(this.look, (text) => this.say(text));
+    this.buttons = new kind.Buttons(this.look, (text) => this.say(text));
     this.said = el("div", "realign-faint realign-said", { role: "status", "aria-live": "polite" });
     const parts = [this.sheet.root, this.stage.root, this.buttons.line, this.buttons.row, this.said];
     this.body = el("div", "realign-body", {}, ...parts);
@@ -39,7 +46,8 @@ class CompareView {
     this.draw();
   }
 
-  choose(index) {
+  choose(index, pressed = false) {
+    if (pressed && index === this.look.index) return this.kind.pressAgain(this.look);
     const columns = this.look.run.columns.length;
     this.look.go(index % columns, Math.floor(index / columns));
   }
@@ -116,7 +124,7 @@ class CompareView {
     const { run } = look;
     this.sheet.root.hidden = !run || countOf(run) === 1;
     this.said.hidden = !run;
-    if (!run) stage.show({ hint: words(SWEEP_HINT) });
+    if (!run) stage.show({ hint: this.kind.hint() });
     else {
       this.drawSheet();
       const pin = look.pin;
@@ -190,21 +198,29 @@ class CompareView {
   }
 }
 
-export function attachCompare(node) {
-  const view = new CompareView(node);
+/** The view of a node's runs, in place of a preview. */
+export function attachView(node, kind) {
+  const view = new RunView(node, kind);
   views.set(node, view);
   addElement(node, KEY, view.root, { min: LEAST, hideOnZoom: false });
-  node.setSize?.([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
+  node.setSize?.([Math.max(node.size[0], kind.size[0]), Math.max(node.size[1], kind.size[1])]);
   keepOrigin(node);
   chain(node, "onExecuted", (output) => view.show(output?.[KEY]?.[0]));
   chain(node, "onRemoved", () => view.loupe.close());
   keepUpdated(node, () => view.follow());
 }
 
-export function compareOutputsUpdated(outputs) {
+export const attachCompare = (node) => attachView(node, COMPARE);
+
+/** What a node keeps of its runs (kept.js), whether it is on the screen or not. */
+export function keptOf(node) {
+  const kept = views.get(node)?.look.kept;
+  kept?.restore();
+  return kept;
+}
+
+export function runOutputsUpdated(outputs) {
   for (const [locator, output] of Object.entries(outputs ?? {})) {
-    if (!output?.[KEY]) continue;
-    const node = nodeByLocator(locator);
-    if (kindOf(node) === "RealignCompare") views.get(node)?.show(output[KEY][0]);
+    if (output?.[KEY]) views.get(nodeByLocator(locator))?.show(output[KEY][0]);
   }
 }

@@ -32,6 +32,12 @@ const zh = {
   "its prompt": "它的提示词",
   Keep: "保存",
   "Kept ✓": "已保存 ✓",
+  "This one is better than the others. Key S; or press its picture above once more.": "这张比别的好。按 S 键；或再按一次上面它的小图。",
+  "★ Better": "★ 更好",
+  "☆ Better": "☆ 更好",
+  "★ {count}: the next run counts them": "★ {count}：下次运行会算上",
+  "Star the better ones, then press Run.": "给更好的加星，然后按“运行”。",
+  "Run: the pictures appear here. Star the better ones, and run again.": "运行：图像会出现在这里。给更好的加星，再运行一次。",
   "Saves this picture, clean, with the workflow that makes it alone. Nothing is sampled.":
     "保存这张图，没有标签，并带上单独生成它的工作流。不会采样。",
   "Samples this picture exactly, and saves it with the workflow that makes it alone.": "精确地采样这张图，并连同单独生成它的工作流一起保存。",
@@ -138,6 +144,12 @@ const ja = {
   "its prompt": "そのプロンプト",
   Keep: "残す",
   "Kept ✓": "保存済み ✓",
+  "This one is better than the others. Key S; or press its picture above once more.": "これはほかより良い画像です。Sキー、または上の小さな画像をもう一度押します。",
+  "★ Better": "★ 良い",
+  "☆ Better": "☆ 良い",
+  "★ {count}: the next run counts them": "★ {count}：次の実行で数えます",
+  "Star the better ones, then press Run.": "良いものに星を付け、実行してください。",
+  "Run: the pictures appear here. Star the better ones, and run again.": "実行すると画像がここに現れます。良いものに星を付け、もう一度実行してください。",
   "Saves this picture, clean, with the workflow that makes it alone. Nothing is sampled.":
     "この画像を、ラベルなしで、それだけを作るワークフローつきで保存します。サンプリングはしません。",
   "Samples this picture exactly, and saves it with the workflow that makes it alone.":

@@ -3,20 +3,16 @@
 import { el } from "../styles.js";
 import { words } from "../words.js";
 import { finer, finerOffer, isSweeping, offerOf, pickedPlace, setSweeping, sweepNode, unpick, useCell } from "../write_back.js";
-import { keep } from "./keep.js";
-import { runName } from "./run.js";
+import { Keep, Runs, button, setAttribute, setText } from "./parts.js";
 
 export const SWEEP_HINT = "Run: the pictures of the λ sweep appear here, to compare and choose from.";
-
-const button = (classes, text = "") => el("button", classes, { type: "button" }, text);
 
 export class Buttons {
   /** look: see look.js. say(text): below the buttons. */
   constructor(look, say) {
     this.look = look;
     this.say = say;
-    this.runs = el("select", "realign-runs", { "aria-label": words("Earlier runs") });
-    this.runs.addEventListener("change", () => look.open(this.runs.value));
+    this.runs = new Runs(look);
     this.modes = { true: button("", words("Sweep")), false: button("", words("One picture")) };
     this.modes.true.title = words("The next run makes all pictures of the λ sweep.");
     this.modes.false.title = words("The next run makes one picture, with the slider's λ.");
@@ -25,14 +21,13 @@ export class Buttons {
     this.chosen = button("realign-chip");
     this.chosen.title = words("“chosen” gives this picture alone. Press to give all of them again.");
     this.chosen.addEventListener("click", () => this.act(() => unpick(look.node)));
-    this.line = el("div", "realign-bar", {}, this.runs, this.chosen, this.switch);
+    this.line = el("div", "realign-bar", {}, this.runs.root, this.chosen, this.switch);
     this.use = button("realign-main realign-use");
-    this.keep = button("realign-main realign-keep");
+    this.keep = new Keep(look, say);
     this.finer = button("realign-finer", words("Finer"));
     this.use.addEventListener("click", () => this.useIt());
-    this.keep.addEventListener("click", () => this.keepIt());
     this.finer.addEventListener("click", () => this.act(() => finer(look.node, look.run, look.column)));
-    this.row = el("div", "realign-bar", {}, this.use, this.keep, this.finer);
+    this.row = el("div", "realign-bar", {}, this.use, this.keep.root, this.finer);
   }
 
   act(does) {
@@ -51,32 +46,14 @@ export class Buttons {
     if (on !== isSweeping(this.look.node)) this.act(() => setSweeping(this.look.node, on));
   }
 
-  async keepIt() {
-    const { look } = this;
-    const { run, index } = look;
-    if (!run || this.keeping) return;
-    this.keeping = true;
-    this.say(run.draft ? words("Sampling this picture exactly …") : "");
-    this.draw();
-    try {
-      const path = await keep(run, index);
-      this.say(words("Saved in the output folder: {path}", { path }));
-      look.markKept(run.run, index);
-    } catch (error) {
-      this.say(error.message);
-    } finally {
-      this.keeping = false;
-      this.draw();
-    }
-  }
-
   /** Follows the graph: the sweep may have been bypassed, or the slider moved, by hand. Cheap when nothing changed. */
   draw() {
     const { look, use, finer: fine, chosen } = this;
     const { run, node } = look;
     this.line.hidden = this.row.hidden = !run;
     if (!run) return;
-    this.drawRuns();
+    this.runs.draw();
+    this.keep.draw();
     const sweep = node.graph && sweepNode(node);
     this.switch.hidden = !sweep;
     const sweeping = Boolean(sweep) && isSweeping(node);
@@ -92,33 +69,8 @@ export class Buttons {
       use.title = no || words(does, { name });
       setAttribute(use, "aria-disabled", String(Boolean(no)));
     }
-    const isKept = look.marked("kept");
-    setText(this.keep, this.keeping ? "…" : isKept ? words("Kept ✓") : words("Keep"));
-    this.keep.title = run.draft
-      ? words("Samples this picture exactly, and saves it with the workflow that makes it alone.")
-      : words("Saves this picture, clean, with the workflow that makes it alone. Nothing is sampled.");
     const offer = node.graph ? finerOffer(node, run, look.column) : { values: null };
     fine.hidden = !offer.values;
     if (offer.values) fine.title = words("Sweeps λ {values}: around this one, at half the distance.", { values: offer.values.join(", ") });
   }
-
-  drawRuns() {
-    const { look, runs } = this;
-    const told = look.runs.map((run) => [run.run, runName(run) + (look.gone.has(run.run) ? ` (${words("gone")})` : "")]).reverse();
-    const key = JSON.stringify(told);
-    if (key !== this.told) {
-      this.told = key;
-      runs.replaceChildren(...told.map(([id, name]) => el("option", "", { value: id }, name)));
-    }
-    if (runs.value !== look.run.run) runs.value = look.run.run;
-    runs.title = words("Earlier runs stay here: opening one samples nothing.");
-  }
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function setAttribute(element, name, value) {
-  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }

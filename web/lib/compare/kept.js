@@ -5,6 +5,7 @@
  *   runs     the last ones, the newest last (see run.js)      shown   the one that is looked at
  *   at       run → [column, row, λ of the slider then]        pin     {run, index}, or null for the row's own λ 0
  *   stars    run → [index]                                    kept    run → [index], saved already
+ *   told     run → true, where the host was told stars of it once
  *
  * Looking writes nothing that undo would take back: what changes by looking is put into the page's record of the graph
  * as well, so that there is no difference to undo. A star is a step of its own.
@@ -19,7 +20,7 @@ const PROPERTY = "realign_compare";
 const RUNS = 8;
 const MOST = 64; // that are looked through
 const PICTURES = 2048; // of all runs but the newest
-const EMPTY = { runs: [], shown: null, at: {}, pin: null, stars: {}, kept: {} };
+const EMPTY = { runs: [], shown: null, at: {}, pin: null, stars: {}, kept: {}, told: {} };
 
 const isPlace = (value) => Number.isSafeInteger(value) && value >= 0;
 const entries = (value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : []);
@@ -46,6 +47,7 @@ function checked(raw) {
     pin: has(raw?.pin?.run, raw?.pin?.index) ? { run: raw.pin.run, index: raw.pin.index } : null,
     stars: marks(raw?.stars),
     kept: marks(raw?.kept),
+    told: Object.fromEntries(entries(raw?.told).filter(([id, was]) => byId.has(id) && was === true)),
   };
 }
 
@@ -78,6 +80,7 @@ export class Kept {
       pin: saved.pin,
       stars: saved.stars,
       kept: { ...own.kept, ...since.kept },
+      told: { ...own.told, ...since.told },
     };
     if (!state.runs.length) return false;
     this.write(state);
@@ -88,7 +91,7 @@ export class Kept {
   write(change, step = false) {
     const state = { ...this.state, ...change };
     const ids = new Set(state.runs.map((run) => run.run));
-    for (const name of ["at", "stars", "kept"]) {
+    for (const name of ["at", "stars", "kept", "told"]) {
       state[name] = Object.fromEntries(Object.entries(state[name]).filter(([id]) => ids.has(id)));
     }
     if (state.pin && !ids.has(state.pin.run)) state.pin = null;

@@ -10,17 +10,21 @@ import { GONE } from "./pictures.js";
 import { cellName, cellOf, columnName, countOf, rowName, urlOf } from "./run.js";
 
 const SMALLEST = 30; // px: a picture's width
-const LARGEST = 112;
-const SHARES = { node: 0.18, loupe: 0.14 }; // of the height
+const LOUPE_SHARE = 0.14; // of the height
 const NAMES = 0.3; // of the sheet's width
 const GAP = 2; // px
 const HEAD = 15; // px
 const STRIP = 12; // pictures of a single row or column that stand in one line
 
 export class Sheet {
-  /** chosen(index): what a press on a picture does. lost: called where its file is gone. */
-  constructor({ chosen, lost }) {
+  /**
+   * chosen(index): what a press on a picture does. lost: called where its file is gone. share: of the node's height.
+   * largest: px, a picture's width.
+   */
+  constructor({ chosen, lost, share, largest }) {
     this.chosen = chosen;
+    this.share = share;
+    this.largest = largest;
     this.lost = lost;
     this.run = null;
     this.cells = [];
@@ -107,13 +111,13 @@ export class Sheet {
   fit() {
     const [width, all] = [this.root.clientWidth, this.root.parentElement?.clientHeight ?? 0];
     if (!this.run || !width || !all) return;
-    const height = all * (this.root.closest(".realign-loupe") ? SHARES.loupe : SHARES.node);
+    const height = all * (this.root.closest(".realign-loupe") ? LOUPE_SHARE : this.share);
     const [columns, rows] = this.wraps ? this.lines(width, height) : [this.run.columns.length, this.run.rows.length];
     const names = this.hasNames ? Math.min(this.longestName(), width * NAMES) : 0;
     const across = (width - names) / columns - GAP;
     const head = this.wraps ? 0 : HEAD;
     const down = ((height - head) / rows - GAP) / this.ratio;
-    const size = Math.floor(Math.min(Math.max(Math.min(across, down), SMALLEST), LARGEST));
+    const size = Math.floor(Math.min(Math.max(Math.min(across, down), SMALLEST), this.largest));
     this.root.style.setProperty("--realign-cell", `${size}px`);
     this.root.style.setProperty("--realign-high", `${Math.round(size * this.ratio)}px`);
     this.root.style.gridTemplateColumns = `${names ? `${Math.ceil(names)}px ` : ""}repeat(${columns}, ${size}px)`;
