@@ -53,7 +53,8 @@ class ColoursAndShapes:
         turned = torch.einsum("oc,bchw->bohw", torch.tensor(OPPONENTS, dtype=x.dtype, device=x.device), x)
         pixels = rearrange(turned, "b o h w -> b o (h w)")
         chroma = _root(turned[:, 1:].square().sum(1)).mean((1, 2))
-        edges = torch.stack([turned[:, 0].diff(dim=axis).abs().mean((1, 2)) for axis in (1, 2)]).sum(0)
+        steps = [turned[:, 0].diff(dim=axis).abs() for axis in (1, 2)]
+        edges = torch.stack([one.sum((1, 2)) / max(1, one[0].numel()) for one in steps]).sum(0) / 2
         cells = torch.nn.functional.adaptive_avg_pool2d(turned, CELLS)
         spread = _root(pixels.var(-1, unbiased=False))
         whole = [pixels.mean(-1), spread, rearrange([chroma, edges, x.amax(1).mean((1, 2))], "n b -> b n")]

@@ -43,6 +43,7 @@ PICTURES = {
     "colourful_hearts": 4,
     "smaller_jpegs": 8,
     "corrected_sweep": 8,
+    "my_taste": 16,
 }
 
 

@@ -20,6 +20,7 @@ from tools.workflows import (
     model_sweeps,
     model_workflows,
     particle_workflows,
+    preference_workflows,
     reward_workflows,
 )
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--host", required=True, help="the ComfyUI folder")
     with Host(sys.executable, parser.parse_args().host) as host:
         known = host.get("/object_info")
-    rooms = (demo_workflows, particle_workflows, model_workflows, model_sweeps, reward_workflows)
+    rooms = (demo_workflows, particle_workflows, preference_workflows, model_workflows, model_sweeps, reward_workflows)
     for describe in (describe for room in rooms for describe in room.ALL):
         describe(known, PACK / "workflows")
     blueprint.realign(known, PACK / "subgraphs")

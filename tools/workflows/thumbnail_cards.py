@@ -117,6 +117,7 @@ CARDS = {
         ["λ 0", "λ 0.25", "λ 0.5", "λ 0.75", "λ 1"],
         ["as usual", "corrected"],
     ),
+    "my_taste": Card([Run("my_taste")], [range(4), range(4, 8)], sides=["", "star what you like, and run again"]),
     "sd15_dpo": pair("square", 12),
     "sdxl_dpo": pair("star", 5),
     "sd35_flow_grpo": pair("ball", 8),

@@ -54,8 +54,10 @@ HEIGHTS = {
     "RealignDemoModels": 242,
     "RealignGrid": 426,
     "RealignGuider": 344,
+    "RealignLearnedPreference": 190,
     "RealignModel": 240,
     "RealignParticles": 1060,
+    "RealignPick": 560,
     "RealignPictureReward": 110,
     "RealignReport": 330,
     "RealignRewardModel": 276,
@@ -71,7 +73,17 @@ HEIGHTS = {
 }
 # Shares of the room that a column has left.
 GROWS = dict.fromkeys(
-    ("KSampler", "MaskPreview", "RealignCompare", "RealignGrid", "RealignReport", "RealignSampler", "RealignScore"), 4
+    (
+        "KSampler",
+        "MaskPreview",
+        "RealignCompare",
+        "RealignGrid",
+        "RealignPick",
+        "RealignReport",
+        "RealignSampler",
+        "RealignScore",
+    ),
+    4,
 )
 GROWS |= {"SamplerCustomAdvanced": 4, "SaveImage": 4, "CLIPTextEncode": 2, "PreviewAny": 2, "MarkdownNote": 1}
 

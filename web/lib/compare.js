@@ -21,17 +21,17 @@ const views = new WeakMap();
 
 /**
  * What differs between the nodes that show a run so. Buttons: the class of what stands below the picture. hint(): before the
- * first run. size: px, of a new node. share, largest: of the sheet. pressAgain(look): on the picture that is shown.
+ * first run. size: px, of a new node. share, largest, strip: of the sheet. pressAgain(look): on the picture that is shown.
  */
-const COMPARE = { Buttons, hint: () => words(SWEEP_HINT), size: [420, 730], share: 0.18, largest: 112, pressAgain: () => {} };
+const COMPARE = { Buttons, hint: () => words(SWEEP_HINT), size: [420, 730], share: 0.18, largest: 112, strip: 12, pressAgain: () => {} };
 
 class RunView {
   constructor(node, kind) {
     this.node = node;
     this.kind = kind;
     this.look = new Look(node, () => this.draw());
-    const { share, largest } = kind;
-    this.sheet = new Sheet({ chosen: (index) => this.choose(index, true), lost: (run) => this.look.lost(run.run), share, largest });
+    const { share, largest, strip } = kind;
+    this.sheet = new Sheet({ chosen: (index) => this.choose(index, true), lost: (run) => this.look.lost(run.run), share, largest, strip });
     this.stage = new Stage({ clicked: (at) => this.clicked(at), lost: (which) => this.lost(which) });
     this.stage.flippedTo = () => this.drawCaption();
     this.buttons = new kind.Buttons(this.look, (text) => this.say(text));

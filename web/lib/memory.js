@@ -9,6 +9,7 @@ import { allGraphs, locatorOf } from "./graph.js";
 import { chain } from "./live.js";
 
 const ORIGIN = "realign_memory";
+const NOWHERE = "00000000-0000-0000-0000-000000000000";
 const PREFIX = "realign/";
 const MOST = 60; // entries that outlive the page
 const PATIENCE = 400; // ms
@@ -23,8 +24,15 @@ function placeOf(node) {
   return node.graph && root ? `${root.id}/${locatorOf(node)}` : null;
 }
 
-/** Has the saved form of a node say where it was. */
+/**
+ * Has the saved form of a node say where it was. A graph that was cleared has no id of its own, and each undo would give
+ * it another: it gets one with its first node that remembers.
+ */
 export function keepOrigin(node) {
+  chain(node, "onAdded", () => {
+    const root = allGraphs()[0];
+    if (root?.id === NOWHERE) root.id = globalThis.LiteGraph?.uuidv4?.() ?? root.id;
+  });
   chain(node, "onSerialize", (saved) => {
     const place = placeOf(node);
     if (place) saved.properties = { ...saved.properties, [ORIGIN]: place };

@@ -45,7 +45,7 @@ class PickButtons {
 }
 
 const hint = () => words("Run: the pictures appear here. Star the better ones, and run again.");
-const KIND = { Buttons: PickButtons, hint, size: [460, 760], share: 0.45, largest: 220, pressAgain: (look) => look.toggleStar() };
+const KIND = { Buttons: PickButtons, hint, size: [460, 760], share: 0.45, largest: 220, strip: 3, pressAgain: (look) => look.toggleStar() };
 
 /**
  * The stars of these nodes as the host reads them: {run: {picked, lambda, rows}}, of all runs that have some or had some

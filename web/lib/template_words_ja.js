@@ -156,4 +156,15 @@ export const ja = {
   "Aesthetic score": "美的スコア",
   "Held out: HPS v2.1": "ホールドアウト：HPS v2.1",
   "Half of each": "半分ずつ",
+  "Your own taste as a reward": "自分の好みを報酬に",
+  "Press *Run*: sixteen pictures, as the model makes them.": "*実行*を押します：モデルがそのまま作る16枚です。",
+  "On *Pick*, press a picture and star it with S: the three or four that you like best.":
+    "*ピック*で画像を押し、Sで星を付けます：一番好きな3、4枚に。",
+  "Press *Run* again. The next sixteen move towards them. Three or four rounds are plenty.":
+    "もう一度*実行*します。次の16枚がそちらへ動きます。3、4回で十分です。",
+  "*Learned Preference* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing leaves your machine.":
+    "*好みの学習*は分かったことを*名前*で保存し、明日も使えます。別の名前なら最初からです。何も外へ送りません。",
+  "Too much alike? Raise *strength*, or set *judge* to try new things too.": "似すぎていますか？ *強度*を上げるか、*判断*を新しいものも試すにします。",
+  "What you like": "好きなもの",
+  "Star the better ones": "良いものに星を",
 };

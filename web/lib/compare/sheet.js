@@ -14,17 +14,17 @@ const LOUPE_SHARE = 0.14; // of the height
 const NAMES = 0.3; // of the sheet's width
 const GAP = 2; // px
 const HEAD = 15; // px
-const STRIP = 12; // pictures of a single row or column that stand in one line
 
 export class Sheet {
   /**
    * chosen(index): what a press on a picture does. lost: called where its file is gone. share: of the node's height.
-   * largest: px, a picture's width.
+   * largest: px, a picture's width. strip: pictures of a single row or column that stand in one line.
    */
-  constructor({ chosen, lost, share, largest }) {
+  constructor({ chosen, lost, share, largest, strip }) {
     this.chosen = chosen;
     this.share = share;
     this.largest = largest;
+    this.strip = strip;
     this.lost = lost;
     this.run = null;
     this.cells = [];
@@ -63,7 +63,7 @@ export class Sheet {
     this.run = run;
     this.index = null;
     const { columns, rows } = run;
-    this.wraps = Math.min(columns.length, rows.length) === 1 && countOf(run) > STRIP;
+    this.wraps = Math.min(columns.length, rows.length) === 1 && countOf(run) > this.strip;
     this.names = rows.map((_, row) => (this.wraps ? "" : rowName(run, row)));
     this.hasNames = this.names.some(Boolean);
     this.heads = columns.map((column) => el("span", "realign-head", {}, headOf(column, columns.length)));
@@ -83,7 +83,7 @@ export class Sheet {
     const marks = el("span", "realign-marks", { "aria-hidden": "true" });
     const button = el("button", "realign-cell", { type: "button", "data-cell": String(index) }, image, marks);
     if (this.wraps) {
-      const name = run.rows.length > 1 ? rowName(run, index) : headOf(run.columns[index], STRIP);
+      const name = run.rows.length > 1 ? rowName(run, index) : headOf(run.columns[index], countOf(run));
       button.append(el("span", "realign-label", { "aria-hidden": "true" }, name));
     }
     if (run.draft) button.append(el("span", "realign-draft", { "aria-hidden": "true" }, words("draft")));
