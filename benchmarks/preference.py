@@ -36,9 +36,9 @@ HEAD = """# A taste learned from stars
 
 A simulated artist with a hidden taste stars {stars} of {pictures} pictures a round, and misjudges each by {doubt:g} of
 their spread (standard deviations). Realign Particles draws the next round by Learned Preference alone (strength
-{strength:g}, {group} particles a picture, T = {steps}, no CLIP vision model). “By the taste itself”: drawn by the hidden
-reward, over several strengths, read off at the KL of the learned rounds. Means over the seeds, with half the 95 %
-interval.
+{strength:g}, {group} particles a picture, T = {steps}, no CLIP vision model). “By the taste itself”: drawn by the
+hidden reward, over several strengths, read off at the KL of the learned rounds. Means over the seeds, with half the
+95 % interval.
 """
 
 
