@@ -185,7 +185,7 @@ def _filled(kind: str, path: Path, weights: Weights, vocabulary: Path | None, dt
             network = PAPERS[kind].build(weights, vocabulary, IMSCORE.module)
     except (KeyError, IndexError, ZeroDivisionError) as error:
         raise ValueError(_not_it(kind, path, "", repository)) from error
-    module = network.module.eval().requires_grad_(False)
+    module = network.module.to(dtype).eval().requires_grad_(False)  # what is no weight is of it as well
     wanted, given = module.state_dict(), networks.named_as(module, weights)
     lacking = [key for key, one in wanted.items() if key not in given or given[key].shape != one.shape]
     if lacking:
