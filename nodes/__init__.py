@@ -17,6 +17,7 @@ from . import (
     likeness,
     load_anchor,
     load_reward,
+    paper_reward,
     particles,
     picture_reward,
     prompts,
@@ -24,6 +25,7 @@ from . import (
     sampler,
     score,
     sweep,
+    text_reward,
     trace,
 )
 
@@ -42,6 +44,8 @@ PARTS = (
     check,
     picture_reward,
     load_reward,
+    paper_reward,
+    text_reward,
     likeness,
     combine_rewards,
     score,

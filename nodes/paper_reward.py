@@ -39,7 +39,7 @@ class RealignPaperReward(Node):
             inputs=[
                 choice("reward", list(PAPERS))(
                     "The paper's network. HPS v2.1: about 0.2–0.35; ImageReward: -2 to 2; CycleReward; MPS: overall "
-                    "preference; VQAScore: 0–1, how likely the picture shows the prompt (11 billion weights)."
+                    "preference; VQAScore: 0–1, how likely the picture shows the prompt, by far the largest."
                 ),
                 io.String.Input(
                     "prompt",

@@ -249,7 +249,7 @@ def unfilled(dtype: torch.dtype) -> Iterator[None]:
 class _Undrawn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in ("normal_", "uniform_", "erfinv_"):
+        if getattr(func, "__name__", "").endswith(("normal_", "uniform_")):  # kaiming_uniform_, trunc_normal_ …
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
 

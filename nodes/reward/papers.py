@@ -99,8 +99,8 @@ class PaperReward:
 class WholeModel(ModelPatcher):
     """Of layers that are not the host's: all of it is on the device, or nothing."""
 
-    def load(self, *args: Any, **options: Any) -> None:
-        super().load(*args[:1], **{**options, "lowvram_model_memory": 0, "full_load": True})
+    def load(self, device_to: torch.device | None = None, *args: Any, **options: Any) -> None:
+        super().load(device_to, full_load=True)
 
     def partially_unload(self, *args: Any, **options: Any) -> int:
         return 0

@@ -4,6 +4,7 @@ models where it has them, and plain tensors where not."""
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import reward_files
@@ -83,7 +84,7 @@ class Blip:
         self.text = drawn(BlipTextModel(text, add_pooling_layer=False), seed + 1)
         generator = torch.Generator().manual_seed(seed + 2)
         sizes = [128, 1024, 128, 64, 16, 1]
-        self.head = [(linear(generator, b, a), 0.1 * torch.ones(b)) for a, b in zip(sizes, sizes[1:])]
+        self.head = [(linear(generator, b, a), 0.1 * torch.ones(b)) for a, b in pairwise(sizes)]
 
     def weights(self):
         image, text = "blip.visual_encoder.", "blip.text_encoder."
@@ -155,7 +156,9 @@ class Mps:
         )
         tokenizer = CLIPTokenizer.from_pretrained(HOST / "sd1_tokenizer")
         text, end = self.of_text(tokenizer(prompt, padding="max_length", max_length=77, return_tensors="pt").input_ids)
-        about, _ = self.of_text(tokenizer(condition, padding="max_length", max_length=77, return_tensors="pt").input_ids)
+        about, _ = self.of_text(
+            tokenizer(condition, padding="max_length", max_length=77, return_tensors="pt").input_ids
+        )
         picture = self.model.visual_projection(self.model.vision_model(pixel_values=x).last_hidden_state)[0]
         near = (text @ about.T).amax(1)
         y, hidden = picture, near / near.max() <= 0.01
@@ -181,7 +184,10 @@ class Mps:
     def read(self, part, y, text, hidden):
         y = self.norm(part, y)
         k, v = (text @ part["to_kv"].T).chunk(2, -1)
-        heads = [(one @ k.T / 8).masked_fill(hidden, -torch.inf).softmax(-1) @ v for one in (y @ part["to_q"].T).split(64, -1)]
+        heads = [
+            (one @ k.T / 8).masked_fill(hidden, -torch.inf).softmax(-1) @ v
+            for one in (y @ part["to_q"].T).split(64, -1)
+        ]
         return torch.cat(heads, -1) @ part["to_out"].T + self.gated(y @ part["ff.0"].T) @ part["ff.2"].T
 
     def think(self, part, y):
@@ -204,8 +210,9 @@ class Vqa:
 
     def __init__(self, seed=1):
         config = T5Config(
-            vocab_size=32100, d_model=WIDTH, d_ff=96, d_kv=16, num_heads=4, num_layers=LAYERS, num_decoder_layers=LAYERS,
-            feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
+            vocab_size=32100, d_model=WIDTH, d_ff=96, d_kv=16, num_heads=4, num_layers=LAYERS,
+            num_decoder_layers=LAYERS, feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+            decoder_start_token_id=0,
         )  # fmt: skip
         vision = CLIPVisionConfig(
             hidden_size=WIDTH, intermediate_size=128, num_hidden_layers=LAYERS, num_attention_heads=1, image_size=SIDE,

@@ -6,6 +6,7 @@ import logging
 import socket
 
 import comfy.model_management
+import folder_paths
 import pytest
 import torch
 from paper_files import SIDE, made, save
@@ -18,6 +19,16 @@ PROMPTS = ["a red heart", "a photo of two cat", "a photo of two cat", "a red hea
 CLOSE = 1e-4  # of the scores' size: the rounding of a few layers in fp32
 WHOLE = ("HPS v2.1", "VQAScore")  # these see all of a picture, with bars; the others its middle
 kinds = pytest.mark.parametrize("kind", list(PAPERS))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The host's folder of reward models, in an empty place."""
+    there = ([str(tmp_path)], folder_paths.folder_names_and_paths["reward_models"][1])
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "reward_models", there)
+    folder_paths.filename_list_cache.clear()
+    yield tmp_path
+    folder_paths.filename_list_cache.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -137,18 +148,22 @@ def test_weights_of_something_else_are_refused_in_a_sentence(folder, kind):
     for other in PAPERS:
         path = save(made(other).weights(), folder / f"of {other}")
         if other != kind:
-            with pytest.raises(ValueError, match=f"in of {other} is no {kind}[:,] .*(model.safetensors of|not all)") as error:
+            with pytest.raises(
+                ValueError, match=f"in of {other} is no {kind}[:,] .*(model.safetensors of|not all)"
+            ) as error:
                 RealignPaperReward.execute(kind, reward_name=f"reward_models/{path.parent.name}/{path.name}")
             assert "\n" not in str(error.value)
     weights = made(kind).weights()
     last = list(weights)[-1]
     for lacking in ({last: torch.ones(3, 3)}, {}):
         save({key: value for key, value in weights.items() if key != last} | lacking, folder / PAPERS[kind].folder)
-        with pytest.raises(ValueError, match=f"is no {kind}(: take|, or not all of one .1 weights lack or do not fit, )"):
+        with pytest.raises(
+            ValueError, match=f"is no {kind}(: take|, or not all of one .1 weights lack or do not fit, )"
+        ):
             RealignPaperReward.execute(kind)
 
 
 def test_a_prompt_must_be_there(folder):
     reward, _ = loaded(folder, "HPS v2.1")
-    with pytest.raises(RewardError, match="“HPS v2.1” compares pictures with a text, and there is none"):
+    with pytest.raises(RewardError, match=r"“HPS v2\.1” compares pictures with a text, and there is none"):
         scores(reward, pictures(1))
