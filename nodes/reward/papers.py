@@ -141,7 +141,7 @@ def find_weights(kind: str, choice: str) -> Path:
         found = _kept(paper.repository, WEIGHTS)
     if found is None:
         here = Path(folder_paths.get_folder_paths(FOLDER)[0]) / paper.folder
-        what = "There are no weights of" if choice == AUTO else f"There is no “{one_line(choice)}” for"
+        what = "There are no weights of" if choice == AUTO else f"There is no reward model “{one_line(choice)}” for"
         raise ValueError(
             f"{what} {kind} on this machine: download {WEIGHTS} of {paper.repository} on huggingface.co into {here}, "
             "and press R to refresh."
