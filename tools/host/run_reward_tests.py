@@ -17,7 +17,9 @@ from tools.host.environment import make_beside
 
 IMSCORE = ("imscore", "open-clip-torch", "timm", "ftfy", "wcwidth")
 RAPIDOCR = ("rapidocr", "onnxruntime", "opencv-python-headless", "pyclipper", "shapely", "omegaconf", "colorlog", "six")
-VERSIONS = "from importlib.metadata import version; print(', '.join(f'{n} {version(n)}' for n in {names!r}))"
+VERSIONS = (
+    "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
+)
 
 
 def main() -> int:
@@ -30,7 +32,7 @@ def main() -> int:
         say(str(error))
         return 1
     names = ["torch", "transformers", *IMSCORE, *RAPIDOCR]
-    subprocess.run([str(python), "-c", VERSIONS.format(names=names)])
+    subprocess.run([str(python), "-c", VERSIONS, *names])
     environment = {**os.environ, "REALIGN_HOST": str(options.host), "HF_HUB_OFFLINE": "1"}
     environment.setdefault("OMP_NUM_THREADS", "1")
     command = [str(python), "-m", "pytest", "tests/host/rewards", *(rest or ["-v"])]
