@@ -111,12 +111,15 @@ def test_a_picture_that_is_not_square_is_seen_as_published(folder, kind):
 
 
 @kinds
-def test_each_picture_counts_by_itself(folder, kind):
-    """imscore joins the pictures of a batch in two of them: VQAScore's mean, and MPS's largest match with the words."""
+def test_each_picture_counts_by_itself(folder, kind, monkeypatch):
+    """imscore joins a batch in two of them: VQAScore's mean, and MPS's best match with the words, of which it hides
+    those below a hundredth. So these are asked for one picture at a time."""
     reward, _ = loaded(folder, kind)
-    images = pictures()
+    images, sizes, own = pictures(), [], reward.network.module.score
     each = torch.cat([scores(reward, images[i : i + 1], prompt) for i, prompt in enumerate(PROMPTS)])
+    monkeypatch.setattr(reward.network.module, "score", lambda x, prompts: (sizes.append(len(x)), own(x, prompts))[1])
     near(scores(reward, images, PROMPTS), each)
+    assert sizes == ([1] * 4 if kind in ("MPS", "VQAScore") else [4])
     slopes = gradient(reward, images, PROMPTS)[1]
     alone = gradient(reward, images[2:3], PROMPTS[2])[1]
     assert (slopes[2:3] - alone).norm() < 1e-3 * alone.norm()
