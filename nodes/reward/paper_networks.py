@@ -149,6 +149,9 @@ def mps(weights: Weights, vocabulary: Path | None, package: Import) -> Network:
         vision_config=vision,
         projection_dim=width,
     )
+    clip = imscore.XCLIPModel(config)
+    for tower in (clip.text_model, clip.vision_model):
+        tower.register_forward_pre_hook(_without_options, with_kwargs=True)
     first = "mps.cross_model.layers.0.0.fn."
     head = weights[f"{first}to_kv.weight"].shape[0] // 2
     read = cross.CrossModel(
@@ -166,7 +169,7 @@ def mps(weights: Weights, vocabulary: Path | None, package: Import) -> Network:
         imscore.MPS,
         tokenizer=tokenizer,
         condition=MPS_CONDITION,
-        mps=_made(imscore.CLIPModel, model=imscore.XCLIPModel(config), cross_model=read),
+        mps=_made(imscore.CLIPModel, model=clip, cross_model=read),
         resize=transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),
         crop=transforms.CenterCrop(size),
         normalize=_normalize(package),
@@ -266,6 +269,12 @@ def _made(kind: type[nn.Module], **parts: Any) -> nn.Module:
 def _in_its_own_format(layer: nn.Module) -> None:
     """Pictures are cut and scaled in fp32, and the first layer casts them."""
     layer.register_forward_pre_hook(lambda module, given: (given[0].to(module.weight.dtype), *given[1:]))
+
+
+def _without_options(module: nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """imscore tells a tower what is so anyway, and some releases of transformers do not take it (4.57)."""
+    told = ("output_attentions", "output_hidden_states", "return_dict")
+    return given, {key: value for key, value in named.items() if key not in told}
 
 
 def _normalize(package: Import) -> Any:
