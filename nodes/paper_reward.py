@@ -34,7 +34,6 @@ class RealignPaperReward(Node):
             search_aliases=[
                 *REWARD_ALIASES,
                 *("imagereward", "image reward", "hps v2.1", "hpsv2", "mps", "cyclereward", "vqascore", "imscore"),
-                *("human preference", "text alignment"),
             ],
             inputs=[
                 choice("reward", list(PAPERS))(
