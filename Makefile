@@ -6,12 +6,13 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache
+.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
+	@echo "make test-rewards  the rewards that need packages of their own, with these packages, installed beside"
 	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"
 	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md, overhead.md"
 	@echo "make bench-gpu  the same on a GPU, on models of real size with random weights; writes benchmarks/results/gpu.md"
@@ -39,6 +40,11 @@ serve:
 test:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && browser="$$($(BOOT) browser)" && \
 	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" -m tools.host.run_tests
+
+# ARGS: pytest's options, e.g. make test-rewards ARGS="-k rapidocr"
+test-rewards:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  "$$python" -m tools.host.run_reward_tests --host "$$host" $(ARGS)
 
 # ARGS: options of tools/host/matrix.py, e.g. make matrix ARGS="--only 0.24.1 --host ~/ComfyUI"
 matrix:

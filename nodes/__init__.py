@@ -17,6 +17,7 @@ from . import (
     likeness,
     load_anchor,
     load_reward,
+    paper_reward,
     particles,
     pick,
     picture_reward,
@@ -26,6 +27,7 @@ from . import (
     sampler,
     score,
     sweep,
+    text_reward,
     trace,
 )
 
@@ -44,6 +46,8 @@ PARTS = (
     check,
     picture_reward,
     load_reward,
+    paper_reward,
+    text_reward,
     likeness,
     combine_rewards,
     preference,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import ModuleType
 
 import comfy.clip_vision
 import comfy.model_management
 import torch
+
+# What nodes look for beside the host: they are to look at what they are given, not only at what lacks.
+for name in ("imscore", "open_clip", "timm", "ftfy", "wcwidth"):
+    sys.modules.setdefault(name, ModuleType(name))
 
 
 class Anything(str):

@@ -203,8 +203,8 @@ def graph_of(node, inputs):
 def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("host")
     (base / "custom_nodes").mkdir()
-    for name in FILES.values():
-        (base / "models" / name).parent.mkdir(parents=True)
+    for name in (*FILES.values(), "reward_models/hpsv21/model.safetensors"):
+        (base / "models" / name).parent.mkdir(parents=True, exist_ok=True)
         (base / "models" / name).touch()
     here = Path(__file__).with_name("odd_nodes.py")
     (base / "custom_nodes" / here.name).write_text(here.read_text(encoding="utf-8"), encoding="utf-8")

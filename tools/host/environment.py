@@ -44,6 +44,24 @@ def make_layer(host: Path, below: Path) -> Path:
     return _made("layer", parts, lambda folder, python: _build_layer(folder, python, below, requirements))
 
 
+def make_beside(packages: tuple[str, ...], below: Path) -> Path:
+    """The interpreter of an environment with the newest of these packages, and all else from the one below.
+
+    As a user has them who installs them into a ComfyUI: without what they pin. A minute the first time.
+    """
+
+    def build(folder: Path, python: Path) -> None:
+        say(f"Making an environment with {', '.join(packages)} in {folder} (a minute, once)")
+        _empty_layer(folder, python, below, CACHE / "beside.log")
+        (folder / ".complete").touch()
+
+    python = _made("beside", (RECIPE, *packages, str(below)), build)
+    with locked(python.parents[1].name), stage("the newest of them"):
+        command = [str(python), *PIP, "install", "--no-deps", "--upgrade", *packages]
+        run(command, CACHE / "beside.log", f"Installing {', '.join(packages)}")
+    return python
+
+
 def _made(kind: str, parts: tuple[str, ...], build: Callable[[Path, Path], None]) -> Path:
     """The interpreter in the folder that belongs to `parts`, built on first use, once for all processes."""
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
@@ -108,13 +126,8 @@ def _build(folder: Path, python: Path, base: str, requirements: list[str]) -> No
 
 def _build_layer(folder: Path, python: Path, below: Path, requirements: list[str]) -> None:
     say(f"Making a layer for another ComfyUI in {folder} (a minute, once)")
-    shutil.rmtree(folder, ignore_errors=True)
     log = CACHE / "environment.log"
-    run([str(below), "-m", "venv", str(folder)], log, "Making a virtual environment")
-    # Found after the layer's own packages, and with its .pth files, which a plain path in a .pth file would leave out.
-    (_site(python) / "realign_below.pth").write_text(
-        f"import site; site.addsitedir({str(_site(below))!r})\n", encoding="utf-8"
-    )
+    _empty_layer(folder, python, below, log)
     constraint, listed = folder / "constraint.txt", folder / "requirements.txt"
     constraint.write_text(f"torch=={TORCH}\n", encoding="utf-8")
     listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
@@ -123,6 +136,16 @@ def _build_layer(folder: Path, python: Path, below: Path, requirements: list[str
         run(command, log, "Installing ComfyUI's requirements")
     run([str(python), "-c", IMPORTS], log, "The finished layer's imports")
     (folder / ".complete").touch()
+
+
+def _empty_layer(folder: Path, python: Path, below: Path, log: Path) -> None:
+    """A virtual environment that finds what the one below has."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run([str(below), "-m", "venv", str(folder)], log, "Making a virtual environment")
+    # Found after the layer's own packages, and with its .pth files, which a plain path in a .pth file would leave out.
+    (_site(python) / "realign_below.pth").write_text(
+        f"import site; site.addsitedir({str(_site(below))!r})\n", encoding="utf-8"
+    )
 
 
 def _install_torch(python: Path, log: Path) -> None:
