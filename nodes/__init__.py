@@ -21,6 +21,7 @@ from . import (
     picture_reward,
     prompts,
     report,
+    reward_report,
     sampler,
     score,
     sweep,
@@ -46,6 +47,7 @@ PARTS = (
     combine_rewards,
     score,
     best_of,
+    reward_report,
     particles,
     demo,
 )
