@@ -113,7 +113,7 @@ def findings(covered: Mapping[str, Tensor]) -> list[str]:
     for one, other in ((OURS, UNGUIDED), (OURS, ANCHORS), (ANCHORS, UNGUIDED)):
         mean, low, high = interval(covered[one] - covered[other])
         how = "more than" if low > 0 else "less than" if high < 0 else "within the interval as much as"
-        told.append(f"{one} covers {how} {other}: by {mean:.2f} ({low:.2f} … {high:.2f}).")
+        told.append(f"{one} covers {how} {other}; the difference is {mean:.2f} ({low:.2f} … {high:.2f}).")
     return told
 
 

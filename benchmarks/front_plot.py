@@ -1,4 +1,4 @@
-"""benchmarks/results/front.png: all pictures of all seeds with their fronts on the left, the means of runs on the right."""
+"""benchmarks/results/front.png: pictures of all seeds with their fronts on the left, the runs' means on the right."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ def pair_panel(report: Reported, across: int, up: int) -> Panel:
     joined = set(report.front_of) == {across, up}
     lines.append(Line(points([report.scores[place] for place in report.front]), FRONT, "front", joined=joined))
     axis = shortened(drawable(_name(report, across)), font(14), ROOM)
-    return Panel(_name(report, up), lines, axis, fits=True, across=True)
+    name = f"{report.rewards[up]} against {report.rewards[across]}"
+    return Panel(shortened(drawable(name), font(18), ROOM), lines, axis, fits=True, across=True)
 
 
 def _ranked(column: Column) -> list[Point]:

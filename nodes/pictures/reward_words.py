@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -44,9 +45,9 @@ def sentences(report: Reported) -> list[str]:
 def front_sentence(report: Reported) -> str:
     places = [str(place + 1) for place in report.front]
     listed = ", ".join(places[:MOST_LISTED]) + ", …" * (len(places) > MOST_LISTED)
-    where = " and ".join(report.rewards[r] for r in report.front_of)
-    one = len(report.front_of) == 1
-    return f"front, {len(places)} of {len(report.scores)}, beaten by none in {where}{' at once' * (not one)}: {listed}"
+    *others, last = [report.rewards[r] for r in report.front_of]
+    where = f"{', '.join(others)} and {last} at once" if others else last
+    return f"front, {len(places)} of {len(report.scores)}, beaten by none in {where}: {listed}"
 
 
 def changes_of(report: Reported) -> list[tuple[float, float]]:
@@ -121,6 +122,9 @@ def signed(value: float) -> str:
 
 
 def plus_minus(value: float, error: float | None, sign: bool = False) -> str:
-    """“12.3 ± 0.5”; the error in two digits."""
-    told = signed(value) if sign else number(value)
-    return told if error is None else f"{told} ± {number(error, 2)}"
+    """“12.3 ± 0.5”: the error in two digits, and the value in as many decimals."""
+    if not error or not 1e-4 < error < 1e7:
+        told = signed(value) if sign else number(value)
+        return told if error is None else f"{told} ± {number(error, 2)}"
+    decimals = max(1 - math.floor(math.log10(error)), 0)
+    return f"{value:{'+' * sign}.{decimals}f} ± {error:.{decimals}f}"

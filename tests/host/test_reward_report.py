@@ -221,7 +221,7 @@ def test_equal_scores_everywhere_are_drawn():
 def test_what_falls_while_the_reward_rises_is_said():
     rows = [[0.8 + i / 100, 0.2 + i / 100, 0.5] for i in range(5)]
     plain = pictures([[0.3 + i / 100, 0.6 + i / 100, 0.5 + (i - 2) / 5] for i in range(5)])
-    assert "green, held out, fell by 40 ± 1" in reported(rows, R, G, reference=plain)[0]
+    assert "green, held out, fell by 40.0 ± 1.0" in reported(rows, R, G, reference=plain)[0]
     assert "fell by" not in reported(rows, R, G, reference=plain, optimised=2)[0]  # it was asked for
     assert "fell by" not in reported(rows, B, G, reference=plain)[0]  # nothing rose for certain
 

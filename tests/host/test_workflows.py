@@ -42,6 +42,7 @@ PICTURES = {
     "lambda_mask": 8,
     "colourful_hearts": 4,
     "smaller_jpegs": 8,
+    "two_rewards": 16,
     "corrected_sweep": 8,
 }
 

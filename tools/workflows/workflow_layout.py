@@ -59,6 +59,7 @@ HEIGHTS = {
     "RealignPictureReward": 110,
     "RealignReport": 330,
     "RealignRewardModel": 276,
+    "RealignRewardReport": 640,
     "RealignSampler": 968,
     "RealignScore": 426,
     "RealignSweep": 410,
@@ -73,7 +74,14 @@ HEIGHTS = {
 GROWS = dict.fromkeys(
     ("KSampler", "MaskPreview", "RealignCompare", "RealignGrid", "RealignReport", "RealignSampler", "RealignScore"), 4
 )
-GROWS |= {"SamplerCustomAdvanced": 4, "SaveImage": 4, "CLIPTextEncode": 2, "PreviewAny": 2, "MarkdownNote": 1}
+GROWS |= {
+    "RealignRewardReport": 4,
+    "SamplerCustomAdvanced": 4,
+    "SaveImage": 4,
+    "CLIPTextEncode": 2,
+    "PreviewAny": 2,
+    "MarkdownNote": 1,
+}
 
 
 class LayoutError(ValueError):
