@@ -220,7 +220,7 @@ def reward_report(host: Host) -> Picture:
     """What was asked for and what was not, over λ."""
     graph = {**demo("heart"), **sweep((0, 0.5, 1, 1.5), seeds=4)}
     graph |= sampler(latent_image=["sweep", 0], lambda_schedule=["sweep", 1])
-    rewards = {"reward": "colourfulness", "reward_2": "sharpness"}
+    rewards = {"reward": "colourfulness", "reward_2": "brightness"}
     graph |= {name: node("RealignPictureReward", reward=reward) for name, reward in rewards.items()}
     graph["reported"] = node(
         "RealignRewardReport", images=["decode", 0], sweep=["sweep", 1], **{name: [name, 0] for name in rewards}
