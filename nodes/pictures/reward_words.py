@@ -126,5 +126,5 @@ def plus_minus(value: float, error: float | None, sign: bool = False) -> str:
     if not error or not 1e-4 < error < 1e7:
         told = signed(value) if sign else number(value)
         return told if error is None else f"{told} ± {number(error, 2)}"
-    decimals = max(1 - math.floor(math.log10(error)), 0)
+    decimals = max(1 - math.floor(math.log10(float(f"{error:.1e}"))), 0)  # of it as rounded: 0.999 is 1.0
     return f"{value:{'+' * sign}.{decimals}f} ± {error:.{decimals}f}"

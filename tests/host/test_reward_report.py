@@ -224,6 +224,8 @@ def test_what_falls_while_the_reward_rises_is_said():
     assert "green, held out, fell by 40.0 ± 1.0" in reported(rows, R, G, reference=plain)[0]
     assert "fell by" not in reported(rows, R, G, reference=plain, optimised=2)[0]  # it was asked for
     assert "fell by" not in reported(rows, B, G, reference=plain)[0]  # nothing rose for certain
+    wide = pictures([[0.3, 0.3 + (i - 2) / 5, 0.5] for i in range(5)])
+    assert "fell by" not in reported(rows, R, G, reference=wide)[0]  # less of it, but within twice the error
 
 
 def test_names_are_told_apart_and_cannot_break_the_table():
