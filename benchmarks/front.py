@@ -40,8 +40,9 @@ Printed by `make front` (benchmarks/front.py) in {minutes:.0f} minutes of one co
 - {unguided}: {count} pictures of the reference, of which the front is the best that choosing alone can do.
 - {ours}: with weight · {colourful} + (1 − weight) · {like}, strength {strength:g}, 4 pictures of 4 particles each.
 - {anchors}: the demo pair has one anchor, trained by Diffusion-DPO to prefer colourful pictures. The second is that one
-  turned round, reference + (reference − anchor), which is muted. Neither knows the picture to be like: λ cannot ask for
-  that, so this line says what λ does to likeness, not how well two anchors trained for both would do.
+  turned round, reference + (reference − anchor), as a merge of MODELs. Neither knows the picture to be like: λ cannot
+  ask for that, so this line says what λ does to likeness, not how well two anchors trained for both would do. The first
+  λ is the anchor's, the second the turned one's; the fewer pictures, the more models a step asks.
 - Volume: what the front of a seed's pictures covers, from {least:g} spreads in both up (hypervolume). Intervals are
   95 %, by {resamples} bootstrap resamples of the seeds; of so few seeds they are somewhat too narrow. Two methods are
   compared seed by seed.

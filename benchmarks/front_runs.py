@@ -16,7 +16,7 @@ PAIR = (COLOURFUL, LIKE)
 UNGUIDED, OURS, ANCHORS = "unguided", "Realign Particles", "λ of two anchors"
 FAMILIES = (UNGUIDED, ANCHORS, OURS)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of colourfulness; the rest is likeness's
-SHARES = ((0.0, 1.0), (0.0, 0.5), (0.25, 0.25), (0.5, 0.0), (1.0, 0.0))  # λ of the colourful anchor, and of the muted
+SHARES = ((0.0, 0.25), (0.25, 0.25), (0.25, 0.0), (0.5, 0.0), (1.0, 0.0))  # λ of the anchor, and of it turned round
 STRENGTH = 0.3  # of the sum of both rewards, each in its spread among unguided pictures
 CALIBRATION, TARGET = 901, 990  # seeds that no run has: of the units, and of the picture to be like
 
@@ -64,8 +64,8 @@ class PairBench(Bench):
             both = RealignCombineRewards.execute(self.rewards[COLOURFUL], shares[0], self.rewards[LIKE], shares[1])
             self.rewards[_sum(weight)] = both.args[0]
         (difference,) = ModelSubtract().merge(self.model, self.anchor[0].patcher, 1.0)
-        (turned,) = ModelAdd().merge(self.model, difference)
-        self.muted = RealignAnchorFromModel.execute(turned, "unknown / no KL term", 5000.0).args[0]
+        (merged,) = ModelAdd().merge(self.model, difference)
+        self.turned = RealignAnchorFromModel.execute(merged, "unknown / no KL term", 5000.0).args[0]
 
     def scored(self, pictures: Tensor) -> Tensor:
         """(B, 2), fp64, as the rewards give it."""
@@ -76,14 +76,15 @@ class PairBench(Bench):
         return (scores - self.mean) / self.spread
 
     def anchored(self, shares: tuple[float, float], seed: int) -> Tensor:
-        """Realign Sampler on the first anchor, the second, or both; fewer pictures, as each anchor is asked as well."""
+        """Realign Sampler on the first anchor, the second, or both; the fewer pictures the more models are asked."""
         from realign.nodes.combine_anchors import RealignAddAnchor
         from realign.nodes.sampler import RealignSampler
 
-        anchors = RealignAddAnchor.execute(self.anchor, self.muted, *shares).args[0]
+        anchors = RealignAddAnchor.execute(self.anchor, self.turned, *shares).args[0]
         anchors = tuple(anchor for anchor in anchors if anchor.share)
+        models = 1 if [anchor.share for anchor in anchors] == [1.0] else 1 + len(anchors)  # λ 1 is the anchor alone
         latent = RealignSampler.execute(
-            self.model, anchors, self.positive, self.negative, self.latent(BUDGET // (1 + len(anchors))), seed,
+            self.model, anchors, self.positive, self.negative, self.latent(BUDGET // models), seed,
             self.steps, CFG, "ddpm", SCHEDULER, 1.0, 1.0,
         ).args[0]  # fmt: skip
         return self.decoded(latent)
