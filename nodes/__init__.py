@@ -24,6 +24,7 @@ from . import (
     preference,
     prompts,
     report,
+    reward_report,
     sampler,
     score,
     sweep,
@@ -54,6 +55,7 @@ PARTS = (
     pick,
     score,
     best_of,
+    reward_report,
     particles,
     demo,
 )

@@ -2,6 +2,7 @@
 
 from .correction import Correction, correction_weight, disagreement, guarded
 from .fewer_calls import ControlVariate, DifferenceReuse, even_span, velocity_scale
+from .front import hypervolume, on_front
 from .gaussian import Gaussian, ImproperMixtureError, geometric_mixture, max_lambda, realignment_weights
 from .listed import listed_values, plain_number
 from .particles import ParticleRun, check_groups, check_particles, particle_sample, particle_steps
@@ -90,6 +91,7 @@ __all__ = [
     "gaussian_noise",
     "geometric_mixture",
     "guarded",
+    "hypervolume",
     "kl_increment",
     "kl_increments",
     "lambdas_for_betas",
@@ -101,6 +103,7 @@ __all__ = [
     "noise_prediction",
     "normalised",
     "on_elements",
+    "on_front",
     "particle_sample",
     "particle_steps",
     "per_element",

@@ -8,6 +8,7 @@ Colour = tuple[int, int, int]
 
 BACKGROUND, AXIS, GRID, INK = (24, 24, 27), (161, 161, 170), (52, 52, 58), (244, 244, 245)
 BLUE, AMBER = (96, 165, 250), (251, 191, 36)
+FRONT = (74, 222, 128)  # of pictures that no other beats
 RAMP = (BLUE, (167, 139, 250), (244, 114, 182), (251, 146, 60))  # from a low λ to a high one
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 import torch
 from PIL import Image, ImageDraw
@@ -25,6 +25,14 @@ class Line:
     points: Sequence[Point]  # (x, y) in order; a y that is None or not finite is a gap
     colour: Colour
     label: str = ""  # in the legend, if not empty
+    errors: Sequence[float | None] = ()  # of each point, how far a bar reaches above it and below; None: no bar
+    joined: bool = True  # or dots alone
+
+    @property
+    def ends(self) -> list[float]:
+        """Every y that is drawn."""
+        known = [(y, error or 0.0) for (_, y), error in zip_longest(self.points, self.errors) if _is_known(y)]
+        return [y + sign * error for y, error in known for sign in (-1, 1)]
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Panel:
     log: bool = False  # y spans decades
     reach: float = 0.0  # y goes up to this at least
     fits: bool = False  # y spans its values, wherever 0 is
+    across: bool = False  # x is a number as y is, with round values of its own for marks
     ticks: Sequence[tuple[float, str]] = ()  # marks on x, with their text
     empty: str = ""  # what the panel says where there is nothing to draw
 
@@ -71,15 +80,16 @@ def drawn(panels: Sequence[Panel], width: int = WIDTH, height: int = PANEL, marg
 
 def draw_panel(draw: ImageDraw.ImageDraw, box: Box, panel: Panel, lift: int = 16) -> None:
     """box: of the plot itself. The panel's name begins `lift` px above; axis and ticks are outside."""
-    if not any(_is_known(y) for line in panel.lines for _, y in line.points):
+    if not any(line.ends for line in panel.lines):
         draw.text((box[0] + 8, box[1] + 8), f"{panel.name}: {panel.empty}", fill=AXIS, font=font(18))
         return
     axes = _Axes(box, panel)
-    _draw_ticks(draw, axes, panel.ticks)
+    _draw_ticks(draw, axes, axes.marks)
     for line in panel.lines:
-        _draw_line(draw, [axes.at(x, y) if _is_known(y) else None for x, y in line.points], line.colour)
+        _draw_errors(draw, axes, line)
+        _draw_line(draw, [axes.at(x, y) if _is_known(y) else None for x, y in line.points], line.colour, line.joined)
     draw.text((box[0] + 8, box[1] - lift), panel.name, fill=INK, font=font(18))
-    below = 34 if panel.ticks else 26
+    below = 34 if axes.marks else 26
     draw.text(((box[0] + box[2]) / 2, box[3] + below), panel.axis, fill=AXIS, font=font(14), anchor="mm")
     _draw_keys(draw, box, panel.lines)
 
@@ -88,9 +98,13 @@ class _Axes:
     """Where a panel's values stand in its box, px."""
 
     def __init__(self, box: Box, panel: Panel):
-        points = [point for line in panel.lines for point in line.points]
         self.box, self.scale = box, math.log10 if panel.log else float  # decades, as λ nears 0
-        values, xs = [self.scale(y) for _, y in points if _is_known(y)], [x for x, _ in points]
+        values = [self.scale(y) for line in panel.lines for y in line.ends]
+        xs = [x for line in panel.lines for x, _ in line.points]
+        self.marks = panel.ticks
+        if panel.across:
+            xs = _ticks(min(xs), max(xs), log=False, fits=True)
+            self.marks = [(x, f"{x:g}") for x in xs]
         ticks = _ticks(min(values), max(values), panel.log, panel.reach, panel.fits)
         self.ticks = [10**tick if panel.log else tick for tick in ticks]
         self.low, self.high = ticks[0], ticks[-1]
@@ -117,11 +131,22 @@ def _draw_ticks(draw: ImageDraw.ImageDraw, axes: _Axes, marks: Sequence[tuple[fl
             free = x + half + 8
 
 
-def _draw_line(draw: ImageDraw.ImageDraw, places: list[tuple[float, float] | None], colour: Colour) -> None:
+def _draw_errors(draw: ImageDraw.ImageDraw, axes: _Axes, line: Line) -> None:
+    for (x, y), error in zip(line.points, line.errors):
+        if error is not None and _is_known(y):
+            ends = [axes.at(x, y + sign * error) for sign in (-1, 1)]
+            draw.line(ends, fill=line.colour, width=1)
+            for px, py in ends:
+                draw.line([(px - 4, py), (px + 4, py)], fill=line.colour, width=1)
+
+
+def _draw_line(
+    draw: ImageDraw.ImageDraw, places: list[tuple[float, float] | None], colour: Colour, joined: bool
+) -> None:
     """places: px, None for a gap. Only neighbours are joined."""
     for is_known, run in groupby(places, key=lambda place: place is not None):
         neighbours = [*run]
-        if is_known and len(neighbours) > 1:
+        if joined and is_known and len(neighbours) > 1:
             draw.line(neighbours, fill=colour, width=3, joint="curve")
     known = [place for place in places if place is not None]
     radius = 4 if len(known) <= 40 else 2
@@ -135,7 +160,10 @@ def _draw_keys(draw: ImageDraw.ImageDraw, box: Box, lines: Sequence[Line]) -> No
         keyed = [keyed[round(i * (len(keyed) - 1) / (MOST_KEYS - 1))] for i in range(MOST_KEYS)]
     for i, line in enumerate(keyed):
         y = box[1] + 8 + i * KEY_LINE
-        draw.line([(box[2] + 14, y), (box[2] + 30, y)], fill=line.colour, width=3)
+        if line.joined:
+            draw.line([(box[2] + 14, y), (box[2] + 30, y)], fill=line.colour, width=3)
+        else:
+            draw.ellipse([box[2] + 18, y - 4, box[2] + 26, y + 4], fill=line.colour)
         draw.text((box[2] + 36, y), _key(line), fill=AXIS, font=font(14), anchor="lm")
 
 

@@ -18,7 +18,7 @@ import torch
 from einops import rearrange, repeat
 from PIL import ImageFont
 
-from .colours import AXIS, BACKGROUND, BLUE, INK, Colour
+from .colours import AXIS, BACKGROUND, BLUE, FRONT, INK, Colour
 from .tables import Table
 from .text import Label, Text, as_image, drawable, drawn_labels, filled, fitted_lines, font, wrapped
 
@@ -191,6 +191,10 @@ class Grid:
         corners = [self._corner(i) for i in range(len(cells))]
         out = as_image(drawn_labels((self.width, self.height), self._labels(corners)))
         (width, height), inset = self.size, (self.column - self.size[0]) // 2
+        frame = min(max(self.gap // 2, 2), self.margin)  # first all frames: where there is no gap, pictures cover them
+        for x, y in (corners[i] for i in self.table.framed):
+            left, top = x + inset - frame, y - frame
+            out[0, max(top, 0) : y + height + frame, left : x + inset + width + frame] = torch.tensor(FRONT) / 255
         for (x, y), cell in zip(corners, cells):
             out[0, y : y + height, x + inset : x + inset + width] = cell
         return out

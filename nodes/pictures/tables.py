@@ -46,6 +46,7 @@ class Table:
     below: Sequence[Sequence[str]]  # parts per picture
     notes: Sequence[Note]  # the rest of the footer, what matters most first
     own: str = ""  # the user's footer, in place of the notes
+    framed: Sequence[int] = ()  # the pictures with a frame: those on the front
 
 
 def table_of(known: Facts, footer: str, graph: Graph | None, node_id: str | None) -> Table:

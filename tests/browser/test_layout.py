@@ -15,7 +15,7 @@ from tools.workflows.workflow_names import TITLES, workflow_file
 READABLE = 0.6  # the classic renderer draws no text below 0.57
 SLACK = 1.5  # px: boxes are rounded
 LOADERS = {"CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel", "CLIPVisionLoader", "RealignRewardModel"}
-PICTURES = {"SaveImage", "RealignGrid", "RealignReport", "RealignScore", "MaskPreview"}
+PICTURES = {"SaveImage", "RealignGrid", "RealignReport", "RealignRewardReport", "RealignScore", "MaskPreview"}
 PREVIEWS = {"RealignParticles", "RealignSampler", "KSampler", "SamplerCustomAdvanced"}
 TEXTS = PREVIEWS | {"LoadAnchorModel", "RealignRewardModel"}
 TEMPLATES = {name: json.loads(workflow_file(name).read_text(encoding="utf-8")) for name in TITLES}

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
 
@@ -132,6 +133,26 @@ def _has_cuda():
     import torch
 
     return torch.cuda.is_available()
+
+
+def test_two_rewards_at_once(tmp_path):
+    """Every method has its volume and its runs, of as many pictures as its model calls give; the plot is drawn."""
+    rows = run("front.py", tmp_path)
+    fronts = {cells[0]: cells[1:] for section, cells in rows if section == "Fronts"}
+    assert {family: cells[0] for family, cells in fronts.items()} == {
+        "unguided": "32",  # two runs of 16
+        "λ of two anchors": "24",  # 8 where two models are asked, 16 where the anchor is asked alone
+        "Realign Particles": "8",
+    }
+    for mean, low, high in (map(float, re.findall(r"-?[\d.]+", cells[2])) for cells in fronts.values()):
+        assert 0 < low <= mean <= high
+    runs = [cells for section, cells in rows if section == "Runs"]
+    assert [cells[0] for cells in runs] == [family for family in fronts for _ in range(2)]
+    assert all(
+        math.isfinite(float(number)) for cells in runs for number in re.findall(r"-?[\d.]+", " ".join(cells[2:]))
+    )
+    with Image.open(tmp_path / "front.png") as plot:
+        assert plot.width > 1000
 
 
 def test_a_gpu_is_asked_for():

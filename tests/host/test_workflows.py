@@ -42,6 +42,7 @@ PICTURES = {
     "lambda_mask": 8,
     "colourful_hearts": 4,
     "smaller_jpegs": 8,
+    "two_rewards": 16,
     "corrected_sweep": 8,
     "my_taste": 16,
 }
@@ -164,7 +165,13 @@ def test_a_workflow_without_downloads_runs(server, known, name):
     outputs = server.run(graph)
     assert sum(len(outputs[f"seen {node}"]["images"]) for node in decoders) == PICTURES[name]
     for node, content in graph.items():
-        if content["class_type"] in ("RealignGrid", "RealignReport", "RealignScore", "SaveImage"):
+        if content["class_type"] in (
+            "RealignGrid",
+            "RealignReport",
+            "RealignRewardReport",
+            "RealignScore",
+            "SaveImage",
+        ):
             assert outputs[node]["images"], content["class_type"]
         if content["class_type"] == "RealignCompare":
             (shown,) = outputs[node]["realign_compare"]

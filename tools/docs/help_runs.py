@@ -216,6 +216,18 @@ def best_of(host: Host) -> Picture:
     return strip([("all 8", host.pictures(out["decode_saved"])), ("best 3", host.pictures(out["best_saved"]))], [], 72)
 
 
+def reward_report(host: Host) -> Picture:
+    """What was asked for and what was not, over λ."""
+    graph = {**demo("heart"), **sweep((0, 0.5, 1, 1.5), seeds=4)}
+    graph |= sampler(latent_image=["sweep", 0], lambda_schedule=["sweep", 1])
+    rewards = {"reward": "colourfulness", "reward_2": "brightness"}
+    graph |= {name: node("RealignPictureReward", reward=reward) for name, reward in rewards.items()}
+    graph["reported"] = node(
+        "RealignRewardReport", images=["decode", 0], sweep=["sweep", 1], **{name: [name, 0] for name in rewards}
+    )
+    return pictures(host, graph, "reported")[0]
+
+
 def particles(host: Host) -> Picture:
     """Four hearts of the demo reference as they come, and drawn towards colour: of 8 particles each, ever stronger."""
     rows = []
@@ -256,6 +268,7 @@ OF_RUNS: dict[str, Callable[[Host], Picture]] = {
     "score": score,
     "combine_rewards": combine_rewards,
     "best_of": best_of,
+    "reward_report": reward_report,
     "particles": particles,
     "demo_models": demo_models,
 }

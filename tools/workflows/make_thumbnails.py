@@ -27,7 +27,8 @@ SIZE = (512, 320)
 LARGEST = 60_000  # bytes
 GAP, TEXT, SMALL = 2, 22, 17  # px; a card is seen about 300 wide
 BACKGROUND, INK = (24, 24, 27), (244, 244, 245)
-SHOWN = ["RealignCompare", "RealignGrid", "RealignReport", "RealignScore", "SaveImage", "PreviewAny", "PreviewImage"]
+SHOWN = ["RealignCompare", "RealignGrid", "RealignReport", "RealignRewardReport", "RealignScore"]
+SHOWN += ["SaveImage", "PreviewAny", "PreviewImage"]
 
 
 def pictures_of(host: Host, run: Run) -> list[Image.Image]:

@@ -1,4 +1,5 @@
-"""The workflows with particles: a reward instead of an anchor, a reward without a gradient, and the corrected mixture.
+"""The workflows with particles: a reward instead of an anchor, one without a gradient, two at once, and the corrected
+mixture.
 
 These need no download; the one for SDXL and its reward models is in reward_workflows.py.
 """
@@ -143,4 +144,47 @@ def grid(graph: Graph, sweep: Sweep, title: str) -> Box:
     return graph.box(title, [sweep.decoded, graph.add("RealignGrid", **sweep.facts)])
 
 
-ALL = (hearts, smaller, corrected)
+def front(known: Known, folder: Path) -> None:
+    graph = Graph(known)
+    text = note(
+        "Two rewards at once, and the front",
+        steps(
+            "Press *Run*: eight hearts that are to be colourful and light, and eight plain ones to compare with.",
+            "*Reward Report* says what was won, and whether the sharpness that nobody asked for was lost.",
+            "Turn the weights on *Combine Rewards*, and run again.",
+        ),
+        large("Framed: the front, the pictures that no other beats in both. Among them it is a matter of taste."),
+    )
+    read = graph.note(420, text)
+    models, latent = demo_models(graph, 8, folded=True)
+    colour = graph.add("RealignPictureReward", title="Colourful", reward="colourfulness")
+    light = graph.add("RealignPictureReward", title="Light", reward="brightness")
+    both = graph.add("RealignCombineRewards", reward=(colour, 0), weight=1.0, add=(light, 0), add_weight=0.5)
+    watched = graph.add("RealignPictureReward", title="Held out: only watched", reward="sharpness")
+    asked = dict(strength=5.0, particles=4, pictures=1, pick="draw")
+    inputs = particle_inputs(models, latent, (both, watched))
+    sampler = graph.add("RealignParticles", colours=NODE_BLUE, **inputs, **asked)
+    links = dict(model=(models, 0), positive=(models, 2), negative=(models, 3), latent_image=(latent, 0))
+    plain = graph.add("KSampler", title="Plain run", folded=True, **links, **SETTINGS)
+    pictures, others = (
+        graph.add("VAEDecode", folded=True, samples=(source, 0), vae=(models, 4)) for source in (sampler, plain)
+    )
+    rewards = dict(reward=(colour, 0), reward_2=(light, 0), reward_3=(watched, 0))
+    how = dict(optimised=2, reference=(others, 0), front_of="optimised rewards")
+    told = graph.add("RealignRewardReport", images=(pictures, 0), **rewards, **how)
+    sheet = graph.add(
+        "SaveImage", title="The pictures, the front framed", images=(told, 2), filename_prefix="realign_front"
+    )
+    table = graph.add("PreviewAny", title="The table", source=(told, 0))
+    graph.write(
+        folder,
+        "two_rewards",
+        Stack(330, read, graph.box("Demo models", [models, latent])),
+        Stack(270, graph.box("What is good", [colour, light, both]), graph.box("Only watched", [watched])),
+        Stack(360, graph.box("", [sampler])),
+        Stack(420, graph.box("What was won", [pictures, plain, others, told])),
+        Stack(340, graph.box("The front", [sheet, table])),
+    )
+
+
+ALL = (hearts, smaller, front, corrected)

@@ -111,6 +111,7 @@ CARDS = {
     "rescue_over_optimised": Card([Run("rescue_over_optimised")], [[4, 2]], ["λ 1: overdone", "λ 0.5: rescued"]),
     "colourful_hearts": Card([Run("colourful_hearts")], [[0, 1], [2, 3]], sides=["", "towards a reward, no anchor"]),
     "smaller_jpegs": Card([Run("smaller_jpegs")], table(4, 2, (0, 1, 2, 3)), sides=["small JPEGs wanted", "as usual"]),
+    "two_rewards": Card([Run("two_rewards")], [range(4), range(8, 12)], sides=["colourful and light", "as usual"]),
     "corrected_sweep": Card(
         [Run("corrected_sweep")],
         [range(5), range(10, 15)],

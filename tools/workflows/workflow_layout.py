@@ -61,6 +61,7 @@ HEIGHTS = {
     "RealignPictureReward": 110,
     "RealignReport": 330,
     "RealignRewardModel": 276,
+    "RealignRewardReport": 640,
     "RealignSampler": 968,
     "RealignScore": 426,
     "RealignSweep": 410,
@@ -85,7 +86,14 @@ GROWS = dict.fromkeys(
     ),
     4,
 )
-GROWS |= {"SamplerCustomAdvanced": 4, "SaveImage": 4, "CLIPTextEncode": 2, "PreviewAny": 2, "MarkdownNote": 1}
+GROWS |= {
+    "RealignRewardReport": 4,
+    "SamplerCustomAdvanced": 4,
+    "SaveImage": 4,
+    "CLIPTextEncode": 2,
+    "PreviewAny": 2,
+    "MarkdownNote": 1,
+}
 
 
 class LayoutError(ValueError):

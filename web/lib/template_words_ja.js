@@ -66,6 +66,20 @@ export const ja = {
     "*実行*を押して比べる：左は報酬あり、右は同じシードで報酬なし。点数は大きさ（kB）のマイナス。",
   "More *particles* reach further, and cost as many model calls.": "*パーティクル数*が多いほど遠くまで届き、モデルの呼び出しも同じだけ増えます。",
   "Small files are soft pictures: the held-out sharpness falls.": "小さなファイルは甘い画像：ホールドアウトの鮮明さが下がります。",
+  "Two rewards at once, and the front": "2つの報酬を同時に、そしてフロント",
+  "Press *Run*: eight hearts that are to be colourful and light, and eight plain ones to compare with.":
+    "*実行*を押します：色鮮やかで明るくしたいハートが8つ、比べるための普通のハートが8つ。",
+  "*Reward Report* says what was won, and whether the sharpness that nobody asked for was lost.":
+    "*報酬レポート*が、何を得たか、誰も求めなかった鮮明さを失ったかを言います。",
+  "Turn the weights on *Combine Rewards*, and run again.": "*報酬を組み合わせる*の重みを変えて、もう一度実行します。",
+  "Framed: the front, the pictures that no other beats in both. Among them it is a matter of taste.":
+    "枠つきがフロント：両方でほかのどれにも負けない画像です。その中では好みの問題です。",
+  "Colourful": "色鮮やか",
+  "Light": "明るい",
+  "What was won": "何を得たか",
+  "The front": "フロント",
+  "The pictures, the front framed": "画像、フロントは枠つき",
+  "The table": "表",
   "λ, and λ corrected": "λと、補正したλ",
   "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
     "ステップごとの混合は、λが求める混合に近づきます。*補正*は、足りない分で各画像の4つのパーティクルに重みをつけ、1つを残します：別の画像になることも多いですが、より公平な1枚です。",

@@ -66,6 +66,20 @@ export const zh = {
     "按*运行*再比较：左边有奖励，右边是同一个种子没有奖励。分数是以 kB 计的大小，取负数。",
   "More *particles* reach further, and cost as many model calls.": "*粒子数*越多走得越远，模型调用也同样增多。",
   "Small files are soft pictures: the held-out sharpness falls.": "文件小，图就软：留出的清晰度下降。",
+  "Two rewards at once, and the front": "同时要两个奖励，以及前沿",
+  "Press *Run*: eight hearts that are to be colourful and light, and eight plain ones to compare with.":
+    "按*运行*：八颗既要鲜艳又要明亮的心，和八颗普通的心作对照。",
+  "*Reward Report* says what was won, and whether the sharpness that nobody asked for was lost.":
+    "*奖励报告*说出得到了什么，以及没有人要求过的清晰度是否丢了。",
+  "Turn the weights on *Combine Rewards*, and run again.": "调*组合奖励*上的权重，再运行。",
+  "Framed: the front, the pictures that no other beats in both. Among them it is a matter of taste.":
+    "加框的是前沿：没有别的图像在两方面都胜过它们。在它们之间选，就看口味了。",
+  "Colourful": "鲜艳",
+  "Light": "明亮",
+  "What was won": "得到了什么",
+  "The front": "前沿",
+  "The pictures, the front framed": "图像，前沿加框",
+  "The table": "表格",
   "λ, and λ corrected": "λ，以及校正后的 λ",
   "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
     "逐步混合接近 λ 要的混合。*校正*让每张图的四个粒子按所缺的部分加权，留下一个：常常是另一张图，但抽得更公平。",
