@@ -1,6 +1,6 @@
 """Rounds of stars by a simulated artist, on the demo models: `make preference`. About ten minutes on one core.
 
-The artist has a hidden taste, and stars the best four of sixteen pictures, not always rightly. Learned Preference sees
+The artist has a hidden taste, and stars the best four of sixteen pictures, not always rightly. Learned Taste sees
 the stars alone. After four rounds its pictures stand beside those that the hidden taste itself draws, at the same KL.
 Writes benchmarks/results/preference.md.
 """
@@ -28,14 +28,14 @@ from torch import Tensor
 
 PACK = Path(__file__).resolve().parents[1]
 ROUNDS, PICTURES, STARS = 4, 16, 4
-GROUP, STEPS, STRENGTH = 2, 12, 1.0  # particles of a picture, T, and the learned reward's strength
+GROUP, STEPS, STRENGTH = 4, 16, 0.7  # particles of a picture, T, and the learned reward's strength
 DOUBT = 0.25  # of the pictures' spread: how far the artist misjudges one
 HEAD = """# A taste learned from stars
 
 `make preference` ({minutes:.0f} minutes on one core, {seeds} seeds)
 
 A simulated artist with a hidden taste stars {stars} of {pictures} pictures a round, and misjudges each by {doubt:g} of
-their spread (standard deviations). Realign Particles draws the next round by Learned Preference alone (strength
+their spread (standard deviations). Realign Particles draws the next round by Learned Taste alone (strength
 {strength:g}, {group} particles a picture, T = {steps}, no CLIP vision model). “By the taste itself”: drawn by the
 hidden reward, over several strengths, read off at the KL of the learned rounds. Means over the seeds, with half the
 95 % interval.
@@ -85,15 +85,15 @@ def starred(values: Tensor, generator: torch.Generator) -> list[int]:
 
 def rounds(bench: Bench, taste: Taste, seed: int, pictures: list[Tensor]) -> list[tuple[float, float]]:
     """The hidden taste's mean, and KL: of the round without stars, and after each round of them."""
+    from realign.nodes.learned_taste import RealignLearnedTaste
     from realign.nodes.pick import RealignPick
-    from realign.nodes.preference import RealignLearnedPreference
 
     picks: dict[str, Any] = {}
     out = []
     generator = torch.Generator().manual_seed(seed)
     for number in range(ROUNDS + 1):
         told = json.dumps(picks) if picks else ""
-        reward, preference = RealignLearnedPreference.execute(f"{taste.name} {seed}", picks=told).args
+        reward, preference = RealignLearnedTaste.execute(f"{taste.name} {seed}", picks=told).args
         images, kl = drawn(bench, reward, STRENGTH, 1000 * seed + number)
         values = taste.measure(images)
         out.append((float(values.mean()), kl))

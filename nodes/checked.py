@@ -194,7 +194,7 @@ CHECKS: dict[str, Check] = {
     "GUIDER": _of("a GUIDER", lambda value: isinstance(getattr(value, "model_patcher", None), ModelPatcher)),
     "REALIGN_ANCHOR": _of("an anchor, as Load Anchor Model gives it", _are_anchors),
     "REALIGN_REWARD": _of("a reward, as Picture Reward or Load Reward Model give it", is_reward),
-    "REALIGN_PREFERENCE": _of("a preference, as Learned Preference gives it", lambda value: isinstance(value, Learned)),
+    "REALIGN_PREFERENCE": _of("a preference, as Learned Taste gives it", lambda value: isinstance(value, Learned)),
     "REALIGN_PROMPTS": _of("prompts, as λ Prompts gives them", lambda value: isinstance(value, Prompts)),
     "CLIP": _of("a CLIP, as a checkpoint or Load CLIP gives it", _is_clip),
     "CLIP_VISION": _of("a CLIP vision model, as Load CLIP Vision gives it", _is_clip_vision),

@@ -36,7 +36,7 @@ class RealignPick(Node):
             display_name="Pick",
             category=CATEGORY,
             description=(
-                "Shows a batch of pictures, for you to star the better ones: Learned Preference draws the next run "
+                "Shows a batch of pictures, for you to star the better ones: Learned Taste draws the next run "
                 "towards what you starred. Of a λ sweep it says which λ you like best, and how surely."
             ),
             search_aliases=[*REWARD_ALIASES, "star", "choose", "rate", "favourite", "favorite", "human feedback"],
@@ -45,7 +45,7 @@ class RealignPick(Node):
                 PreferenceType.Input(
                     "preference",
                     optional=True,
-                    tooltip="Of Learned Preference, which learns from the stars. Left open: only λ is judged.",
+                    tooltip="Of Learned Taste, which learns from the stars. Left open: only λ is judged.",
                 ),
                 LambdaType.Input("sweep", optional=True, tooltip="The λ sweep of that run, if it was one."),
                 io.String.Input(

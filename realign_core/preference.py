@@ -21,8 +21,10 @@ from .gaussian import Gaussian, at_least_float32
 LINEAR, RBF = "linear", "rbf"
 KERNELS = (LINEAR, RBF)
 OFFSET = 1.0  # variance of a round's offset: wide beside targets of 0 and 1
-LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the median distance of two pictures
-SIGNALS, NOISES = (0.02, 0.1, 0.5, 2.0), (0.02, 0.08, 0.3)  # variances
+# Tastes are smooth: with shorter lengths and less noise a few picks are learned by heart.
+LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)  # times the median distance of two pictures
+SIGNALS, NOISES = (0.02, 0.1, 0.5, 2.0), (0.08, 0.3)  # variances
+FLAT = 0.1  # of the largest spread: features that differ less between pictures than this count as if they did so
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Preference:
     """How good pictures are in somebody's eyes: a Gaussian process over features, given picks.
 
     kernel: “rbf”, k(a, b) = signal · exp(−|a − b|² / 2 length²), for tastes with a peak; “linear”, signal · a·b, which
-    is Bayesian linear regression. noise: variance of a pick around it. Raises ValueError where nothing was picked.
+    is Bayesian linear regression. noise: variance of a pick around it. scale: (D,), by which features are multiplied
+    first; None: 1. Raises ValueError where nothing was picked.
     """
 
     picks: Picks
@@ -74,6 +77,7 @@ class Preference:
     length: float = 1.0
     signal: float = 0.5
     noise: float = 0.08
+    scale: Tensor | None = None
     _solved: tuple[Tensor, Tensor] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,8 +91,15 @@ class Preference:
 
     @classmethod
     def learn(cls, picks: Picks, kernel: str = RBF) -> Preference:
-        """With the length, signal and noise of the largest evidence (their equation 2.30) over a grid."""
-        return max((cls(picks, kernel, *values) for values in _grid(picks, kernel)), key=lambda one: one.evidence)
+        """With the length, signal and noise of the largest evidence (their equation 2.30) over a grid.
+
+        Features count by how they differ between the pictures, not by their units.
+        """
+        spread = picks.features.std(0, unbiased=False)
+        spread = spread.clamp(min=FLAT * float(spread.max()) or 1)
+        scale = 1 / (spread * spread.numel() ** 0.5)
+        found = (cls(picks, kernel, *values, scale) for values in _grid(picks.features * scale, kernel))
+        return max(found, key=lambda one: one.evidence)
 
     @property
     def evidence(self) -> float:
@@ -132,19 +143,23 @@ class Preference:
         return self._kernel(own, own) + OFFSET * together + self.noise * torch.eye(len(own), dtype=own.dtype)
 
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.scale is not None:
+            a, b = (one * self.scale.to(one) for one in (a, b))
         if self.kernel == LINEAR:
             return self.signal * a @ b.T
         return self.signal * torch.exp(-_squares(a, b) / (2 * self.length**2))
 
     def _prior(self, features: Tensor) -> Tensor:
-        return self.signal * (features.square().sum(1) if self.kernel == LINEAR else torch.ones_like(features[:, 0]))
+        """(B,): the variance before any pick."""
+        scaled = features if self.scale is None else features * self.scale.to(features)
+        return self.signal * (scaled.square().sum(1) if self.kernel == LINEAR else torch.ones_like(features[:, 0]))
 
 
-def _grid(picks: Picks, kernel: str) -> Iterator[tuple[float, float, float]]:
+def _grid(features: Tensor, kernel: str) -> Iterator[tuple[float, float, float]]:
     """Length, signal, noise."""
     lengths: tuple[float, ...] = (1.0,)
-    if kernel == RBF and len(picks.features) > 1:
-        apart = _squares(picks.features, picks.features).sqrt()
+    if kernel == RBF and len(features) > 1:
+        apart = torch.pdist(features)
         middle = float(apart[apart > 0].median()) if bool((apart > 0).any()) else 1.0
         lengths = tuple(middle * one for one in LENGTHS)
     return itertools.product(lengths, SIGNALS, NOISES)

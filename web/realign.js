@@ -22,7 +22,7 @@ const ATTACH = new Map([
   ["LambdaSchedule", attachSchedule],
   ["RealignCompare", attachCompare],
   ["RealignPick", attachPick],
-  ["RealignLearnedPreference", attachPreference],
+  ["RealignLearnedTaste", attachPreference],
   ["RealignCheck", attachCheck],
 ]);
 

@@ -23,7 +23,7 @@ def pick_graph(tab, name):
     nodes = [
         ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
-        ["learned", "RealignLearnedPreference", [0, 480], {"name": name}],
+        ["learned", "RealignLearnedTaste", [0, 480], {"name": name}],
         ["sampler", "RealignParticles", [330, 0], {"steps": 3, "seed": 7, "particles": 2, "pictures": PICTURES}],
         ["decode", "VAEDecode", [330, 640], {}],
         ["pick", "RealignPick", [720, 0], {}],
@@ -69,7 +69,7 @@ def stars_are(tab, *places):
     tab.page.wait_for_function(code, arg=list(places))
 
 
-def told(tab, kind="RealignLearnedPreference"):
+def told(tab, kind="RealignLearnedTaste"):
     """The stars that the next run would tell the host, newest run last."""
     (text,) = sent(tab, kind, "picks")
     return [one["picked"] for one in json.loads(text).values()] if text else []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from realign_core import KERNELS, Picks, Preference
-from realign_core.preference import LINEAR, OFFSET, RBF
+from realign_core.preference import LINEAR, NOISES, OFFSET, RBF, SIGNALS
 
 SIZE = 5
 
@@ -57,9 +57,24 @@ def test_the_evidence_is_the_density_of_the_picks(kernel):
 def test_what_is_learned_has_the_largest_evidence_of_the_grid(kernel):
     picks, _ = seen(3, 8, along)
     learned = Preference.learn(picks, kernel)
-    for signal in (0.02, 0.1, 0.5, 2.0):
-        for noise in (0.02, 0.08, 0.3):
-            assert Preference(picks, kernel, learned.length, signal, noise).evidence <= learned.evidence + 1e-9
+    for signal in SIGNALS:
+        for noise in NOISES:
+            other = Preference(picks, kernel, learned.length, signal, noise, learned.scale)
+            assert other.evidence <= learned.evidence + 1e-9
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_features_count_by_how_they_differ(kernel):
+    """In other units, with one that never differs, and one that hardly does."""
+    picks, new = seen(3, 8, along)
+    units = torch.tensor([1.0, 10.0, 0.01, 3.0, 1e-3], dtype=torch.float64)
+    told = Preference.learn(picks, kernel).utility(new)
+    scaled = Preference.learn(Picks(picks.features * 40, picks.picked, picks.rounds), kernel)
+    torch.testing.assert_close(scaled.utility(new * 40), told)
+    others = Preference.learn(Picks(picks.features * units, picks.picked, picks.rounds), kernel).utility(new * units)
+    assert others.mean.isfinite().all()
+    same = Picks(torch.ones(4, 2, dtype=torch.float64), torch.arange(4) < 1, torch.zeros(4).long())
+    assert Preference.learn(same, kernel).utility(torch.ones(1, 2)).mean.isfinite().all()
 
 
 @pytest.mark.parametrize(("kernel", "taste"), [(LINEAR, along), (RBF, along), (RBF, peak)])

@@ -20,14 +20,14 @@ def taste(known: Known, folder: Path) -> None:
             "Press *Run* again. The next sixteen move towards them. Three or four rounds are plenty.",
         ),
         large(
-            "*Learned Preference* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing "
+            "*Learned Taste* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing "
             "leaves your machine.",
         ),
         large("Too much alike? Raise *strength*, or set *judge* to try new things too."),
     )
     read = graph.note(400, text)
     models, latent = demo_models(graph, 1, folded=True)
-    learned = graph.add("RealignLearnedPreference", name="my taste")
+    learned = graph.add("RealignLearnedTaste", name="my taste")
     links = {name: (models, slot) for name, slot in (("model", 0), ("positive", 2), ("negative", 3), ("vae", 4))}
     links |= dict(latent_image=(latent, 0), reward=(learned, 0))
     settings = {name: value for name, value in SETTINGS.items() if name not in ("sampler_name", "steps")}

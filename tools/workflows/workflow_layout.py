@@ -54,7 +54,7 @@ HEIGHTS = {
     "RealignDemoModels": 242,
     "RealignGrid": 426,
     "RealignGuider": 344,
-    "RealignLearnedPreference": 190,
+    "RealignLearnedTaste": 190,
     "RealignModel": 240,
     "RealignParticles": 1060,
     "RealignPick": 560,

@@ -1,6 +1,6 @@
 /**
  * Pick: the pictures of a run, to star the better ones. The stars are kept as λ Compare keeps them, in the node's
- * property; every run tells them to Pick, and to the Learned Preference that it is connected to, in a hidden input.
+ * property; every run tells them to Pick, and to the Learned Taste that it is connected to, in a hidden input.
  */
 
 import { attachView, keptOf } from "./compare.js";

@@ -176,7 +176,7 @@ export const ja = {
     "*ピック*で画像を押し、Sで星を付けます：一番好きな3、4枚に。",
   "Press *Run* again. The next sixteen move towards them. Three or four rounds are plenty.":
     "もう一度*実行*します。次の16枚がそちらへ動きます。3、4回で十分です。",
-  "*Learned Preference* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing leaves your machine.":
+  "*Learned Taste* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing leaves your machine.":
     "*好みの学習*は分かったことを*名前*で保存し、明日も使えます。別の名前なら最初からです。何も外へ送りません。",
   "Too much alike? Raise *strength*, or set *judge* to try new things too.": "似すぎていますか？ *強度*を上げるか、*判断*を新しいものも試すにします。",
   "What you like": "好きなもの",

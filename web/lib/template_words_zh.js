@@ -175,8 +175,8 @@ export const zh = {
     "在*挑选*上按一张图，用 S 给它加星：你最喜欢的三四张。",
   "Press *Run* again. The next sixteen move towards them. Three or four rounds are plenty.":
     "再按*运行*。下一批十六张会朝它们移动。三四轮就够了。",
-  "*Learned Preference* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing leaves your machine.":
-    "*学习偏好*以*名称*保存学到的，明天接着用；换个名称就从头开始。没有任何东西离开你的电脑。",
+  "*Learned Taste* keeps what it knows under *name*, for tomorrow: another name starts anew. Nothing leaves your machine.":
+    "*学习喜好*以*名称*保存学到的，明天接着用；换个名称就从头开始。没有任何东西离开你的电脑。",
   "Too much alike? Raise *strength*, or set *judge* to try new things too.": "太像了？调大*强度*，或把*判断*设为也试新的。",
   "What you like": "你喜欢什么",
   "Star the better ones": "给更好的加星",

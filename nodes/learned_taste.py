@@ -1,4 +1,4 @@
-"""RealignLearnedPreference: somebody's own taste, learned from what they pick, as a reward."""
+"""RealignLearnedTaste: somebody's own taste, learned from what they pick, as a reward."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .types import CATEGORY, REWARD_ALIASES, PreferenceType, RewardType
 MEAN, UCB = "what is known (mean)", "try new things too (UCB)"
 
 
-class RealignLearnedPreference(Node):
+class RealignLearnedTaste(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="RealignLearnedPreference",
-            display_name="Learned Preference",
+            node_id="RealignLearnedTaste",
+            display_name="Learned Taste",
             category=CATEGORY,
             description=(
                 "Learns what you like from the pictures that you star on Pick, and draws the next ones towards it. No "
@@ -133,4 +133,4 @@ def said(session: Session, told: Any) -> list[str]:
     return lines
 
 
-NODES = [RealignLearnedPreference]
+NODES = [RealignLearnedTaste]

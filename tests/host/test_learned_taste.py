@@ -1,4 +1,4 @@
-"""Learned Preference and Pick: what is learned, kept, refused; a simulated artist; which λ is liked."""
+"""Learned Taste and Pick: what is learned, kept, refused; a simulated artist; which λ is liked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import folder_paths
 import pytest
 import reward_files
 import torch
+from realign.nodes.learned_taste import MEAN, UCB, RealignLearnedTaste
 from realign.nodes.pick import RealignPick
-from realign.nodes.preference import MEAN, UCB, RealignLearnedPreference
 from realign.nodes.reward.features import ColoursAndShapes, Encoded
 from realign.nodes.reward.learned import SCALE
 from realign.nodes.reward.picks import lambda_picks, parse_picks
@@ -42,7 +42,7 @@ def redness(images):
 
 
 def learned(name="taste", picks=None, **options):
-    return RealignLearnedPreference.execute(name, picks=json.dumps(picks) if picks else "", **options).args
+    return RealignLearnedTaste.execute(name, picks=json.dumps(picks) if picks else "", **options).args
 
 
 def seen(preference, images, **inputs):
@@ -99,11 +99,11 @@ def test_a_session_goes_on_tomorrow_and_in_another_workflow(user):
     again, _ = learned()
     new = coloured(5, 7)
     torch.testing.assert_close(scores(again, new), scores(first, new))
-    fingerprint = RealignLearnedPreference.fingerprint_inputs(name="taste")
-    assert fingerprint == RealignLearnedPreference.fingerprint_inputs(name="taste", picks=json.dumps(picks))
+    fingerprint = RealignLearnedTaste.fingerprint_inputs(name="taste")
+    assert fingerprint == RealignLearnedTaste.fingerprint_inputs(name="taste", picks=json.dumps(picks))
     run = next(iter(picks))
     taken = {run: {"picked": []}}
-    assert RealignLearnedPreference.fingerprint_inputs(name="taste", picks=json.dumps(taken)) != fingerprint
+    assert RealignLearnedTaste.fingerprint_inputs(name="taste", picks=json.dumps(taken)) != fingerprint
     learned(picks=taken)
     assert Session.open("taste", ColoursAndShapes.name).rounds[0].picked == ()
     other, _ = learned("another")
@@ -112,7 +112,7 @@ def test_a_session_goes_on_tomorrow_and_in_another_workflow(user):
 
 def test_pictures_seen_elsewhere_are_told(monkeypatch):
     said = []
-    monkeypatch.setattr("realign.nodes.preference.show_text", lambda node, text: said.append(text))
+    monkeypatch.setattr("realign.nodes.learned_taste.show_text", lambda node, text: said.append(text))
     learned(picks={"abc": {"picked": [1]}})
     assert "1 rounds of stars do not count" in said[-1]
     learned(picks={"abc": {"picked": []}})
