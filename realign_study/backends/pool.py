@@ -1,0 +1,272 @@
+"""Any number of ComfyUIs that take rows from one queue: whoever is free takes the next.
+
+A host that is gone gets its time to come back, and is then dropped; one that hangs or answers nonsense is dropped at
+once. Its row goes to another. A row that ended three hosts is recorded as failed, and does not end the rest.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..answers import Finished, opened, read_text
+from ..errors import HostTrouble, RowFailed, StudyError
+from ..hosts import Client
+from .interface import Outcome, Task
+
+MOST_ENDS = 3  # hosts that a row may end
+SOON, LATE = 0.03, 1.0  # seconds between two looks at a prompt, at first and in the end
+LOOK_AT_QUEUE = 5.0  # seconds between two looks at whether a host still has a prompt
+
+
+class Stopped(Exception):
+    """The study ends: leave everything."""
+
+
+@dataclass
+class Visit:
+    """One task on one host. `make` gives its outcome; raises HostTrouble where the host is not fit."""
+
+    client: Client
+    row_seconds: float
+    stopped: Callable[[], bool] = lambda: False
+    accepted: bool = field(
+        default=False, init=False
+    )  # whether the host took the graph: then what goes wrong may be the row's doing
+
+    def make(self, task: Task, worker: str, host: str) -> Outcome:
+        client = self.client
+        try:
+            for name, file in task.uploads.items():
+                client.upload(name, file)
+            prompt = client.queue(task.graph)
+            self.accepted = True
+            finished = self._wait(prompt)
+            if error := finished.error():
+                raise RowFailed(error)
+            picture = None
+            if task.picture is not None:
+                files = finished.shown(task.picture).images
+                if len(files) != 1:
+                    raise RowFailed(f"The workflow gave {len(files) or 'no'} pictures, and a row is one.")
+                picture = client.picture(files[0])
+                opened(picture)
+            told = {name: read_text(one.kind, finished.shown(one.node).text) for name, one in task.wanted.items()}
+        except RowFailed as error:
+            return Outcome(task.key, worker, host, error=str(error))
+        return Outcome(task.key, worker, host, finished.seconds(), picture, told)
+
+    def _wait(self, prompt: str) -> Finished:
+        """Until the host has finished it, one way or another; what it then keeps of it is removed there."""
+        try:
+            finished = self._finished(prompt)
+        except Stopped:
+            with suppress(HostTrouble):
+                self.client.cancel(prompt)
+            raise
+        with suppress(HostTrouble):
+            self.client.forget(prompt)
+        return finished
+
+    def _finished(self, prompt: str) -> Finished:
+        end, look, pause = time.monotonic() + self.row_seconds, time.monotonic() + LOOK_AT_QUEUE, SOON
+        while True:
+            if finished := self.client.finished(prompt):
+                return finished
+            now = time.monotonic()
+            if now > end:
+                raise HostTrouble(f"{self.client.url} did not finish a row in {self.row_seconds / 60:g} minutes")
+            if now > look:
+                look = now + LOOK_AT_QUEUE
+                if not self.client.holds(prompt) and not self.client.finished(prompt):
+                    raise HostTrouble(
+                        f"{self.client.url} has lost a row: it was restarted, or its queue was cleared", gone=True
+                    )
+            if self.stopped():
+                raise Stopped
+            time.sleep(pause)
+            pause = min(pause * 1.3, LATE)
+
+
+class Member(Protocol):
+    """A host of a pool."""
+
+    name: str
+    url: str
+
+    def ready(self, stopped: Callable[[], bool]) -> None:
+        """Until it answers, started or started again where that is ours to do. Raises HostTrouble where it does not."""
+
+    def close(self) -> None:
+        """The study ends."""
+
+
+class Address:
+    """A ComfyUI that others run, at an address."""
+
+    def __init__(self, url: str, patience: float):
+        self.name = self.url = url
+        self.patience = patience
+
+    def ready(self, stopped: Callable[[], bool]) -> None:
+        wait_for(self.url, self.patience, stopped)
+
+    def close(self) -> None:
+        pass
+
+
+def wait_for(url: str, patience: float, stopped: Callable[[], bool]) -> None:
+    """Until a ComfyUI answers there. Raises HostTrouble after `patience` seconds, Stopped where the study ends."""
+    client = Client(url, patience)
+    end, pause = time.monotonic() + patience, 0.1
+    try:
+        while True:
+            try:
+                client.about()
+                return
+            except HostTrouble:
+                if time.monotonic() > end:
+                    raise
+            if stopped():
+                raise Stopped
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+    finally:
+        client.close()
+
+
+class _Queue:
+    """Tasks that are shared out: pulled from the iterator as they are asked for, those given back first."""
+
+    def __init__(self, tasks: Iterable[Task]):
+        self._tasks, self._back = iter(tasks), deque[Task]()
+        self._out, self._ends, self._left = 0, dict[str, int](), True
+        self._changed = threading.Condition()
+        self.stopped = False
+
+    def take(self) -> Task | None:
+        """The next one; waits while others have some that may come back. None: nothing is left to do."""
+        with self._changed:
+            while not self.stopped:
+                task = self._back.popleft() if self._back else next(self._tasks, None) if self._left else None
+                self._left = self._left and (task is not None or bool(self._back))
+                if task is not None:
+                    self._out += 1
+                    return task
+                if not self._out:
+                    break
+                self._changed.wait(1.0)
+            self._changed.notify_all()
+            return None
+
+    def done(self) -> None:
+        with self._changed:
+            self._out -= 1
+            self._changed.notify_all()
+
+    def give_back(self, task: Task, accepted: bool) -> bool:
+        """Whether it is to be tried again: not where it has ended too many hosts that had accepted it."""
+        with self._changed:
+            self._out -= 1
+            ends = self._ends[task.key] = self._ends.get(task.key, 0) + accepted
+            if again := ends < MOST_ENDS:
+                self._back.append(task)
+            self._changed.notify_all()
+            return again
+
+    def stop(self) -> None:
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+
+class Pool:
+    """A back end of members.
+
+    row_seconds: that a row may take; patience: seconds that an answer may take; notice: told in a sentence when a
+    member is dropped.
+    """
+
+    def __init__(self, members: list[Member], row_seconds: float, patience: float, notice: Callable[[str], None]):
+        self.members, self.row_seconds, self.patience, self.notice = members, row_seconds, patience, notice
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+        shared = _Queue(tasks)
+        results: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
+        threads = [
+            threading.Thread(target=self._work, args=(one, shared, results), daemon=True) for one in self.members
+        ]
+        for thread in threads:
+            thread.start()
+        working, last = len(threads), ""
+        try:
+            while working:
+                result = results.get()
+                if isinstance(result, Outcome):
+                    yield result
+                elif isinstance(result, HostTrouble):
+                    working, last = working - 1, str(result)
+                    self.notice(f"{last}: it is dropped, its row goes to another.")
+                elif isinstance(result, BaseException):
+                    raise result
+                else:
+                    working -= 1
+            if shared.take() is not None:
+                raise HostTrouble(f"No host is left. The last one: {last}. Run the same command again to go on.")
+        finally:
+            shared.stop()
+            for thread in threads:
+                thread.join(5.0)  # one that waits for a silent host is left behind
+            for member in self.members:
+                member.close()
+
+    def _work(self, member: Member, shared: _Queue, results: queue.SimpleQueue[Outcome | BaseException | None]) -> None:
+        """A member's thread: says in the end why it is over, None where nothing is left to do."""
+        try:
+            results.put(self._serve(member, shared, results))
+        except Stopped:
+            results.put(None)
+        except BaseException as error:  # a fault of ours, or of the tasks: the study is to end with it
+            results.put(error)
+
+    def _serve(
+        self, member: Member, shared: _Queue, results: queue.SimpleQueue[Outcome | BaseException | None]
+    ) -> HostTrouble | None:
+        def stopped() -> bool:
+            return shared.stopped
+
+        while True:
+            try:
+                member.ready(stopped)
+                client = Client(member.url, self.patience)
+                host = client.about().sentence()
+            except HostTrouble as trouble:
+                return trouble
+            while (task := shared.take()) is not None:
+                visit = Visit(client, self.row_seconds, stopped)
+                try:
+                    results.put(visit.make(task, member.name, host))
+                    shared.done()
+                except HostTrouble as trouble:
+                    if not shared.give_back(task, visit.accepted):
+                        results.put(Outcome(task.key, member.name, host, error=_ended(trouble)))
+                    if not trouble.gone:
+                        return trouble
+                    break
+                except BaseException:
+                    shared.give_back(task, False)
+                    raise
+            else:
+                client.close()
+                return None
+            client.close()
+
+
+def _ended(trouble: StudyError) -> str:
+    return f"{MOST_ENDS} hosts ended or fell silent while they made this row; the last: {trouble}."
