@@ -33,7 +33,7 @@ def _address(url: str) -> str:
 
 def _listed(value: Any) -> Any:
     """One value stands for a list of it."""
-    return value if isinstance(value, (list, dict)) else [value]
+    return value if isinstance(value, list) else [value]
 
 
 class Prompts(BaseModel):
@@ -224,8 +224,8 @@ class PlanFile:
         """The first error, at its line. Of a value that may be of several kinds, the kind that came farthest."""
         errors = error.errors(include_url=False)
         first = errors[0]["loc"][:1]
-        found = max((one for one in errors if one["loc"][:1] == first), key=lambda one: self._depth(one["loc"]))
-        place = self._place(found["loc"])
+        found = max((one for one in errors if one["loc"][:1] == first), key=self._farness)
+        place = self._place(found)
         name = ".".join(map(str, place)) or "the plan"
         known = ", ".join(sorted(field.alias or key for key, field in Plan.model_fields.items()))
         said = {
@@ -234,12 +234,13 @@ class PlanFile:
         }.get(found["type"], f"{name}: {_plain(found)}.")
         return self.wrong(place, said)
 
-    def _place(self, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        """Of pydantic's path what stands in the document; it also names the kinds that it tried."""
+    def _place(self, error: Any) -> tuple[int | str, ...]:
+        """Of pydantic's path what stands in the document, and what is missing there; it also names the kinds tried."""
         place: list[int | str] = []
         value: Any = self.document.value
-        for index, part in enumerate(loc):
-            if isinstance(value, dict) and (part in value or (index == len(loc) - 1 and isinstance(part, str))):
+        for index, part in enumerate(error["loc"]):
+            missing = error["type"] == "missing" and index == len(error["loc"]) - 1
+            if isinstance(value, dict) and (part in value or missing):
                 value = value.get(part)
             elif isinstance(value, list) and isinstance(part, int) and part < len(value):
                 value = value[part]
@@ -248,8 +249,9 @@ class PlanFile:
             place.append(part)
         return tuple(place)
 
-    def _depth(self, loc: tuple[int | str, ...]) -> int:
-        return len(self._place(loc))
+    def _farness(self, error: Any) -> tuple[int, bool]:
+        """How deep an error is, and whether it is more than that the value is of another kind."""
+        return len(self._place(error)), error["type"] not in ("string_type", "list_type", "dict_type", "model_type")
 
 
 def _plain(error: Any) -> str:
