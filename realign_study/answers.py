@@ -89,7 +89,7 @@ class Finished(BaseModel):
         try:
             return Shown.model_validate(self.outputs.get(node, {}))
         except ValidationError:
-            raise HostTrouble("what a node showed is not what a ComfyUI says") from None
+            raise HostTrouble("answers what no ComfyUI says") from None
 
     def error(self) -> str:
         """What a node said that failed; "" where all went well."""
@@ -169,11 +169,11 @@ def read_text(kind: str, texts: list[str]) -> Any:
         try:
             return Traced.model_validate_json(texts[0])
         except ValidationError:
-            raise HostTrouble("what came as a run's trace is none") from None
+            raise HostTrouble("gave as a run's trace what is none") from None
     try:
         value = float(texts[0])
     except ValueError:
-        raise HostTrouble("what came as a number is none") from None
+        raise HostTrouble("gave as a number what is none") from None
     if not math.isfinite(value):
         raise RowFailed(f"The number is {value}.")
     return value
@@ -200,4 +200,4 @@ def opened(file: bytes) -> Picture:
                 said = f"{image.mode} {image.width}x{image.height}\0".encode()
                 return Picture(image.width, image.height, hashlib.sha256(said + image.tobytes()).hexdigest())
     except Exception as error:  # whatever the library raises for such a file
-        raise HostTrouble("a picture that came is no whole PNG file") from error
+        raise HostTrouble("gave as a picture what is no whole PNG file") from error

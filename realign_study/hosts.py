@@ -22,7 +22,8 @@ FOLDER = "realign_study"  # of uploads, in the host's temp folder, which it empt
 
 
 class Client:
-    """One host. Every method raises HostTrouble where the host is gone, silent, or answers what no ComfyUI would.
+    """One host. Every method raises HostTrouble where the host is gone, silent, or answers what no ComfyUI would;
+    the sentence says what it did, and whoever knows its name puts that in front.
 
     url: as the plan has it. patience: seconds that an answer may take.
     """
@@ -64,7 +65,7 @@ class Client:
 
     def picture(self, file: File) -> bytes:
         if ".." in file.filename or PurePosixPath(file.filename).name != file.filename or "\\" in file.filename:
-            raise HostTrouble(f"{self.url} names a picture by a path")
+            raise HostTrouble("names a picture by a path")
         where = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
         return self._ask("GET", f"/view?{urlencode(where)}", PICTURE, MINUTES_OF_A_PICTURE * 60)
 
@@ -88,7 +89,7 @@ class Client:
 
     def _good(self, status: int, body: bytes) -> bytes:
         if status != 200:
-            raise HostTrouble(f"{self.url} answered with status {status}")
+            raise HostTrouble(f"answered with status {status}")
         return body
 
     def _call(self, method: str, path: str, most: int, seconds: float = 0.0, **sent: Any) -> tuple[int, bytes]:
@@ -103,18 +104,18 @@ class Client:
                 while piece := answer.read1(1 << 16):
                     body += piece
                     if len(body) > most:
-                        raise HostTrouble(f"{self.url} sent more than {most >> 20} MB")
+                        raise HostTrouble(f"sent more than {most >> 20} MB")
                     if time.monotonic() > end:
-                        raise HostTrouble(f"{self.url} took too long to answer")
+                        raise HostTrouble("took too long to answer")
             except BaseException:
                 answer.close()
                 raise
             answer.release_conn()
             return answer.status, bytes(body)
         except urllib3.exceptions.TimeoutError:
-            raise HostTrouble(f"{self.url} did not answer within {self.patience:g} s") from None
+            raise HostTrouble(f"did not answer within {self.patience:g} s") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise HostTrouble(f"{self.url} cannot be reached ({type(error).__name__})", gone=True) from None
+            raise HostTrouble(f"cannot be reached ({type(error).__name__})", gone=True) from None
 
     def _json(self, body: bytes) -> Any:
         try:
@@ -133,7 +134,7 @@ class Client:
             raise self._nonsense() from None
 
     def _nonsense(self) -> HostTrouble:
-        return HostTrouble(f"{self.url} answers what no ComfyUI says")
+        return HostTrouble("answers what no ComfyUI says")
 
 
 def loaded_as(name: str) -> str:

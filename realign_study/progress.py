@@ -66,4 +66,4 @@ class Shown:
         return f"{self._failed} failed · {workers}{more}"
 
     def say(self, sentence: str) -> None:
-        self.console.print(Text(sentence))
+        self.console.print(Text(sentence), soft_wrap=True)

@@ -101,7 +101,7 @@ class Study:
     @property
     def rewards(self) -> dict[str, str]:
         """By name, what each asks: the hash of its nodes."""
-        return {name: asked(graph) for name, graph in self.reward_graphs.items()}
+        return {name: asked(reward) for name, reward in self.plan.rewards.items()}
 
     def task(self, row: Row) -> Task:
         wanted = {"trace": Wanted(TRACE, "trace")} if self.workflow.trace is not None else {}

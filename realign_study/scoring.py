@@ -36,9 +36,9 @@ def _add(graph: Graph, node: str, wanted: Mapping[str, Any]) -> None:
     graph[node] = {"class_type": kind, "inputs": inputs}
 
 
-def asked(graph: Graph) -> str:
-    """What identifies a reward: the hash of its nodes, whatever it is called."""
-    return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()[:32]
+def asked(reward: Mapping[str, Any]) -> str:
+    """What identifies a reward of the plan: the hash of its nodes, whatever it is called."""
+    return hashlib.sha256(json.dumps(reward, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def score_task(key: str, picture: Path, prompt: str, rewards: Mapping[str, Graph]) -> Task:

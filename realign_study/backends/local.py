@@ -16,10 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import HostTrouble, PlanError
-from .pool import wait_for
+from .pool import Stopped, wait_for
 
 MOST_STARTS = 4
 SECONDS_TO_START = 300.0  # a first start compiles, and fills a database
+SILENT = 10.0  # seconds until one that runs and does not answer is started again
 HAS_DEVICE = "import sys, torch; sys.exit(not (torch.cuda.is_available() or torch.backends.mps.is_available()))"
 
 
@@ -32,26 +33,30 @@ class LocalHost:
             raise PlanError(f"{folder} is no ComfyUI: name the folder that its main.py is in.")
         self.folder, self.args = folder.resolve(), args or []
         self.python = python or interpreter_of(self.folder)
-        self.name, self.url = "this machine", ""
+        self.name, self.url = "this machine's ComfyUI", ""
         self._scratch = Path(tempfile.mkdtemp(prefix="realign-study-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
     def ready(self, stopped: Callable[[], bool]) -> None:
-        if self._process is not None and self._process.poll() is None:
+        def over() -> bool:
+            return stopped() or self._ended()
+
+        if not self._ended():
             try:
-                return wait_for(self.url, 10.0, stopped)
-            except HostTrouble:
-                pass  # it runs and is silent: another one is started
-        self._end()
+                return wait_for(self.url, SILENT, over)
+            except (HostTrouble, Stopped):
+                if stopped():
+                    raise
+        self._end()  # it has ended, or it runs and is silent: another one is started
         if self._starts >= MOST_STARTS:
-            raise HostTrouble(f"the ComfyUI in {self.folder} ended {self._starts} times. {self._log_tail()}")
+            raise HostTrouble(f"({self.folder}) ended {self._starts} times. {self._log_tail()}")
         self._start()
         try:
-            wait_for(self.url, SECONDS_TO_START, lambda: stopped() or self._ended())
-        except Exception:
-            if self._ended():
-                raise HostTrouble(f"the ComfyUI in {self.folder} ended while it started. {self._log_tail()}") from None
+            wait_for(self.url, SECONDS_TO_START, over)
+        except (HostTrouble, Stopped):
+            if self._ended() and not stopped():
+                raise HostTrouble(f"({self.folder}) ended while it started. {self._log_tail()}") from None
             raise
 
     def _ended(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..answers import Finished, opened, read_text
-from ..errors import HostTrouble, RowFailed, StudyError
+from ..errors import HostTrouble, RowFailed
 from ..hosts import Client
 from .interface import Outcome, Task
 
@@ -81,13 +81,11 @@ class Visit:
                 return finished
             now = time.monotonic()
             if now > end:
-                raise HostTrouble(f"{self.client.url} did not finish a row in {self.row_seconds / 60:g} minutes")
+                raise HostTrouble(f"did not finish a row in {self.row_seconds / 60:g} minutes")
             if now > look:
                 look = now + LOOK_AT_QUEUE
                 if not self.client.holds(prompt) and not self.client.finished(prompt):
-                    raise HostTrouble(
-                        f"{self.client.url} has lost a row: it was restarted, or its queue was cleared", gone=True
-                    )
+                    raise HostTrouble("has lost a row: it was restarted, or its queue was cleared", gone=True)
             if self.stopped():
                 raise Stopped
             time.sleep(pause)
@@ -212,7 +210,7 @@ class Pool:
                     yield result
                 elif isinstance(result, HostTrouble):
                     working, last = working - 1, str(result)
-                    self.notice(f"{last}: it is dropped, its row goes to another.")
+                    self.notice(f"{last}. It is dropped, its row goes to another.")
                 elif isinstance(result, BaseException):
                     raise result
                 else:
@@ -247,7 +245,7 @@ class Pool:
                 client = Client(member.url, self.patience)
                 host = client.about().sentence()
             except HostTrouble as trouble:
-                return trouble
+                return _by(member, trouble)
             while (task := shared.take()) is not None:
                 visit = Visit(client, self.row_seconds, stopped)
                 try:
@@ -255,9 +253,9 @@ class Pool:
                     shared.done()
                 except HostTrouble as trouble:
                     if not shared.give_back(task, visit.accepted):
-                        results.put(Outcome(task.key, member.name, host, error=_ended(trouble)))
+                        results.put(Outcome(task.key, member.name, host, error=_ended(member, trouble)))
                     if not trouble.gone:
-                        return trouble
+                        return _by(member, trouble)
                     break
                 except BaseException:
                     shared.give_back(task, False)
@@ -268,5 +266,9 @@ class Pool:
             client.close()
 
 
-def _ended(trouble: StudyError) -> str:
-    return f"{MOST_ENDS} hosts ended or fell silent while they made this row; the last: {trouble}."
+def _by(member: Member, trouble: HostTrouble) -> HostTrouble:
+    return HostTrouble(f"{member.name} {trouble}", trouble.gone)
+
+
+def _ended(member: Member, trouble: HostTrouble) -> str:
+    return f"{MOST_ENDS} hosts ended or fell silent while they made this row; the last: {_by(member, trouble)}."

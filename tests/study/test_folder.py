@@ -93,9 +93,14 @@ def test_what_is_damaged_is_said_and_left_as_it_is(tmp_path, name, content):
 def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path):
     file = tmp_path / "x"
     file.write_text("old")
-    with pytest.raises(RuntimeError), whole(file) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with whole(file) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert file.read_text() == "old"
 
@@ -119,7 +124,7 @@ def test_a_plan_that_grows_goes_on_and_says_so(study, tmp_path):
     before = table_of(tmp_path / "out")
     done = study(seeds=[1, 2, 3])
     assert done.returncode == 0
-    assert "6 rows are new, 0 are no longer in it" in done.stderr.replace("\n", " ")
+    assert "6 rows are new, 0 are no longer in it" in done.stderr
     assert len(table_of(tmp_path / "out")) == 18
     assert [row for row in same(table_of(tmp_path / "out")) if row[3] != "3"] == same(before)
 
@@ -129,7 +134,7 @@ def test_a_plan_that_drops_rows_is_refused_and_nothing_is_destroyed(study, tmp_p
     table = table_of(tmp_path / "out")
     done = study(**{"lambda": [0, 0.7]})
     assert done.returncode == 2
-    assert "The plan has changed: 6 rows" in done.stderr.replace("\n", " ")
+    assert "The plan has changed: 6 rows" in done.stderr
     assert table_of(tmp_path / "out") == table
     assert study("--changed-plan", **{"lambda": [0, 0.7]}).returncode == 0
     assert len(table_of(tmp_path / "out")) == 12
@@ -178,7 +183,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_what_was_there_goes_on(fake, writ
     small = (resource.RLIMIT_FSIZE, (4000, 4000))  # bytes of a file: a few records
     done = realign(*arguments, preexec_fn=lambda: resource.setrlimit(*small))
     assert done.returncode == 2
-    assert "What was finished is kept" in done.stderr.replace("\n", " ")
+    assert "What was finished is kept" in done.stderr
     assert "Traceback" not in done.stderr
     kept = sum(1 for _ in (tmp_path / "out" / "rows").glob("*"))
     assert kept

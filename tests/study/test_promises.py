@@ -36,12 +36,12 @@ def right(fake, write_plan, tmp_path):
 def test_killed_twenty_times_no_row_is_lost_or_doubled(fake, write_plan, tmp_path):
     log, out = tmp_path / "log", tmp_path / "out"
     host = fake(delay=0.02, log=log)
-    plan = write_plan(seeds=list(range(50)))
+    plan = write_plan(seeds=list(range(20)))
     arguments = ("study", plan, "--server", host.url, "--out", out)
     dice, before = random.Random(0), []
     for _ in range(KILLS):
         process = started(*arguments)
-        time.sleep(dice.uniform(0.3, 1.2))
+        time.sleep(dice.uniform(0.3, 0.9))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         if (out / "rows").is_dir():
@@ -53,9 +53,9 @@ def test_killed_twenty_times_no_row_is_lost_or_doubled(fake, write_plan, tmp_pat
     done = realign(*arguments)
     assert done.returncode == 0, done.stderr
     rows = table_of(out)
-    assert len(rows) == len({row["key"] for row in rows}) == len(records(out)) == 300
+    assert len(rows) == len({row["key"] for row in rows}) == len(records(out)) == 120
     # A row is made again only where the kill came between the host's taking it and its record.
-    assert len(log.read_text().splitlines()) <= 300 + KILLS
+    assert len(log.read_text().splitlines()) <= 120 + KILLS
     assert all((out / row["picture"]).stat().st_size == row["bytes"] for row in rows)
 
 
@@ -67,10 +67,8 @@ def test_beside_a_host_that_fails_the_rows_are_the_same(fake, write_plan, tmp_pa
     assert done.returncode == 0, done.stderr
     assert same(table_of(tmp_path / "out")) == right
     assert {row["worker"] for row in table_of(tmp_path / "out") if row["worker"] == good.url}
-    if mode != "escapes":
-        told = done.stderr.replace("\n", " ")
-        assert "it is dropped, its row goes to another" in told
-        assert bad.url in told
+    (told,) = [line for line in done.stderr.splitlines() if "It is dropped, its row goes to another" in line]
+    assert told.startswith(bad.url)
     assert not [path for path in tmp_path.rglob("*") if "escaped" in path.name]
     assert not (tmp_path.parent / "escaped.png").exists()
 
@@ -81,7 +79,7 @@ def test_a_host_that_points_elsewhere_is_not_followed(fake, write_plan, tmp_path
     pointing = fake("redirects", elsewhere=elsewhere.url)
     done = realign("study", write_plan(), "--server", pointing.url, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "answered with status 302" in done.stderr.replace("\n", " ")
+    assert "answered with status 302" in done.stderr
     assert not log.exists()
 
 
@@ -96,7 +94,8 @@ def test_a_worker_killed_in_the_middle_gives_its_rows_to_another(fake, write_pla
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
     assert same(table_of(tmp_path / "out")) == right
-    assert f"{first.url} cannot be reached" in told.replace("\n", " ")
+    assert told.startswith(f"{first.url} ")
+    assert "It is dropped, its row goes to another" in told
 
 
 def test_where_no_host_is_left_it_says_so_and_goes_on_later(fake, write_plan, tmp_path, right):
@@ -135,7 +134,7 @@ def test_where_all_fail_alike_it_stops_soon(fake, write_plan, tmp_path):
     plan = write_plan(prompts=["to fail"], seeds=list(range(50)))
     done = realign("study", plan, "--server", fake(log=log).url, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "The first 10 rows failed alike" in done.stderr.replace("\n", " ")
+    assert "The first 10 rows failed alike" in done.stderr
     assert len(log.read_text().splitlines()) < 15
 
 
@@ -185,7 +184,7 @@ def test_a_host_that_dies_is_started_again(comfyui, write_plan, tmp_path, right)
     plan = write_plan(hosts=comfyui("--mode", "dies"))
     first = realign("study", plan, "--out", tmp_path / "out")
     assert first.returncode == 2
-    assert "ended 4 times" in first.stderr.replace("\n", " ")
+    assert "ended 4 times" in first.stderr
     second = realign("study", plan, "--out", tmp_path / "out")
     assert second.returncode == 0, second.stderr
     assert same(table_of(tmp_path / "out")) == right
@@ -219,7 +218,7 @@ def test_a_study_that_is_stopped_keeps_what_it_has(fake, write_plan, tmp_path, h
     process.send_signal(how)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "Stopped. What was finished is kept" in told.replace("\n", " ")
+    assert "Stopped. What was finished is kept" in told
     assert len(pq.read_table(out / "table.parquet")) >= 1
     assert not list(out.rglob("*.tmp"))
 

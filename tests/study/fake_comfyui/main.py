@@ -52,6 +52,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes, of which the second would wait
     server: Server
 
     def log_message(self, *_: object) -> None:
