@@ -18,7 +18,6 @@ from pathlib import Path
 from ..errors import HostTrouble, PlanError
 from .pool import Stopped, wait_for
 
-MOST_STARTS = 4
 SECONDS_TO_START = 300.0  # a first start compiles, and fills a database
 SILENT = 10.0  # seconds until one that runs and does not answer is started again
 HAS_DEVICE = "import sys, torch; sys.exit(not (torch.cuda.is_available() or torch.backends.mps.is_available()))"
@@ -49,8 +48,6 @@ class LocalHost:
                 if stopped():
                     raise
         self._end()  # it has ended, or it runs and is silent: another one is started
-        if self._starts >= MOST_STARTS:
-            raise HostTrouble(f"({self.folder}) ended {self._starts} times. {self._log_tail()}")
         self._start()
         try:
             wait_for(self.url, SECONDS_TO_START, over)

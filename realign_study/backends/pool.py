@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from ..answers import Finished, opened, read_text
 from ..errors import HostTrouble, RowFailed
 from ..hosts import Client
 from .interface import Outcome, Task
+from .shared_queue import MOST_ENDS, SharedQueue
 
-MOST_ENDS = 3  # hosts that a row may end
 SOON, LATE = 0.03, 1.0  # seconds between two looks at a prompt, at first and in the end
 LOOK_AT_QUEUE = 5.0  # seconds between two looks at whether a host still has a prompt
 
@@ -139,51 +138,6 @@ def wait_for(url: str, patience: float, stopped: Callable[[], bool]) -> None:
         client.close()
 
 
-class _Queue:
-    """Tasks that are shared out: pulled from the iterator as they are asked for, those given back first."""
-
-    def __init__(self, tasks: Iterable[Task]):
-        self._tasks, self._back = iter(tasks), deque[Task]()
-        self._out, self._ends, self._left = 0, dict[str, int](), True
-        self._changed = threading.Condition()
-        self.stopped = False
-
-    def take(self) -> Task | None:
-        """The next one; waits while others have some that may come back. None: nothing is left to do."""
-        with self._changed:
-            while not self.stopped:
-                task = self._back.popleft() if self._back else next(self._tasks, None) if self._left else None
-                self._left = self._left and (task is not None or bool(self._back))
-                if task is not None:
-                    self._out += 1
-                    return task
-                if not self._out:
-                    break
-                self._changed.wait(1.0)
-            self._changed.notify_all()
-            return None
-
-    def done(self) -> None:
-        with self._changed:
-            self._out -= 1
-            self._changed.notify_all()
-
-    def give_back(self, task: Task, accepted: bool) -> bool:
-        """Whether it is to be tried again: not where it has ended too many hosts that had accepted it."""
-        with self._changed:
-            self._out -= 1
-            ends = self._ends[task.key] = self._ends.get(task.key, 0) + accepted
-            if again := ends < MOST_ENDS:
-                self._back.append(task)
-            self._changed.notify_all()
-            return again
-
-    def stop(self) -> None:
-        with self._changed:
-            self.stopped = True
-            self._changed.notify_all()
-
-
 class Pool:
     """A back end of members.
 
@@ -195,7 +149,7 @@ class Pool:
         self.members, self.row_seconds, self.patience, self.notice = members, row_seconds, patience, notice
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        shared = _Queue(tasks)
+        shared = SharedQueue[Member](tasks, self.members)
         results: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         threads = [
             threading.Thread(target=self._work, args=(one, shared, results), daemon=True) for one in self.members
@@ -215,7 +169,7 @@ class Pool:
                     raise result
                 else:
                     working -= 1
-            if shared.take() is not None:
+            if shared.remain():
                 raise HostTrouble(f"No host is left. The last one: {last}. Run the same command again to go on.")
         finally:
             shared.stop()
@@ -224,21 +178,27 @@ class Pool:
             for member in self.members:
                 member.close()
 
-    def _work(self, member: Member, shared: _Queue, results: queue.SimpleQueue[Outcome | BaseException | None]) -> None:
+    def _work(
+        self, member: Member, shared: SharedQueue[Member], results: queue.SimpleQueue[Outcome | BaseException | None]
+    ) -> None:
         """A member's thread: says in the end why it is over, None where nothing is left to do."""
         try:
-            results.put(self._serve(member, shared, results))
+            trouble = self._serve(member, shared, results)
+            if trouble is not None:
+                shared.drop(member)
+            results.put(trouble)
         except Stopped:
             results.put(None)
         except BaseException as error:  # a fault of ours, or of the tasks: the study is to end with it
             results.put(error)
 
     def _serve(
-        self, member: Member, shared: _Queue, results: queue.SimpleQueue[Outcome | BaseException | None]
+        self, member: Member, shared: SharedQueue[Member], results: queue.SimpleQueue[Outcome | BaseException | None]
     ) -> HostTrouble | None:
         def stopped() -> bool:
             return shared.stopped
 
+        ends = 0  # one after the other
         while True:
             try:
                 member.ready(stopped)
@@ -246,19 +206,22 @@ class Pool:
                 host = client.about().sentence()
             except HostTrouble as trouble:
                 return _by(member, trouble)
-            while (task := shared.take()) is not None:
+            while (task := shared.take(member)) is not None:
                 visit = Visit(client, self.row_seconds, stopped)
                 try:
                     results.put(visit.make(task, member.name, host))
                     shared.done()
+                    ends = 0
                 except HostTrouble as trouble:
-                    if not shared.give_back(task, visit.accepted):
+                    if not shared.give_back(task, member, visit.accepted):
                         results.put(Outcome(task.key, member.name, host, error=_ended(member, trouble)))
-                    if not trouble.gone:
+                        ends = -1  # it was the row
+                    ends += 1
+                    if not trouble.gone or ends == MOST_ENDS:
                         return _by(member, trouble)
                     break
                 except BaseException:
-                    shared.give_back(task, False)
+                    shared.give_back(task, member, False)
                     raise
             else:
                 client.close()

@@ -21,16 +21,16 @@ PLAN = {
     "prompts": PROMPTS,
     "lambda": [0, 0.5],
     "seeds": [1, 2],
-    "hosts": {"row_minutes": 0.05, "patience": 2},
+    "hosts": {"row_minutes": 1, "patience": 10},
 }
 
 
 class FakeHost:
     """A stand-in for a ComfyUI, as a process."""
 
-    def __init__(self, mode="good", delay=0.0, log="", elsewhere=""):
+    def __init__(self, mode="good", delay=0.0, log="", elsewhere="", after=""):
         command = [sys.executable, str(FAKE / "main.py"), "--mode", mode, "--delay", str(delay)]
-        command += ["--log", str(log), "--elsewhere", elsewhere]
+        command += ["--log", str(log), "--elsewhere", elsewhere, "--after", str(after)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
 

@@ -25,6 +25,14 @@ def records(folder):
     return [(one["key"], one["error"]) for one in Parts(folder / "rows", ROWS).records()]
 
 
+def written(folder):
+    """The same, of a folder that may not be there yet or in which a run is about to put something away."""
+    try:
+        return records(folder)
+    except FileNotFoundError:
+        return []
+
+
 @pytest.fixture
 def right(fake, write_plan, tmp_path):
     """The rows that the plan's study has on a host that does as it should."""
@@ -39,17 +47,19 @@ def test_killed_twenty_times_no_row_is_lost_or_doubled(fake, write_plan, tmp_pat
     plan = write_plan(seeds=list(range(20)))
     arguments = ("study", plan, "--server", host.url, "--out", out)
     dice, before = random.Random(0), []
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         process = started(*arguments)
-        time.sleep(dice.uniform(0.3, 0.9))
+        if kill % 2:  # while rows are being made; else at any moment since its start
+            while process.poll() is None and len(written(out)) <= len(before):
+                time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.3 if kill % 2 else 1.0))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        if (out / "rows").is_dir():
-            now = records(out)
-            assert now[: len(before)] == before
-            assert len(set(now)) == len(now)
-            before = now
-    assert before  # some kill came while rows were being made
+        now = written(out)
+        assert now[: len(before)] == before
+        assert len(set(now)) == len(now)
+        before = now
+    assert len(before) >= KILLS // 2
     done = realign(*arguments)
     assert done.returncode == 0, done.stderr
     rows = table_of(out)
@@ -61,14 +71,15 @@ def test_killed_twenty_times_no_row_is_lost_or_doubled(fake, write_plan, tmp_pat
 
 @pytest.mark.parametrize("mode", [*BAD, "endless"])
 def test_beside_a_host_that_fails_the_rows_are_the_same(fake, write_plan, tmp_path, right, mode):
-    good, bad = fake(delay=0.05), fake(mode)
-    servers = {"servers": [bad.url, good.url], "row_minutes": 0.03, "patience": 1}
+    seen = tmp_path / "seen"
+    good, bad = fake(after=seen), fake(mode, log=seen)  # the good one gives nothing until the other has had a row
+    servers = {"servers": [bad.url, good.url], "row_minutes": 0.1, "patience": 3}
     done = realign("study", write_plan(hosts=servers), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert same(table_of(tmp_path / "out")) == right
-    assert {row["worker"] for row in table_of(tmp_path / "out") if row["worker"] == good.url}
-    (told,) = [line for line in done.stderr.splitlines() if "It is dropped, its row goes to another" in line]
-    assert told.startswith(bad.url)
+    told = [line for line in done.stderr.splitlines() if "It is dropped, its row goes to another" in line]
+    # One that has lost a row may go on; by then the other has done all that there was.
+    assert [line.split()[0] for line in told] == [bad.url] * (mode != "forgetful")
     assert not [path for path in tmp_path.rglob("*") if "escaped" in path.name]
     assert not (tmp_path.parent / "escaped.png").exists()
 
@@ -85,7 +96,7 @@ def test_a_host_that_points_elsewhere_is_not_followed(fake, write_plan, tmp_path
 
 def test_a_worker_killed_in_the_middle_gives_its_rows_to_another(fake, write_plan, tmp_path, right):
     first, second = fake(delay=0.1), fake(delay=0.1)
-    plan = write_plan(hosts={"servers": [first.url, second.url], "patience": 0.5})
+    plan = write_plan(hosts={"servers": [first.url, second.url], "patience": 3})
     process = started("study", plan, "--out", tmp_path / "out")
     while not list((tmp_path / "out" / "rows").glob("*.jsonl")):
         assert process.poll() is None
@@ -100,7 +111,7 @@ def test_a_worker_killed_in_the_middle_gives_its_rows_to_another(fake, write_pla
 
 def test_where_no_host_is_left_it_says_so_and_goes_on_later(fake, write_plan, tmp_path, right):
     host = fake("dies")
-    plan = write_plan(hosts={"servers": [host.url], "patience": 0.5})
+    plan = write_plan(hosts={"servers": [host.url], "patience": 3})
     done = realign("study", plan, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "No host is left" in done.stderr
@@ -180,13 +191,30 @@ def test_this_machines_host_gives_the_same_rows_and_ends_with_the_study(comfyui,
 
 
 def test_a_host_that_dies_is_started_again(comfyui, write_plan, tmp_path, right):
-    """It ends at every third graph: twelve rows take more starts than are allowed, and a second run goes on."""
-    plan = write_plan(hosts=comfyui("--mode", "dies"))
-    first = realign("study", plan, "--out", tmp_path / "out")
-    assert first.returncode == 2
-    assert "ended 4 times" in first.stderr
-    second = realign("study", plan, "--out", tmp_path / "out")
-    assert second.returncode == 0, second.stderr
+    """It ends at every third graph, and that row is the next one's first."""
+    done = realign("study", write_plan(hosts=comfyui("--mode", "dies")), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert same(table_of(tmp_path / "out")) == right
+    assert len(comfyui.pids()) == 6
+
+
+def test_a_row_that_ends_every_host_is_recorded_and_the_rest_goes_on(comfyui, write_plan, tmp_path):
+    plan = write_plan(hosts=comfyui(), prompts=["a fox", "poison", "an owl"], seeds=[1], **{"lambda": [0]})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    errors = [row["error"] for row in table_of(tmp_path / "out")]
+    assert errors[0] == errors[2] == ""
+    assert errors[1].startswith("3 hosts ended or fell silent while they made this row; the last: this machine's")
+    assert len(comfyui.pids()) == 4
+
+
+def test_a_row_that_one_host_loses_is_made_by_another(fake, write_plan, tmp_path, right):
+    """However often the one that loses rows is free for it."""
+    seen = tmp_path / "seen"
+    forgetful, good = fake("forgetful", log=seen), fake(after=seen, delay=1.0)
+    plan = write_plan(hosts={"servers": [forgetful.url, good.url], "row_minutes": 1, "patience": 10})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
     assert same(table_of(tmp_path / "out")) == right
 
 

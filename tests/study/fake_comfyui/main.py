@@ -1,7 +1,8 @@
 """What a ComfyUI says over HTTP, without one: graphs in, pictures and traces out, at once. Standard library and Pillow.
 
-Run as a host is, `python main.py --port N`, with `--mode` for one that misbehaves (see MODES) and `--log FILE`, a line
-for each graph that it accepts. A picture's pixels are the hash of its graph, so equal graphs give equal pictures.
+Run as a host is, `python main.py --port N`, with `--mode` for one that misbehaves (see MODES), `--log FILE`, a line for
+each graph that it accepts, and `--after FILE`, without which it finishes none. A picture's pixels are the hash of its
+graph, so equal graphs give equal pictures.
 """
 
 from __future__ import annotations
@@ -45,9 +46,13 @@ class Server(ThreadingHTTPServer):
     def __init__(self, options: argparse.Namespace):
         super().__init__(("127.0.0.1", options.port), Handler)
         self.mode, self.delay, self.log, self.elsewhere = options.mode, options.delay, options.log, options.elsewhere
+        self.after = options.after
         self.graphs: dict[str, tuple[dict, float]] = {}
         self.pictures: dict[str, bytes] = {}
         self.accepted = 0
+
+    def waits(self) -> bool:
+        return bool(self.after) and not os.path.exists(self.after)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -85,8 +90,6 @@ class Handler(BaseHTTPRequestHandler):
             self._json({"name": "x.png"})
 
     def _prompt(self, graph: dict) -> None:
-        if self.server.mode == "silent":
-            time.sleep(3600)
         text = json.dumps(graph, sort_keys=True)
         if "refuse" in text:
             wrong = {"class_type": "Fake", "errors": [{"message": "Value not in list", "details": "refuse"}]}
@@ -97,7 +100,9 @@ class Handler(BaseHTTPRequestHandler):
             if self.server.log:
                 with open(self.server.log, "a", encoding="utf-8") as log:
                     log.write(hashlib.sha256(text.encode()).hexdigest() + "\n")
-        if self.server.mode == "dies" and self.server.accepted >= 3:
+        if self.server.mode == "silent":
+            time.sleep(3600)
+        if "poison" in text or (self.server.mode == "dies" and self.server.accepted >= 3):
             os._exit(1)
         prompt = str(uuid.uuid4())
         self.server.graphs[prompt] = graph, time.monotonic() + self.server.delay
@@ -114,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         graph, due = self.server.graphs.get(prompt, ({}, 0.0))
         if mode in odd:
             self._send(odd[mode])
-        elif mode in ("stuck", "forgetful") or time.monotonic() < due:
+        elif mode in ("stuck", "forgetful") or time.monotonic() < due or self.server.waits():
             self._json({})
         else:
             self._json({prompt: self._result(prompt, graph)})
@@ -157,6 +162,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="good")
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--log", default="")
+    parser.add_argument("--after", default="")
     parser.add_argument("--elsewhere", default="")
     options, _ = parser.parse_known_args()
     server = Server(options)
