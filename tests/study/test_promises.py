@@ -88,7 +88,8 @@ def test_a_host_that_points_elsewhere_is_not_followed(fake, write_plan, tmp_path
     log = tmp_path / "log"
     elsewhere = fake(log=log)
     pointing = fake("redirects", elsewhere=elsewhere.url)
-    done = realign("study", write_plan(), "--server", pointing.url, "--out", tmp_path / "out")
+    hosts = {"servers": [pointing.url], "patience": 1}
+    done = realign("study", write_plan(hosts=hosts), "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "answered with status 302" in done.stderr
     assert not log.exists()
@@ -211,7 +212,7 @@ def test_a_row_that_ends_every_host_is_recorded_and_the_rest_goes_on(comfyui, wr
 def test_a_row_that_one_host_loses_is_made_by_another(fake, write_plan, tmp_path, right):
     """However often the one that loses rows is free for it."""
     seen = tmp_path / "seen"
-    forgetful, good = fake("forgetful", log=seen), fake(after=seen, delay=1.0)
+    forgetful, good = fake("forgetful", log=seen), fake(after=seen, delay=0.7)
     plan = write_plan(hosts={"servers": [forgetful.url, good.url], "row_minutes": 1, "patience": 10})
     done = realign("study", plan, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
