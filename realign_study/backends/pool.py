@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..answers import Finished, opened, read_text
@@ -35,9 +35,6 @@ class Visit:
     client: Client
     row_seconds: float
     stopped: Callable[[], bool] = lambda: False
-    accepted: bool = field(
-        default=False, init=False
-    )  # whether the host took the graph: then what goes wrong may be the row's doing
 
     def make(self, task: Task, worker: str, host: str) -> Outcome:
         client = self.client
@@ -45,7 +42,6 @@ class Visit:
             for name, file in task.uploads.items():
                 client.upload(name, file)
             prompt = client.queue(task.graph)
-            self.accepted = True
             finished = self._wait(prompt)
             if error := finished.error():
                 raise RowFailed(error)
@@ -213,16 +209,13 @@ class Pool:
                     shared.done()
                     ends = 0
                 except HostTrouble as trouble:
-                    if not shared.give_back(task, member, visit.accepted):
+                    if not shared.give_back(task, member):
                         results.put(Outcome(task.key, member.name, host, error=_ended(member, trouble)))
                         ends = -1  # it was the row
                     ends += 1
                     if not trouble.gone or ends == MOST_ENDS:
                         return _by(member, trouble)
                     break
-                except BaseException:
-                    shared.give_back(task, member, False)
-                    raise
             else:
                 client.close()
                 return None

@@ -53,12 +53,12 @@ class SharedQueue(Generic[M]):
             self._out -= 1
             self._changed.notify_all()
 
-    def give_back(self, task: Task, member: M, accepted: bool) -> bool:
-        """Whether it is to be tried again: not where it has ended too many members that had accepted it."""
+    def give_back(self, task: Task, member: M) -> bool:
+        """Whether it is to be tried again: not where too many members have ended with it."""
         with self._changed:
             self._out -= 1
             ended = self._ended.setdefault(task.key, [])
-            ended += [member] * accepted
+            ended.append(member)
             again = len(ended) < MOST_ENDS
             if again:
                 self._back.append(task)

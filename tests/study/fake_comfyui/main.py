@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
                     log.write(hashlib.sha256(text.encode()).hexdigest() + "\n")
         if self.server.mode == "silent":
             time.sleep(3600)
-        if self.server.mode == "dies" and self.server.accepted >= 3:
+        if "poison" in text or (self.server.mode == "dies" and self.server.accepted >= 3):
             os._exit(1)
         prompt = str(uuid.uuid4())
         self.server.graphs[prompt] = graph, time.monotonic() + self.server.delay
@@ -126,8 +126,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _result(self, prompt: str, graph: dict) -> dict:
         text = json.dumps(graph, sort_keys=True)
-        if "poison" in text:
-            os._exit(1)
         start = ["execution_start", {"prompt_id": prompt, "timestamp": 1000}]
         if "fail" in text:
             said = {"node_type": "Fake", "exception_message": "it <b>fails</b>\n", "exception_type": "ValueError"}
