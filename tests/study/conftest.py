@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 PACK = Path(__file__).parents[2]
 FAKE = Path(__file__).with_name("fake_comfyui")
 sys.path.append(str(PACK))
+from realign_study.parts import Parts  # noqa: E402
+from realign_study.results import ROWS  # noqa: E402
 
 PROMPTS = ["a fox", "a bear", "an owl"]
 PLAN = {
@@ -87,11 +90,30 @@ def realign(*arguments, **options):
 
 def table_of(folder):
     """The rows of a study's table, as dicts."""
-    import pyarrow.parquet as pq
-
     return pq.read_table(folder / "table.parquet").to_pylist()
 
 
 def same(rows):
     """What must be the same whoever made the rows."""
     return [(row["key"], row["prompt"], row["lambda"], row["seed"], row["pixels"], row["error"]) for row in rows]
+
+
+def records(folder):
+    """All that was ever written, by key and error."""
+    return [(one["key"], one["error"]) for one in Parts(folder / "rows", ROWS).records()]
+
+
+def written(folder):
+    """The same, of a folder that may not be there yet or in which a run is about to put something away."""
+    try:
+        return records(folder)
+    except FileNotFoundError:
+        return []
+
+
+@pytest.fixture
+def right(fake, write_plan, tmp_path):
+    """The rows that the plan's study has on a host that does as it should."""
+    done = realign("study", write_plan(), "--server", fake().url, "--out", tmp_path / "right")
+    assert done.returncode == 0, done.stderr
+    return same(table_of(tmp_path / "right"))

@@ -24,7 +24,8 @@ STAGES = (
     Stage("lint", ["ruff", "check", "."]),
     Stage("types", ["mypy", "realign_core", "realign_study"]),
     Stage("core tests", ["pytest", "tests/core"]),
-    Stage("study tests", ["pytest", "tests/study", "-n", WORKERS, "--dist", "loadgroup"]),
+    # A host for one of its files, which therefore stays with one worker.
+    Stage("study tests", ["pytest", "tests/study", "-n", WORKERS, "--dist", "loadfile"]),
     # A host in each process: workers take the next test from one another, so that none waits for the slowest file.
     Stage("host tests", ["pytest", "tests/host", "-n", WORKERS, "--dist", "worksteal"]),
     # The instructions of an old CPU: what is equal but for rounding must be so on machines that this one is not.
