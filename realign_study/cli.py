@@ -18,7 +18,7 @@ from rich.text import Text
 
 from . import running
 from .backends import backend_of, places
-from .errors import StudyError
+from .errors import StudyError, shown
 from .estimate import estimate
 from .plan import Hosts, PlanFile
 from .progress import Shown
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise StudyError("Name a plan, as: realign study plan.yaml. `realign study --example` writes one.")
         return _run(options, told)
     except StudyError as error:
-        told.print(Text(str(error)), style="red", soft_wrap=True)
+        told.print(Text(shown(str(error))), style="red", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         told.print("Stopped. What was finished is kept; the same command goes on from there.", soft_wrap=True)
@@ -58,13 +58,13 @@ def _run(options: argparse.Namespace, told: Console) -> int:
         return 0
     if options.stage == "score" and not study.rewards:
         raise StudyError(f"{plan_file.path.name} names no rewards: add some, as `realign study --example` shows.")
-    with Folder(plan_file.folder) as folder, Shown(told) as shown:
+    with Folder(plan_file.folder) as folder, Shown(told) as watch:
         if changed := folder.check_plan(study, options.changed_plan):
-            shown.say(changed)
-        backend = backend_of(plan_file, shown.say)
+            watch.say(changed)
+        backend = backend_of(plan_file, watch.say)
         stage = running.score if options.stage == "score" else running.sample
         try:
-            summary = stage(study, folder, backend, shown, options.retry_failed)
+            summary = stage(study, folder, backend, watch, options.retry_failed)
         finally:
             folder.write_table(study)
     bad = summary.failed

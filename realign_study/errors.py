@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def shown(text: str) -> str:
+    """A text as a terminal may show it: what a host says could hold codes that a terminal obeys."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
+
+
 class StudyError(Exception):
     """The study cannot go on. The message is fit to be shown, and nothing that was finished is lost."""
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .backends.interface import Outcome
+from .errors import shown
 
 EVERY = 60.0  # seconds between lines where there is no terminal
 MOST_WORKERS = 6  # that are named
@@ -66,4 +67,4 @@ class Shown:
         return f"{self._failed} failed · {workers}{more}"
 
     def say(self, sentence: str) -> None:
-        self.console.print(Text(sentence), soft_wrap=True)
+        self.console.print(Text(shown(sentence)), soft_wrap=True)

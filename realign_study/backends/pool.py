@@ -21,6 +21,7 @@ from .interface import Outcome, Task
 from .shared_queue import MOST_ENDS, SharedQueue
 
 SOON, LATE = 0.03, 1.0  # seconds between two looks at a prompt, at first and in the end
+SECONDS_TO_STOP = 10.0
 LOOK_AT_QUEUE = 5.0  # seconds between two looks at whether a host still has a prompt
 
 
@@ -169,8 +170,9 @@ class Pool:
                 raise HostTrouble(f"No host is left. The last one: {last}. Run the same command again to go on.")
         finally:
             shared.stop()
+            end = time.monotonic() + SECONDS_TO_STOP
             for thread in threads:
-                thread.join(5.0)  # one that waits for a silent host is left behind
+                thread.join(max(0.0, end - time.monotonic()))  # one that waits for a silent host is left behind
             for member in self.members:
                 member.close()
 

@@ -105,7 +105,8 @@ def test_a_row_that_fails_is_recorded_and_the_rest_goes_on(fake, write_plan, tmp
     assert done.stdout.startswith("8 of 16 rows are there, 8 failed")
     errors = {row["prompt"]: row["error"] for row in table_of(tmp_path / "out")}
     assert errors["a fox"] == errors["an owl"] == ""
-    assert errors["to fail"] == "Fake: it <b>fails</b>"
+    assert errors["to fail"] == "Fake: it <b>fails</b> \x1b[2J"
+    assert "failed: Fake: it <b>fails</b> \ufffd[2J" in done.stderr  # a terminal is told nothing by a host
     assert errors["to refuse"] == "Fake: Value not in list (refuse)"
     count = len(records(tmp_path / "out"))
     assert realign(*arguments).returncode == 1  # they are not tried again unasked

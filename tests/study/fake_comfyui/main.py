@@ -128,7 +128,11 @@ class Handler(BaseHTTPRequestHandler):
         text = json.dumps(graph, sort_keys=True)
         start = ["execution_start", {"prompt_id": prompt, "timestamp": 1000}]
         if "fail" in text:
-            said = {"node_type": "Fake", "exception_message": "it <b>fails</b>\n", "exception_type": "ValueError"}
+            said = {
+                "node_type": "Fake",
+                "exception_message": "it <b>fails</b> \x1b[2J\n",
+                "exception_type": "ValueError",
+            }
             return {"outputs": {}, "status": {"status_str": "error", "messages": [start, ["execution_error", said]]}}
         picture = hashlib.sha256(text.encode()).digest()
         file = io.BytesIO()
