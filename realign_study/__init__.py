@@ -12,7 +12,8 @@ Who does what, from below:
     workflow.py    Workflow: which inputs of a graph the plan fills (slots.py finds them), and the graph of a row
     rows.py        Study: a plan and its workflow as rows with keys, and each row's Task
     answers.py     what a host answered, read strictly; hosts.py: Client, a ComfyUI's HTTP API
-    backends/      who makes the pictures; interface.py is the seam: Task, Outcome, Backend
+    backends/      who makes the pictures; interface.py is the seam: Task, Outcome, Backend; pool.py any number of hosts
+                   that share tasks (shared_queue.py), local.py one that is started here (keeper.py ends it)
     parts.py       records in a folder, appended and kept as Parquet; results.py: Folder, a study's pictures and records
     running.py     tasks to a back end, outcomes to the folder; scoring.py: the second stage; estimate.py: --dry-run
     progress.py    what is shown meanwhile; cli.py: the command

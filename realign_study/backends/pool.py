@@ -20,7 +20,7 @@ from ..hosts import Client
 from .interface import Outcome, Task
 from .shared_queue import MOST_ENDS, SharedQueue
 
-SOON, LATE = 0.03, 1.0  # seconds between two looks at a prompt, at first and in the end
+SOON, LATE = 0.03, 1.0  # seconds between two looks at a prompt, at first and in the end: a twentieth of what has passed
 SECONDS_TO_STOP = 10.0
 LOOK_AT_QUEUE = 5.0  # seconds between two looks at whether a host still has a prompt
 
@@ -71,7 +71,8 @@ class Visit:
         return finished
 
     def _finished(self, prompt: str) -> Finished:
-        end, look, pause = time.monotonic() + self.row_seconds, time.monotonic() + LOOK_AT_QUEUE, SOON
+        start = time.monotonic()
+        end, look = start + self.row_seconds, start + LOOK_AT_QUEUE
         while True:
             if finished := self.client.finished(prompt):
                 return finished
@@ -84,8 +85,7 @@ class Visit:
                     raise HostTrouble("has lost a row: it was restarted, or its queue was cleared", gone=True)
             if self.stopped():
                 raise Stopped
-            time.sleep(pause)
-            pause = min(pause * 1.3, LATE)
+            time.sleep(min(max((now - start) / 20, SOON), LATE))
 
 
 class Member(Protocol):
