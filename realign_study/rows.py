@@ -35,9 +35,9 @@ class Row:
 class Study:
     """`rows`, all of them; `graph`, `task` and `facts` of a row.
 
-    The order keeps what a host has loaded: anchors outermost, then sampler settings, prompts, seeds and λ. Each row is a
-    prompt of its own on the host. The λ of a group could share one as a sweep, which is faster where the batch fits the
-    card; but then a row would hold the bits of its batch, be lost with it, and know its time only as a share.
+    The order keeps what a host has loaded: anchors outermost, then sampler settings, prompts, seeds and λ. Each row is
+    a prompt of its own on the host. The λ of a group could share one as a sweep, which is faster where the batch fits
+    the card; but then a row would hold the bits of its batch, be lost with it, and know its time only as a share.
     """
 
     def __init__(self, plan_file: PlanFile):
