@@ -15,13 +15,14 @@ import pytest
 
 PACK = Path(__file__).resolve().parents[2]
 MOST_LINES = 350
-FOLDERS = ("nodes", "realign_core", "tools")
+FOLDERS = ("nodes", "realign_core", "realign_study", "tools")
 NO_NODES = ("__init__", "checked", "live", "inputs", "page", "sampled", "types")  # of the files at the top of nodes/
 
 WORK = {"run", "models", "types", "realign_core"}
 BESIDE = {"checked", "live", "inputs", "page", "sampled"}
 MAY_KNOW = {
     "realign_core": {"realign_core"},
+    "realign_study": {"realign_study", "realign_core"},  # neither the nodes nor a host
     "types": {"realign_core"},
     "models": {"models", "types", "realign_core"},
     "pictures": {"pictures", "realign_core"},
@@ -76,7 +77,7 @@ def places(root: Path, file: str, dots: int, module: list[str]) -> list[Path]:
         return [[here, *here.parents][dots - 1].joinpath(*module)]
     if module[0] == "realign":  # the pack, as a host names it
         return [root.joinpath(*module[1:])]
-    if module[0] in ("realign_core", "tools"):
+    if module[0] in ("realign_core", "realign_study", "tools"):
         return [root.joinpath(*module)]
     return [here.joinpath(*module)] if file.startswith("tools/") else []  # a script finds what lies beside it
 
@@ -228,6 +229,7 @@ FORBIDDEN = {
     "nodes/types.py": [".models.x", ".run.x"],
     "nodes/unknown/a.py": ["..types"],
     "realign_core/a.py": ["..nodes.run.x", "..tools.x"],
+    "realign_study/a.py": ["..nodes.run.x", "..tools.x"],
 }
 ALLOWED = {
     "nodes/sampler.py": [
@@ -245,6 +247,7 @@ ALLOWED = {
     "nodes/run/a.py": ["..models.x", "..types", "...realign_core.x", ".x"],
     "nodes/pictures/a.py": [".x", "...realign_core.x"],
     "nodes/reward/a.py": ["..models.x", "..types", "...realign_core.x", ".x"],
+    "realign_study/a.py": [".x", "..realign_core.x"],
 }
 CASES = [(file, module, way) for way in (FORBIDDEN, ALLOWED) for file, modules in way.items() for module in modules]
 
@@ -252,7 +255,7 @@ CASES = [(file, module, way) for way in (FORBIDDEN, ALLOWED) for file, modules i
 @pytest.mark.parametrize(("file", "module", "way"), CASES)
 def test_an_arrow_back_is_found_and_no_other(tmp_path, file, module, way):
     rooms = [f"nodes__{name}__x" for name in ("run", "models", "pictures", "reward")]
-    rooms += ["realign_core__x", "tools__x"]
+    rooms += ["realign_core__x", "realign_study__x", "tools__x"]
     tops = (f"nodes__{name}" for name in ("live", "page", "inputs", "types", "sampler"))
     root = planted(tmp_path, **dict.fromkeys([*rooms, *tops], ""))
     (root / "nodes" / "__init__.py").touch()

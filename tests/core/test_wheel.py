@@ -1,7 +1,8 @@
-"""`pip install .` brings `realign_core` alone, and README's example runs with it. Built without network."""
+"""`pip install .` brings `realign_core` and the command `realign`; README's example runs. Built without network."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).parents[2]
+CORE, STUDY = PACK / "realign_core", PACK / "realign_study"
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "build", "out", "demo", "shots", "*.egg-info")
 ASK = """
 import json, realign_core
@@ -39,16 +41,45 @@ def example():
     return found
 
 
-def test_the_wheel_holds_the_core_and_its_metadata(wheel):
+def test_the_wheel_holds_the_core_the_command_and_their_metadata(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == {file.relative_to(PACK).as_posix() for file in (PACK / "realign_core").rglob("*.py")}
+    code = [file for room in ("realign_core", "realign_study") for file in (PACK / room).rglob("*.py")]
+    data = [file for kind in ("py.typed", "plans/*.yaml", "workflows/*.json") for file in STUDY.glob(kind)]
+    assert {file.suffix for file in data} == {".typed", ".yaml", ".json"}
+    assert names == {file.relative_to(PACK).as_posix() for file in [*code, *data]}
 
 
-def test_the_wheel_asks_for_torch_and_einops(wheel):
+def name_of(requirement):
+    return re.split(r"[^\w-]", requirement)[0]
+
+
+def test_the_wheel_asks_for_what_its_code_imports(wheel):
     archive = zipfile.ZipFile(wheel)
     (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
     lines = archive.read(metadata).decode().splitlines()
-    assert [line.split(": ")[1] for line in lines if line.startswith("Requires-Dist: ")] == ["torch", "einops"]
+    asked = [line.split(": ")[1] for line in lines if line.startswith("Requires-Dist: ")]
+    always = {name_of(line) for line in asked if "extra ==" not in line}
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in [*CORE.rglob("*.py"), *STUDY.rglob("*.py")]]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    named = {"PIL": "pillow", "yaml": "pyyaml"}
+    packages = {module.split(".")[0] for module in modules} - sys.stdlib_module_names
+    packages = {named.get(package, package) for package in packages}
+    assert always <= packages <= {name_of(line) for line in asked}
+
+
+def test_the_command_runs_from_the_wheel_alone(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    (script,) = (tmp_path / "site").glob("*.dist-info/entry_points.txt")
+    assert "realign = realign_study.cli:main" in script.read_text(encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from realign_study.cli import main; "
+    example = [sys.executable, "-I", "-c", code + "main(['study', '--example', 'demo'])"]
+    plan = subprocess.run(example, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    (tmp_path / "plan.yaml").write_text(plan, encoding="utf-8")
+    dry = [sys.executable, "-I", "-c", code + "main(['study', 'plan.yaml', '--dry-run'])"]
+    told = subprocess.run(dry, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert told.startswith("rows: 72, 72 to be made\n")
 
 
 def test_the_example_of_the_readme_runs_with_the_wheel_alone(wheel, tmp_path):

@@ -1,4 +1,4 @@
-"""`make test`: format, lint, types, then core, host and browser tests, each stage named; ends at the first failure."""
+"""`make test`: format, lint, types, then the tests, each stage named; ends at the first failure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Stage(NamedTuple):
 STAGES = (
     Stage("format", ["ruff", "format", "--check", "."]),
     Stage("lint", ["ruff", "check", "."]),
-    Stage("types", ["mypy", "realign_core"]),
+    Stage("types", ["mypy", "realign_core", "realign_study"]),
     Stage("core tests", ["pytest", "tests/core"]),
+    # A host for one of its files, which therefore stays with one worker.
+    Stage("study tests", ["pytest", "tests/study", "-n", WORKERS, "--dist", "loadfile"]),
     # A host in each process: workers take the next test from one another, so that none waits for the slowest file.
     Stage("host tests", ["pytest", "tests/host", "-n", WORKERS, "--dist", "worksteal"]),
     # The instructions of an old CPU: what is equal but for rounding must be so on machines that this one is not.

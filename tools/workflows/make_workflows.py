@@ -1,5 +1,7 @@
 """Writes workflows/*.json and subgraphs/*.json, in the page's UI format, from short descriptions.
 
+Then realign_study/workflows/*.json, some of them in API format.
+
     python -m tools.workflows.make_workflows --host FOLDER
 
 The host is asked for its nodes' inputs (/object_info), so that slots and widgets fit them. Released files are a
@@ -22,6 +24,7 @@ from tools.workflows import (
     particle_workflows,
     preference_workflows,
     reward_workflows,
+    study_workflows,
 )
 
 
@@ -34,6 +37,7 @@ def main() -> None:
     for describe in (describe for room in rooms for describe in room.ALL):
         describe(known, PACK / "workflows")
     blueprint.realign(known, PACK / "subgraphs")
+    study_workflows.write(known, PACK / "realign_study" / "workflows")
 
 
 if __name__ == "__main__":

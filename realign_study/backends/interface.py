@@ -1,0 +1,53 @@
+"""The seam between a study and who makes its pictures. All values here can be pickled and sent to another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a node shows as text, and how it is read: a run's trace (answers.Traced), or a number."""
+
+    node: str
+    kind: Literal["trace", "number"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One graph for one host, and what is wanted of it."""
+
+    key: str  # of its row
+    graph: dict[str, Any]  # API format
+    picture: str | None = None  # the node whose one picture is wanted
+    wanted: Mapping[str, Wanted] = field(default_factory=dict)  # by name
+    uploads: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the graph loads from the temp folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: read and checked already, whoever answered."""
+
+    key: str
+    worker: str
+    host: str = ""  # version and device of the ComfyUI
+    seconds: float = 0.0  # as the host measured it
+    picture: bytes | None = None  # a PNG file that opens
+    told: Mapping[str, Any] = field(default_factory=dict)  # by the names of `Task.wanted`
+    error: str = ""  # a sentence; "": it worked
+
+
+class Backend(Protocol):
+    """Whoever turns tasks into outcomes."""
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+        """An outcome for each task, in any order, each once.
+
+        tasks: pulled as workers get free, so that 100,000 need no room. An outcome with an error is a row that cannot
+        be made; a worker that dies, hangs or answers nonsense is the back end's own to deal with, and its task goes to
+        another. Raises HostTrouble, in a sentence, where no worker is left. Closing the generator ends all work, what
+        is running on hosts included.
+        """
+        ...

@@ -1,0 +1,114 @@
+"""The command `realign`: `realign study PLAN` makes a plan's pictures, `realign score PLAN` asks its rewards of them.
+
+Both go on where an earlier run ended, and stop on Ctrl-C with all that is finished kept. Exit status: 0 all rows are
+there; 1 some have failed; 2 it could not go on, with a sentence on standard error; 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from . import running
+from .backends import backend_of, places
+from .errors import StudyError, shown
+from .estimate import estimate
+from .plan import Hosts, PlanFile
+from .progress import Shown
+from .results import Folder
+from .rows import Study
+
+EXAMPLES = ("example", "demo", "paper-sdxl", "paper-sd15")  # plans/
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    told = Console(stderr=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a job that is ended leaves no host behind
+    try:
+        if options.stage == "study" and options.example:
+            sys.stdout.write((resources.files(__package__) / "plans" / f"{options.example}.yaml").read_text("utf-8"))
+            return 0
+        if options.plan is None:
+            raise StudyError("Name a plan, as: realign study plan.yaml. `realign study --example` writes one.")
+        return _run(options, told)
+    except StudyError as error:
+        told.print(Text(shown(str(error))), style="red", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        told.print("Stopped. What was finished is kept; the same command goes on from there.", soft_wrap=True)
+        return 130
+
+
+def _run(options: argparse.Namespace, told: Console) -> int:
+    plan_file = PlanFile(Path(options.plan), Path(options.out) if options.out else None)
+    _other_hosts(plan_file, options)
+    study = Study(plan_file)
+    if options.dry_run:
+        for line in estimate(study, plan_file.folder, len(plan_file.plan.hosts.servers) or 1).lines():
+            print(line)
+        print(f"where: {places(plan_file)}; into {plan_file.folder}")
+        return 0
+    if options.stage == "score" and not study.rewards:
+        raise StudyError(f"{plan_file.path.name} names no rewards: add some, as `realign study --example` shows.")
+    with Folder(plan_file.folder) as folder, Shown(told) as watch:
+        if changed := folder.check_plan(study, options.changed_plan):
+            watch.say(changed)
+        backend = backend_of(plan_file, watch.say)
+        stage = running.score if options.stage == "score" else running.sample
+        try:
+            summary = stage(study, folder, backend, watch, options.retry_failed)
+        finally:
+            folder.write_table(study)
+    bad = summary.failed
+    if options.stage == "study":  # those of earlier runs too
+        made = folder.made()
+        bad = sum(bool(made.get(row.key)) for row in study.rows)
+    print(f"{summary.total - bad} of {summary.total} rows are there, {bad} failed: {folder.path / 'table.parquet'}")
+    return 1 if bad else 0
+
+
+def _other_hosts(plan_file: PlanFile, options: argparse.Namespace) -> None:
+    """--server and --comfyui take the place of the plan's hosts."""
+    if options.server or options.comfyui:
+        named = {"servers": options.server, "comfyui": options.comfyui, "python": options.python}
+        kept = plan_file.plan.hosts.model_dump(include={"row_minutes", "patience", "args"})
+        try:
+            hosts = Hosts.model_validate({key: value for key, value in named.items() if value} | kept)
+        except ValueError as error:
+            raise StudyError(f"--server, --comfyui: {error}") from None
+        plan_file.plan = plan_file.plan.model_copy(update={"hosts": hosts})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="realign", description="Studies of λ: many prompts, one machine or many.")
+    stages = parser.add_subparsers(dest="stage", required=True)
+    for name, text in (("study", "make the pictures of a plan"), ("score", "ask its rewards about them")):
+        stage = stages.add_parser(name, help=text, description=text)
+        stage.add_argument("plan", nargs="?", help="the plan, a YAML file")
+        stage.add_argument("--out", help="the study's folder (else as the plan says)")
+        stage.add_argument("--server", action="append", default=[], help="a ComfyUI's address, instead of the plan's")
+        stage.add_argument("--comfyui", help="start the ComfyUI in this folder, instead of the plan's hosts")
+        stage.add_argument("--python", help="its interpreter")
+        stage.add_argument("--retry-failed", action="store_true", help="try again what has failed")
+        stage.add_argument("--changed-plan", action="store_true", help="go on in a folder of another plan")
+        stage.add_argument("--dry-run", action="store_true", help="only tell what it would cost")
+    stages.choices["study"].add_argument(
+        "--example",
+        nargs="?",
+        choices=EXAMPLES,
+        const=EXAMPLES[0],
+        help="write a commented plan, and end; or the demo's, or one of the paper's protocol",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Tasks to a back end, outcomes to the folder: the same for making pictures and for scoring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .answers import Traced, opened
+from .backends.interface import Backend, Outcome, Task
+from .errors import FolderError, HostTrouble, StudyError
+from .results import Folder
+from .rows import Row, Study
+from .scoring import score_task
+
+ALIKE = 10  # rows that fail alike at the start: then all would
+
+
+class Watch(Protocol):
+    """Whoever shows how a run goes."""
+
+    def start(self, what: str, total: int, done: int) -> None: ...
+
+    def outcome(self, outcome: Outcome) -> None: ...
+
+
+@dataclass
+class Summary:
+    """Of one run, in rows."""
+
+    total: int  # that the plan has
+    before: int  # that needed nothing
+    done: int = 0
+    failed: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.total - self.before - self.done - self.failed
+
+
+def sample(study: Study, folder: Folder, backend: Backend, watch: Watch, retry_failed: bool = False) -> Summary:
+    """Make the rows that the folder does not have; rows that have failed only with retry_failed."""
+    made = folder.made()
+    rows = {row.key: row for row in study.rows if row.key not in made or (made[row.key] and retry_failed)}
+    summary = Summary(len(study.rows), len(study.rows) - len(rows))
+
+    def keep(outcome: Outcome) -> None:
+        folder.append(folder.rows, _record(study, folder, rows[outcome.key], outcome))
+
+    _run("pictures", (study.task(row) for row in rows.values()), backend, keep, watch, summary)
+    return summary
+
+
+def score(study: Study, folder: Folder, backend: Backend, watch: Watch, retry_failed: bool = False) -> Summary:
+    """Ask the plan's rewards about the pictures that are there, where they have not been asked."""
+    there, scored, asked = folder.made(), folder.scored(), study.rewards
+    missing: dict[str, list[str]] = {}
+    good = [row for row in study.rows if there.get(row.key) == ""]
+    for row in good:
+        known = {name: scored.get((row.key, what)) for name, what in asked.items()}
+        names = [name for name, one in known.items() if one is None or (one["error"] and retry_failed)]
+        if names:
+            missing[row.key] = names
+    summary = Summary(len(good), len(good) - len(missing))
+
+    def tasks() -> Iterator[Task]:
+        for row in (row for row in good if row.key in missing):
+            picture = folder.path / "pictures" / row.key[:2] / f"{row.key}.png"
+            graphs = {name: study.reward_graphs[name] for name in missing[row.key]}
+            try:
+                yield score_task(row.key, picture, study.prompts[row.prompt].text, graphs)
+            except OSError as error:
+                raise FolderError(f"{picture} cannot be read: {error.strerror or error}.") from None
+
+    def keep(outcome: Outcome) -> None:
+        for name in missing[outcome.key]:
+            record = {"key": outcome.key, "reward": name, "asked": asked[name], "error": outcome.error}
+            folder.append(folder.scores, record | {"score": outcome.told.get(name)})
+
+    _run("scores", tasks(), backend, keep, watch, summary)
+    return summary
+
+
+def _run(
+    what: str,
+    tasks: Iterable[Task],
+    backend: Backend,
+    keep: Callable[[Outcome], None],
+    watch: Watch,
+    summary: Summary,
+) -> None:
+    watch.start(what, summary.total, summary.before)
+    if not summary.left:
+        return
+    errors: list[str] = []
+    with closing(backend.run(tasks)) as outcomes:
+        for outcome in outcomes:
+            keep(outcome)
+            summary.failed += bool(outcome.error)
+            summary.done += not outcome.error
+            watch.outcome(outcome)
+            if len(errors) < ALIKE:
+                errors.append(outcome.error)
+                if len(errors) == ALIKE and errors[0] and len(set(errors)) == 1:
+                    raise StudyError(
+                        f"The first {ALIKE} rows failed alike, so no more were tried: {errors[0]} Mend it, and run the "
+                        "same command with --retry-failed."
+                    )
+    if summary.left:
+        raise HostTrouble(f"{summary.left} rows are left. Run the same command again to go on.")
+
+
+def _record(study: Study, folder: Folder, row: Row, outcome: Outcome) -> dict[str, Any]:
+    record = study.facts(row) | {"host": outcome.host, "worker": outcome.worker, "error": outcome.error}
+    if outcome.error or outcome.picture is None:
+        return record | {"error": outcome.error or "There was no picture."}
+    trace = outcome.told.get("trace")
+    if isinstance(trace, Traced):
+        beta = study.anchors[row.anchor].beta or trace.beta
+        record |= {"kl": trace.kl, "model_calls": float(trace.model_calls), "beta_anchor": beta}
+        record["beta"] = beta / row.lambda_ if beta and row.lambda_ > 0 else None
+    picture = opened(outcome.picture)
+    record |= {"width": picture.width, "height": picture.height, "pixels": picture.pixels}
+    record |= {"seconds": outcome.seconds, "bytes": len(outcome.picture)}
+    return record | {"picture": folder.keep_picture(row.key, outcome.picture)}

@@ -1,0 +1,172 @@
+"""A plan that is not right is refused in one sentence with its line, before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from conftest import PACK, PLAN, realign
+
+from realign_study.errors import PlanError
+from realign_study.plan import Hosts, PlanFile
+from realign_study.prompts import read_prompts
+from realign_study.rows import Study
+
+GOOD = """\
+study: test
+workflow: Realign SDXL - Diffusion-DPO
+prompts: [a fox, a bear]
+lambda: [0, 0.5, 1]
+seeds: [1, 2]
+settings:
+  - {steps: 30}
+  - {steps: 50, cfg: 5}
+"""
+WRONG = {
+    "not yaml": ("seeds: [1, 2]", "seeds: [1, 2", 6, ""),
+    "a key twice": ("seeds: [1, 2]", "study: again", 5, "“study” stands here a second time"),
+    "an unknown key": ("seeds: [1, 2]", "seed: [1, 2]", 5, "seed is not known here; a plan has anchors, back_end,"),
+    "missing": ("lambda: [0, 0.5, 1]\n", "", 1, "lambda is missing"),
+    "no number": ("[0, 0.5, 1]", "[0, half, 1]", 4, "'half'"),
+    "not finite": ("[0, 0.5, 1]", "[0, .nan, 1]", 4, "nan"),
+    "too large a λ": ("[0, 0.5, 1]", "[0, 0.5, 99]", 4, "99"),
+    "a λ twice": ("[0, 0.5, 1]", "[0, 0.5, 0.50]", 4, "lambda: 0.5 stands there twice"),
+    "no prompts": ("[a fox, a bear]", "[]", 3, "prompts: list should have at least 1 item"),
+    "a prompt twice": ("[a fox, a bear]", "[a fox, a fox]", None, "Two rows would be the same picture: “a fox”"),
+    "a file that is not there": ("[a fox, a bear]", "none.txt", None, "none.txt cannot be read: No such file"),
+    "a file of another kind": ("[a fox, a bear]", "plan.yaml", None, "come from a .txt, .csv or .jsonl file"),
+    "an unknown workflow": ("Realign SDXL - Diffusion-DPO", "Realign SDXL", 2, "no shared workflow is called"),
+    "a workflow that is not there": ("Realign SDXL - Diffusion-DPO", "x.json", 2, "x.json cannot be read"),
+    "a setting that goes nowhere": ("  - {steps: 30}", "  - {stepz: 30}", 7, "nothing in the workflow takes “stepz”"),
+    "a setting that is an axis": ("  - {steps: 30}", "  - {seed: 30}", 7, "“seed” has a place of its own"),
+    "β without the anchor's": ("[0, 0.5, 1]", "{betas: [5000]}", 4, "need the β of every anchor"),
+    "a range": ("[0, 0.5, 1]", "{from: 0, to: 1}", 4, "count is missing"),
+    "two kinds of host": ("seeds", "hosts: {servers: [http://a], comfyui: b}\nseeds", 5, "not both"),
+    "a host that is no address": ("seeds", "hosts: {servers: [file:///etc]}\nseeds", 5, "an address is such as"),
+    "a password": ("seeds", "hosts: {servers: ['http://a:b@c']}\nseeds", 5, "holds no user or password"),
+    "an input that is not there": (
+        "seeds",
+        "inputs: {prompt: 3.words}\nseeds",
+        5,
+        "no input “3.words”; node 3 has text",
+    ),
+    "an input that is a link": ("seeds", "inputs: {prompt: 3.clip}\nseeds", 5, "is connected to another node"),
+    "an input for nothing": ("seeds", "inputs: {size: 5.width}\nseeds", 5, "nothing in the plan says what “size” is"),
+    "an output that is not there": ("seeds", "outputs: {picture: '99'}\nseeds", 5, "the workflow has no node 99"),
+    "a reward that is no node": ("seeds", "rewards: {x: {reward: y}}\nseeds", 5, "say which node it is"),
+    "a hash": ("seeds", "files: {x: abc}\nseeds", 5, "abc"),
+}
+
+
+def plan_of(tmp_path, text):
+    file = tmp_path / "plan.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def study_of(file):
+    study = Study(PlanFile(file))
+    return study, study.rows
+
+
+@pytest.mark.parametrize(("old", "new", "line", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said_with_its_line(tmp_path, old, new, line, said):
+    assert old in GOOD
+    with pytest.raises(PlanError) as raised:
+        study_of(plan_of(tmp_path, GOOD.replace(old, new, 1)))
+    sentence = str(raised.value)
+    assert said in sentence
+    assert "\n" not in sentence
+    if line is not None:
+        assert sentence.startswith(f"plan.yaml, line {line}: ")
+
+
+def test_a_plan_is_all_its_combinations_in_an_order_that_keeps_what_is_loaded(tmp_path):
+    study, rows = study_of(plan_of(tmp_path, GOOD))
+    assert len(rows) == 2 * 2 * 2 * 3
+    assert [row.place for row in rows] == list(range(24))
+    assert [(row.lambda_, row.seed) for row in rows[:6]] == [(0, 1), (0.5, 1), (1, 1), (0, 2), (0.5, 2), (1, 2)]
+    graph = study.graph(rows[-1])
+    assert graph["6"]["inputs"] | {"seed": 2, "lambda_": 1.0, "steps": 50, "cfg": 5} == graph["6"]["inputs"]
+    assert graph["3"]["inputs"]["text"] == "a bear"
+    assert "8" not in graph  # Save Image and the trace's text make no picture
+
+
+def test_betas_are_lambdas(tmp_path):
+    text = GOOD.replace("[0, 0.5, 1]", "{betas: [2000, 5000, 10000]}") + "anchors: {name: x.safetensors, beta: 5000}\n"
+    study, rows = study_of(plan_of(tmp_path, text))
+    assert [row.lambda_ for row in rows[:3]] == [2.5, 1, 0.5]
+    loader = study.graph(rows[0])["2"]["inputs"]
+    assert (loader["anchor_name"], loader["beta"], loader["beta_source"]) == ("x.safetensors", 5000, "typed")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.txt", "a fox\n\n  an owl, red  \n"),
+        ("p.csv", 'prompt,steps\na fox,30\n"an owl, red",30\n'),
+        ("p.jsonl", '{"prompt": "a fox", "steps": 30}\n\n{"prompt": "an owl, red", "steps": 30}\n'),
+    ],
+)
+def test_prompts_come_from_three_kinds_of_files(tmp_path, name, text):
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8-sig")
+    found = read_prompts(file)
+    assert [prompt.text for prompt in found] == ["a fox", "an owl, red"]
+    assert [prompt.inputs for prompt in found] == [{} if name == "p.txt" else {"steps": 30}] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("p.csv", "text\na fox\n", "line 1: a column is to be called “prompt”"),
+        ("p.csv", "prompt,a\nx\n", "line 2: 1 fields where the head has 2"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt": 3}\n', "line 2: a line is an object"),
+        ("p.jsonl", '{"prompt": "a", "x": NaN}\n', "line 1: this is not JSON"),
+        ("p.jsonl", '{"prompt": "a", "x": [1]}\n', "line 1: “x” is to be a text"),
+        ("p.txt", "\n \n", "holds no prompt"),
+    ],
+)
+def test_prompts_that_are_none_are_refused(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(PlanError, match=said):
+        read_prompts(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["example", "demo", "paper-sdxl", "paper-sd15"])
+def test_the_plans_that_ship_are_plans(tmp_path, name):
+    file = plan_of(tmp_path, (PACK / "realign_study" / "plans" / f"{name}.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "prompts.txt").write_text("\n".join(f"prompt {i}" for i in range(500)), encoding="utf-8")
+    study, rows = study_of(file)
+    assert len(rows) == {"example": 12, "demo": 72, "paper-sdxl": 3000, "paper-sd15": 3000}[name]
+    assert study.workflow.trace is not None
+    assert all(0 <= row.lambda_ <= 3 for row in rows)  # what the node takes
+
+
+def test_the_example_is_written_and_nothing_is_touched(tmp_path):
+    done = realign("study", "--example", cwd=tmp_path)
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout)["study"] == "my first study"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_what_it_costs_and_touches_nothing(write_plan, tmp_path):
+    done = realign("study", write_plan(seconds_per_call=0.5), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "rows: 12, 12 to be made"
+    assert lines[1] == "model calls: about 540"  # 30 steps: 6 rows of λ 0 with one call each, 6 with two
+    assert lines[2] == "hours: 0.07 (a guess: the first rows will tell)"  # 270 s
+    assert lines[3] == "disk: about 24 MB (a guess: the first rows will tell)"  # 12 × 1024² px × 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["plan.yaml"]
+
+
+def test_a_wrong_plan_is_one_sentence_of_the_command(write_plan):
+    done = realign("study", write_plan(lambda_=["x"]))
+    assert done.returncode == 2
+    assert done.stderr.startswith("plan.yaml, line ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_defaults_name_no_address_that_the_plan_does_not():
+    assert Hosts().servers == []
+    assert "servers" not in PLAN["hosts"]

@@ -1,0 +1,138 @@
+"""What a study promises whoever fails: every row once, and the same rows in the end. On real processes."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import realign, records, same, started, table_of
+
+BAD = ["silent", "stuck", "forgetful", "dies", "noise", "wrong", "deep", "broken", "html", "escapes", "untraced"]
+
+
+@pytest.mark.parametrize("mode", [*BAD, "endless"])
+def test_beside_a_host_that_fails_the_rows_are_the_same(fake, write_plan, tmp_path, right, mode):
+    seen = tmp_path / "seen"
+    good, bad = fake(after=seen), fake(mode, log=seen)  # the good one gives nothing until the other has had a row
+    servers = {"servers": [bad.url, good.url], "row_minutes": 0.1, "patience": 3}
+    done = realign("study", write_plan(hosts=servers), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert same(table_of(tmp_path / "out")) == right
+    told = [line for line in done.stderr.splitlines() if "It is dropped, its row goes to another" in line]
+    # One that has lost a row may go on; by then the other has done all that there was.
+    assert [line.split()[0] for line in told] == [bad.url] * (mode != "forgetful")
+    assert not [path for path in tmp_path.rglob("*") if "escaped" in path.name]
+    assert not (tmp_path.parent / "escaped.png").exists()
+
+
+def test_a_host_that_points_elsewhere_is_not_followed(fake, write_plan, tmp_path):
+    log = tmp_path / "log"
+    elsewhere = fake(log=log)
+    pointing = fake("redirects", elsewhere=elsewhere.url)
+    hosts = {"servers": [pointing.url], "patience": 1}
+    done = realign("study", write_plan(hosts=hosts), "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "answered with status 302" in done.stderr
+    assert not log.exists()
+
+
+def test_a_worker_killed_in_the_middle_gives_its_rows_to_another(fake, write_plan, tmp_path, right):
+    first, second = fake(delay=0.1), fake(delay=0.1)
+    plan = write_plan(hosts={"servers": [first.url, second.url], "patience": 3})
+    process = started("study", plan, "--out", tmp_path / "out")
+    while not list((tmp_path / "out" / "rows").glob("*.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    first.process.kill()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert same(table_of(tmp_path / "out")) == right
+    assert told.startswith(f"{first.url} ")
+    assert "It is dropped, its row goes to another" in told
+
+
+def test_where_no_host_is_left_it_says_so_and_goes_on_later(fake, write_plan, tmp_path, right):
+    host = fake("dies")
+    plan = write_plan(hosts={"servers": [host.url], "patience": 3})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "No host is left" in done.stderr
+    assert len(records(tmp_path / "out")) == 2
+    done = realign("study", plan, "--server", fake().url, "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert same(table_of(tmp_path / "out")) == right
+
+
+def test_a_row_that_fails_is_recorded_and_the_rest_goes_on(fake, write_plan, tmp_path):
+    host = fake()
+    plan = write_plan(prompts=["a fox", "to fail", "to refuse", "an owl"])
+    arguments = ("study", plan, "--server", host.url, "--out", tmp_path / "out")
+    done = realign(*arguments)
+    assert done.returncode == 1
+    assert done.stdout.startswith("8 of 16 rows are there, 8 failed")
+    errors = {row["prompt"]: row["error"] for row in table_of(tmp_path / "out")}
+    assert errors["a fox"] == errors["an owl"] == ""
+    assert errors["to fail"] == "Fake: it <b>fails</b> \x1b[2J"
+    assert "failed: Fake: it <b>fails</b> \ufffd[2J" in done.stderr  # a terminal is told nothing by a host
+    assert errors["to refuse"] == "Fake: Value not in list (refuse)"
+    count = len(records(tmp_path / "out"))
+    assert realign(*arguments).returncode == 1  # they are not tried again unasked
+    assert len(records(tmp_path / "out")) == count
+    assert realign(*arguments, "--retry-failed").returncode == 1
+    assert len(records(tmp_path / "out")) == count + 8
+    assert len(table_of(tmp_path / "out")) == 16
+
+
+def test_where_all_fail_alike_it_stops_soon(fake, write_plan, tmp_path):
+    log = tmp_path / "log"
+    plan = write_plan(prompts=["to fail"], seeds=list(range(50)))
+    done = realign("study", plan, "--server", fake(log=log).url, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "The first 10 rows failed alike" in done.stderr
+    assert len(log.read_text().splitlines()) < 15
+
+
+def test_a_row_that_one_host_loses_is_made_by_another(fake, write_plan, tmp_path, right):
+    """However often the one that loses rows is free for it."""
+    seen = tmp_path / "seen"
+    forgetful, good = fake("forgetful", log=seen), fake(after=seen, delay=0.7)
+    plan = write_plan(hosts={"servers": [forgetful.url, good.url], "row_minutes": 1, "patience": 10})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert same(table_of(tmp_path / "out")) == right
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_that_is_stopped_keeps_what_it_has(fake, write_plan, tmp_path, how):
+    out = tmp_path / "out"
+    process = started("study", write_plan(), "--server", fake(delay=0.3).url, "--out", out)
+    while not list((out / "rows").glob("*.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Stopped. What was finished is kept" in told
+    assert len(pq.read_table(out / "table.parquet")) >= 1
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_scores_are_a_stage_of_their_own(fake, write_plan, tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out"
+    host = fake(log=log)
+    assert realign("study", write_plan(), "--server", host.url, "--out", out).returncode == 0
+    reward = {"node": "RealignPictureReward", "reward": "colourfulness"}
+    plan = write_plan(rewards={"a": reward})
+    arguments = ("score", plan, "--server", host.url, "--out", out)
+    assert realign(*arguments).returncode == 0
+    made = len(log.read_text().splitlines())
+    assert made == 24  # twelve pictures, twelve scores
+    scores = [row["score_a"] for row in table_of(out)]
+    assert all(isinstance(score, float) for score in scores)
+    assert realign(*arguments).returncode == 0  # asked once
+    write_plan(rewards={"renamed": reward, "b": {**reward, "reward": "sharpness"}})
+    assert realign(*arguments).returncode == 0
+    assert len(log.read_text().splitlines()) == made + 12
+    assert [row["score_renamed"] for row in table_of(out)] == scores

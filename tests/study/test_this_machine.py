@@ -1,0 +1,84 @@
+"""Studies on this machine: a ComfyUI (a stand-in here) that the study starts, starts again and ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import FAKE, realign, same, started, table_of
+
+
+@pytest.fixture
+def comfyui(tmp_path):
+    """hosts of a plan whose ComfyUI is a stand-in, started by the study with these arguments."""
+    pids = tmp_path / "pids"
+    folder = tmp_path / "comfyui"
+    folder.mkdir()
+    start = f"import os, runpy\nopen({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+    (folder / "main.py").write_text(start + f"runpy.run_path({str(FAKE / 'main.py')!r}, run_name='__main__')\n")
+
+    def hosts(*args):
+        return {"comfyui": str(folder), "python": sys.executable, "args": ["--cpu", *args], "patience": 2}
+
+    hosts.pids = lambda: [int(line) for line in pids.read_text().split()] if pids.exists() else []
+    return hosts
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid, seconds=15):
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def test_this_machines_host_gives_the_same_rows_and_ends_with_the_study(comfyui, write_plan, tmp_path, right):
+    done = realign("study", write_plan(hosts=comfyui()), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert same(table_of(tmp_path / "out")) == right
+    (pid,) = comfyui.pids()
+    assert gone(pid)
+
+
+def test_a_host_that_dies_is_started_again(comfyui, write_plan, tmp_path, right):
+    """It ends at every third graph, and that row is the next one's first."""
+    done = realign("study", write_plan(hosts=comfyui("--mode", "dies")), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert same(table_of(tmp_path / "out")) == right
+    assert len(comfyui.pids()) == 6
+
+
+def test_a_row_that_ends_every_host_is_recorded_and_the_rest_goes_on(comfyui, write_plan, tmp_path):
+    plan = write_plan(hosts=comfyui(), prompts=["a fox", "poison", "an owl"], seeds=[1], **{"lambda": [0]})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    errors = [row["error"] for row in table_of(tmp_path / "out")]
+    assert errors[0] == errors[2] == ""
+    assert errors[1].startswith("3 hosts ended or fell silent while they made this row; the last: this machine's")
+    assert len(comfyui.pids()) == 4
+
+
+def test_a_killed_study_leaves_no_host_behind(comfyui, write_plan, tmp_path):
+    process = started("study", write_plan(hosts=comfyui("--delay", "0.2")), "--out", tmp_path / "out")
+    while not list((tmp_path / "out" / "rows").glob("*.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    (pid,) = comfyui.pids()
+    assert alive(pid)
+    process.kill()
+    process.communicate()
+    assert gone(pid)
+
+
+def test_a_folder_that_is_no_comfyui_is_refused(write_plan, tmp_path):
+    done = realign("study", write_plan(hosts={"comfyui": str(tmp_path)}), "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "is no ComfyUI" in done.stderr
