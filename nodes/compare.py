@@ -12,10 +12,12 @@ from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Sweep
 from .checked import Node
+from .inputs import report_input
 from .page import show_text
 from .pictures.facts import Facts, facts
 from .pictures.graph_words import run_behind, seed_behind
-from .pictures.records import page_record
+from .pictures.records import page_record, with_report
+from .pictures.reported import parse_report
 from .pictures.saved import save_cells, told_alone
 from .pictures.traced import parse_trace
 from .sweep import RealignSweep
@@ -57,6 +59,7 @@ class RealignCompare(Node):
                         "them."
                     ),
                 ),
+                report_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -78,6 +81,7 @@ class RealignCompare(Node):
         sweep: Sweep | LambdaSchedule | None = None,
         trace: str | None = None,
         picked: str = "",
+        report: str | None = None,
     ) -> io.NodeOutput:
         hidden = getattr(cls, "hidden", None)
         graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
@@ -87,6 +91,8 @@ class RealignCompare(Node):
         behind = run_behind(graph, node_id)
         saved = save_cells(images, known, told_of(known, hidden))
         record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
+        if report:
+            record = with_report(record, parse_report(report), len(images))
         place = _place(known, wanted)
         if place is not None:
             return io.NodeOutput(images[place : place + 1], known.lambda_(place), ui={"realign_compare": [record]})

@@ -45,6 +45,15 @@ def lambda_slider(default: float, low: float, high: float, **options: Any) -> Wi
     return number("lambda_", default, low, high, 0.01, round=0.001, **shown)
 
 
+def report_input() -> io.Input:
+    return io.String.Input(
+        "report",
+        optional=True,
+        force_input=True,
+        tooltip="Of Reward Report, on these pictures: marks the front (◆), and shows each picture's rewards.",
+    )
+
+
 def beta_input() -> io.Input:
     return number("beta", 5000.0, 0, 1e9, 0.01)(
         "The KL strength β the anchor was trained with (range 0 and up; Diffusion-DPO uses 2000–5000, Flow-GRPO about "

@@ -11,12 +11,13 @@ from comfy_api.latest import io
 from ..realign_core import LambdaSchedule, Liked, Sweep, liked
 from .checked import Node
 from .compare import told_of
-from .inputs import text
+from .inputs import report_input, text
 from .page import show_text
 from .pictures.facts import Facts, facts
 from .pictures.graph_words import run_behind, seed_behind
 from .pictures.labels import number
-from .pictures.records import page_record
+from .pictures.records import page_record, with_report
+from .pictures.reported import parse_report
 from .pictures.saved import save_cells
 from .pictures.traced import parse_trace
 from .reward.learned import Learned
@@ -57,6 +58,7 @@ class RealignPick(Node):
                 text("picks", "", optional=True, extra_dict={"hidden": True})(
                     "The stars, as the page sends them with each run: JSON, by run."
                 ),
+                report_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -79,6 +81,7 @@ class RealignPick(Node):
         sweep: Sweep | LambdaSchedule | None = None,
         trace: str | None = None,
         picks: str = "",
+        report: str | None = None,
     ) -> io.NodeOutput:
         hidden = getattr(cls, "hidden", None)
         graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
@@ -87,12 +90,15 @@ class RealignPick(Node):
         seed = seed_behind(graph, node_id) if known.seed is None else known.seed
         saved = save_cells(images, known, told_of(known, hidden))
         record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
+        if report:
+            record = with_report(record, parse_report(report), len(images))
         if preference is not None:
             record["scores"] = _seen(preference, saved.run, images, known, record["scores"])
         starred = [i for i in told[saved.run].picked if i < len(images)] if saved.run in told else []
         best = liked(found) if len((found := lambda_picks(told)).features) else None
-        lines = _lines(len(starred), len(images), best, preference)
-        show_text(node_id, "\n".join(lines))
+        lines = _lines(len(starred), known, best)
+        if lines:
+            show_text(node_id, "\n".join(lines))
         behind = run_behind(graph, node_id)
         lam = behind.lambda_ if behind and behind.lambda_ is not None else known.lambda_(0)
         value = lam or 0.0 if best is None else round(best.value, 3)
@@ -118,11 +124,12 @@ def _seen(
     return lines
 
 
-def _lines(starred: int, count: int, best: Liked | None, preference: Learned | None) -> list[str]:
-    lines = [f"{starred} of {count} pictures starred"]
+def _lines(starred: int, known: Facts, best: Liked | None) -> list[str]:
+    """What this run was told of stars, and of λ."""
+    lines = [f"{starred} of {known.count} pictures starred"] if starred else []
     if best is not None:
         lines.append(f"λ {best.value:.2g} is liked best, from {best.low:.2g} to {best.high:.2g} (4 times of 5)")
-    elif preference is None:
+    elif known.cells:
         lines.append("star the better pictures of a λ sweep, then press Run: it says which λ you like")
     return lines
 

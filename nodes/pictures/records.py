@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .facts import Facts, kls
-from .labels import picture_names, prompt_label, score_parts
+from .labels import number, picture_names, prompt_label, score_parts
 from .particle_records import drawn_record, drawn_step_record, groups_record
+from .reported import Reported
 from .traced import Traced, TracedStep
 
 
@@ -19,7 +20,8 @@ def page_record(known: Facts, files: Sequence[str], seed: int | None) -> dict[st
 
     columns: λ, the β it stands for, and whether these hold only where a λ mask is 1. rows: what their cells have in
     common, and `says`, what tells them apart: cfg, eta, prompt, seed (or “seed+”, by how much it is above the run's),
-    image. kl, scores: by picture, None where there are none.
+    image. kl, scores: by picture, None where there are none. front: places of the pictures that no other beats, where
+    that is known.
     """
     scores = [score_parts(known, i) for i in range(known.count)]
     return {
@@ -31,8 +33,26 @@ def page_record(known: Facts, files: Sequence[str], seed: int | None) -> dict[st
         "rows": [_row(known, i, seed) for i in known.table[:, 0].tolist()],
         "kl": [known.kl(i) for i in range(known.count)] if known.measured else None,
         "scores": scores if any(scores) else None,
+        "front": None,
         "files": list(files),
     }
+
+
+def with_report(record: dict[str, Any], report: Reported, count: int) -> dict[str, Any]:
+    """The record of `count` pictures, with what a reward report says of them: its scores, and the front.
+
+    Raises ValueError for a report of other pictures.
+    """
+    if len(report.scores) != count:
+        raise ValueError(
+            f"The report is of {len(report.scores)} pictures, and {count} arrive here: connect the one of these "
+            "pictures."
+        )
+    said = [
+        [*own, *(f"{name} {number(value)}" for name, value in zip(report.rewards, row))]
+        for own, row in zip(record["scores"] or [[]] * count, report.scores)
+    ]
+    return record | {"scores": said, "front": report.front if len(report.rewards) > 1 and count > 1 else None}
 
 
 def _column(known: Facts, picture: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from realign.nodes import page
 from realign.nodes.compare import RealignCompare
 from realign.nodes.demo import RealignDemoModels
 from realign.nodes.pictures.graph_words import seed_behind
+from realign.nodes.pictures.reported import Reported
 from realign.realign_core import LambdaSchedule, Sweep
 
 TEMP = Path(folder_paths.get_temp_directory())
@@ -172,6 +173,20 @@ def test_hidden_inputs_are_used(monkeypatch):
     told = shown(1)
     assert told["seed"] == 8
     assert "workflow" in Image.open(TEMP / told["files"][0]).info
+
+
+def test_a_reward_report_marks_the_front_and_tells_the_rewards():
+    scores = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    report = Reported.of(["colour", "likeness"], scores, (0, 1), optimised=1, lambdas=[None] * 3)
+    told = shown(3, report=report.to_json())
+    assert told["front"] == [0, 1]
+    assert told["scores"][1] == ["colour 0", "likeness 1"]
+    one = Reported.of(["colour"], scores[:, :1], (0,), optimised=1, lambdas=[None] * 3)
+    assert shown(3, report=one.to_json())["front"] is None  # which is the best is no front
+    with pytest.raises(ValueError, match="The report is of 3 pictures, and 2 arrive here"):
+        shown(2, report=report.to_json())
+    with pytest.raises(ValueError, match="not a reward report"):
+        shown(2, report="{}")
 
 
 def test_what_the_page_gets_is_json():

@@ -179,6 +179,35 @@ def check(tab: Page) -> Image.Image:
     return pictured(tab, "check")
 
 
+def pick(tab: Page) -> Image.Image:
+    """Pick with a round of the demo models, four of them starred."""
+    settings = {"steps": 20, "seed": 7, "cfg": 1.5, "scheduler": "normal", "particles": 1, "pictures": 16}
+    nodes: list[list[Any]] = [
+        ["demo", "RealignDemoModels", [0, 0], None, {"shape": "heart"}],
+        ["empty", "EmptyLatentImage", [0, 330], None, {"width": 64, "height": 64}],
+        ["sampler", "RealignParticles", [380, 0], None, settings],
+        ["decode", "VAEDecode", [0, 480], None, {}],
+        ["pick", "RealignPick", [820, 0], [440, 800], {}],
+    ]
+    links = [
+        *(["demo", slot, "sampler", name] for slot, name in ((0, "model"), (2, "positive"), (3, "negative"))),
+        ["empty", 0, "sampler", "latent_image"],
+        ["sampler", 0, "decode", "samples"],
+        ["demo", 4, "decode", "vae"],
+        ["decode", 0, "pick", "images"],
+    ]
+    tab.evaluate(BUILD, [nodes, links])
+    _press_run(tab)
+    shown = "() => document.querySelectorAll('.realign-cell img').length === 16"
+    tab.wait_for_function(shown, timeout=240_000)
+    tab.wait_for_timeout(1000)
+    for place in (3, 6, 12, 9):
+        tab.locator(".realign-cell").nth(place).click()
+        tab.keyboard.press("s")
+    tab.mouse.move(20, 1000)
+    return pictured(tab, "pick")
+
+
 def _press_run(tab: Page) -> None:
     button = tab.locator(RUN).first
     inner = button.locator("button")
@@ -190,4 +219,5 @@ OF_THE_PAGE: dict[str, Callable[[Page], Image.Image]] = {
     "compare": compare,
     "loupe": loupe,
     "check": check,
+    "pick": pick,
 }

@@ -161,6 +161,7 @@ class RunView {
       picked: (index) => index === picked,
       starred: (index) => look.marked("stars", index),
       kept: (index) => look.marked("kept", index),
+      front: (index) => look.run.front.includes(index),
     });
   }
 

@@ -57,6 +57,7 @@ export function parseRun(raw) {
     rows,
     kl: list(raw.kl, count, orNull),
     scores: list(raw.scores, count, (said) => (Array.isArray(said) ? said.map(text).filter(Boolean) : [])),
+    front: (Array.isArray(raw.front) ? raw.front : []).filter((place) => isCount(place) && place < count),
     files,
     thumbs,
   };

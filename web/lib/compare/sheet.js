@@ -34,7 +34,7 @@ export class Sheet {
     new ResizeObserver(() => this.fit()).observe(this.root);
   }
 
-  /** marks: {index, slider (column), starred, kept, picked: index → bool}. */
+  /** marks: {index, slider (column), starred, front, kept, picked: index → bool}. */
   show(run, marks) {
     if (this.run !== run) this.fill(run);
     this.heads?.forEach((head, column) => {
@@ -48,11 +48,11 @@ export class Sheet {
       cell.tabIndex = is ? 0 : -1;
       if (is) cell.setAttribute("aria-current", "true");
       else cell.removeAttribute("aria-current");
-      const told = [marks.picked(index) && "●", marks.starred(index) && "★", marks.kept(index) && "✓"].filter(Boolean).join("");
+      const told = [marks.picked(index) && "●", marks.starred(index) && "★", marks.front(index) && "◆", marks.kept(index) && "✓"].filter(Boolean).join("");
       if (cell.realignTold === told) return;
       cell.realignTold = told;
       cell.querySelector(".realign-marks").textContent = told;
-      const said = [marks.picked(index) && words("chosen"), marks.starred(index) && words("starred"), marks.kept(index) && words("kept")];
+      const said = [marks.picked(index) && words("chosen"), marks.starred(index) && words("starred"), marks.front(index) && words("on the front"), marks.kept(index) && words("kept")];
       cell.setAttribute("aria-label", [cellName(run, index), run.draft && words("draft"), ...said].filter(Boolean).join(", "));
     });
     if (this.index !== marks.index) this.cells[marks.index]?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
