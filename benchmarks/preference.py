@@ -64,7 +64,7 @@ def warmth(images: Tensor) -> Tensor:
 def tastes() -> list[Taste]:
     from realign.nodes.reward.picture import colourfulness
 
-    return [Taste("colourfulness", colourfulness, (20, 8, 4, 2)), Taste("warmth", warmth, (60, 20, 8, 4))]
+    return [Taste("colourfulness", colourfulness, (8, 4, 2)), Taste("warmth", warmth, (20, 8, 4))]
 
 
 def drawn(bench: Bench, reward: Any, strength: float, seed: int) -> tuple[Tensor, float]:

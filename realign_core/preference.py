@@ -23,7 +23,7 @@ KERNELS = (LINEAR, RBF)
 OFFSET = 1.0  # variance of a round's offset: wide beside targets of 0 and 1
 # Tastes are smooth: with shorter lengths and less noise a few picks are learned by heart.
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)  # times the median distance of two pictures
-SIGNALS, NOISES = (0.02, 0.1, 0.5, 2.0), (0.08, 0.3)  # variances
+SIGNALS, NOISES = (0.25, 0.5, 1.0), (0.08, 0.15, 0.3)  # variances: of stars of ½ and −½ that do mean something
 FLAT = 0.1  # of the largest spread: features that differ less between pictures than this count as if they did so
 
 
