@@ -73,7 +73,7 @@ def drawn(bench: Bench, reward: Any, strength: float, seed: int) -> tuple[Tensor
 
     latent, *_, trace = RealignParticles.execute(
         bench.model, bench.positive, bench.negative, bench.latent(1), seed, STEPS, CFG, SCHEDULER, 1.0, strength,
-        GROUP, PICTURES, "draw", reward=reward, vae=bench.vae,
+        GROUP, PICTURES, "best", reward=reward, vae=bench.vae,
     ).args  # fmt: skip
     return bench.decoded(latent), statistics.mean(json.loads(trace)["particles"]["kl"])
 

@@ -31,7 +31,8 @@ def taste(known: Known, folder: Path) -> None:
     links = {name: (models, slot) for name, slot in (("model", 0), ("positive", 2), ("negative", 3), ("vae", 4))}
     links |= dict(latent_image=(latent, 0), reward=(learned, 0))
     settings = {name: value for name, value in SETTINGS.items() if name not in ("sampler_name", "steps")}
-    asked = dict(strength=0.7, particles=4, pictures=16, pick="draw", steps=20)
+    asked = dict(strength=0.7, particles=4, pictures=16, pick="best", steps=20)
+    asked |= dict(seed_then="randomize")  # each round shows others
     sampler = graph.add("RealignParticles", colours=NODE_BLUE, **links, **settings, **asked)
     decoded = graph.add("VAEDecode", folded=True, samples=(sampler, 0), vae=(models, 4))
     picked = graph.add("RealignPick", images=(decoded, 0), preference=(learned, 1), trace=(sampler, 4))

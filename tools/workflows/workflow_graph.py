@@ -34,7 +34,8 @@ class Graph:
         folded: bool = False,
         **values: Any,
     ) -> int:
-        """Add a node: values are widget values, or (node id, output index) for a link. Returns its id."""
+        """Add a node: values are widget values, or (node id, output index) for a link; seed_then: what becomes of the
+        seed after a run. Returns its id."""
         node = self._node(kind, HEIGHTS[kind])
         node["properties"] = {"Node name for S&R": kind}
         if folded:
@@ -64,7 +65,7 @@ class Graph:
                 if is_widget(spec):
                     saved.append(values.pop(name, _default(spec)))
                     if settings.get("control_after_generate"):
-                        saved.append("fixed")
+                        saved.append(values.pop(f"{name}_then", "fixed"))
                     continue
                 slot = {"name": name, "type": kind, "link": None}
                 if group == "optional":
