@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -10,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ..rows import Row, Study
 from .statistics import Array, Best, Curve, base_of, best, best_within, budgets, curve, drawn_means, gains
 
-KL = "KL"
 LARGEST = 1e100  # of a number that can be averaged; what a broken host says may be larger
 
 
@@ -26,11 +25,12 @@ class Group:
     setting: int
     label: str  # what tells it from the others; "" where it is the only one
     lambdas: list[float]  # in order
+    named: tuple[str, str]  # anchor and setting, as the table has them
 
 
 @dataclass
 class Found:
-    """Of one metric."""
+    """Of one reward."""
 
     name: str
     curves: list[Curve]  # by group
@@ -41,7 +41,8 @@ class Found:
 @dataclass
 class Findings:
     groups: list[Group]
-    kl: Found
+    pictures: list[NDArray[np.int64]]  # by group, how many at each λ
+    kl: list[Curve]  # by group
     scores: list[Found]
     budgets: list[float]  # nats
     left_out: int  # numbers beyond LARGEST
@@ -50,30 +51,27 @@ class Findings:
 def find(study: Study, table: pa.Table, wanted: Sequence[float] = ()) -> Findings:
     """table: as Folder.table gives it. wanted: KL budgets in nats; none: round ones."""
     groups = list(_groups(study))
-    columns = {KL: "kl"} | {name: f"score_{name}" for name in study.rewards}
-    cells, left_out = _cells(study, table, groups, list(columns.values()))
-    found = _curves(study, groups, list(columns), cells)
-    limits = sorted(wanted) or budgets([one.mean for one in found[KL].curves])
-    scores = [one for name, one in found.items() if name != KL]
+    cells, left_out = _cells(study, table, groups, ["bytes", "kl", *(f"score_{name}" for name in study.rewards)])
+    pictures = [(~np.isnan(one)).sum(axis=0) for one in cells.pop(0)]
+    found = _curves(study, groups, cells)
+    kl = found.pop(0)
+    limits = sorted(set(wanted)) or budgets([one.mean for one in kl])
+    scores = [Found(name, own, [best(one) for one in own]) for name, own in zip(study.rewards, found)]
     for one in scores:
-        one.within = [[best_within(*pair, limit) for pair in zip(one.curves, found[KL].curves)] for limit in limits]
-    return Findings(groups, found[KL], scores, limits, left_out)
+        one.within = [[best_within(*pair, limit) for pair in zip(one.curves, kl)] for limit in limits]
+    return Findings(groups, pictures, kl, scores, limits, left_out)
 
 
-def _curves(study: Study, groups: list[Group], names: list[str], cells: list[list[Array]]) -> dict[str, Found]:
-    """cells: by metric and group, (prompts × seeds, λ). All are drawn at once."""
-    flat = [values for of_metric in cells for values in of_metric]
-    ordered = [group.lambdas for _ in names for group in groups]
+def _curves(study: Study, groups: list[Group], cells: list[list[Array]]) -> list[list[Curve]]:
+    """By column and group, as the cells, (prompts × seeds, λ). All are drawn at once."""
+    flat = [values for of_column in cells for values in of_column]
+    ordered = [group.lambdas for _ in cells for group in groups]
     bases = [base_of(lambdas, values) for lambdas, values in zip(ordered, flat)]
     columns = [*flat, *(gains(values, base) for values, base in zip(flat, bases))]
     draws = drawn_means(np.hstack(columns), len(study.prompts), len(study.seeds))
     parts = np.split(draws, np.cumsum([one.shape[1] for one in columns])[:-1], axis=1)
     made = [curve(*one) for one in zip(ordered, flat, bases, parts[: len(flat)], parts[len(flat) :])]
-    found = {}
-    for place, name in enumerate(names):
-        own = made[place * len(groups) : (place + 1) * len(groups)]
-        found[name] = Found(name, own, [best(one) for one in own])
-    return found
+    return [made[start : start + len(groups)] for start in range(0, len(made), len(groups))]
 
 
 def _cells(study: Study, table: pa.Table, groups: list[Group], columns: list[str]) -> tuple[list[list[Array]], int]:
@@ -107,22 +105,19 @@ def _filled(units: int, lambdas: int, told: Array, found: list[tuple[int, int, i
 
 
 def _groups(study: Study) -> Iterator[Group]:
-    names = [study.facts(Row(0, 0, place, 0, 0.0, 0))["anchor"] for place in range(len(study.anchors))]
+    names = [str(study.facts(Row(0, 0, place, 0, 0.0, 0))["anchor"]) for place in range(len(study.anchors))]
     short = [PurePath(name).name for name in names]
-    names = short if len(set(short)) == len(short) else names
-    settings = [_told(setting, study.plan.settings) for setting in study.plan.settings]
+    short = short if len(set(short)) == len(short) else names
     for anchor, one in enumerate(study.anchors):
         lambdas = sorted(study.plan.lambdas_of(one))
-        for setting, told in enumerate(settings):
-            parts = ([names[anchor]] if len(names) > 1 else []) + ([told] if len(settings) > 1 else [])
-            yield Group(anchor, setting, " · ".join(part or "as the workflow" for part in parts), lambdas)
+        for setting, values in enumerate(study.plan.settings):
+            parts = [short[anchor] or "the workflow’s anchor"] if len(names) > 1 else []
+            parts += [_told(values, study.plan.settings)] if len(study.plan.settings) > 1 else []
+            told = str(study.facts(Row(0, 0, anchor, setting, 0.0, 0))["setting"])
+            yield Group(anchor, setting, " · ".join(parts), lambdas, (names[anchor], told))
 
 
 def _told(setting: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     """What of a setting is not the same in all."""
-    same = [key for key in setting if all(key in other and other[key] == setting[key] for other in others)]
-    return ", ".join(
-        f"{key} {value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in setting.items()
-        if key not in same
-    )
+    own = {key: value for key, value in setting.items() if any(other.get(key) != value for other in others)}
+    return ", ".join(f"{key} {value}" for key, value in own.items()) or "as the workflow"

@@ -1,8 +1,9 @@
 """What a study's numbers say, and how surely: means over prompts and seeds, gains of pairs, and the best λ.
 
-The bootstrap draws prompts with replacement, and of each drawn prompt its seeds with replacement: pictures of one prompt
-are alike, so they are not drawn as if they were prompts of their own. With one seed it is the plain bootstrap over
-prompts. One draw holds for all λ, metrics, anchors and settings at once: they are compared on the same prompts and seeds.
+The bootstrap draws prompts with replacement, and of each drawn prompt its seeds with replacement: pictures of one
+prompt are alike, so they are not drawn as if they were prompts of their own. With one seed it is the plain bootstrap
+over prompts. One draw holds for all λ, metrics, anchors and settings at once: they are compared on the same prompts and
+seeds.
 """
 
 from __future__ import annotations
