@@ -17,7 +17,7 @@ from .statistics import Array, Best, Curve
 
 # Okabe and Ito's colours, told apart with any kind of sight; the yellow is left out, which white swallows.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-DASHES = ("-", "--", ":")
+DASHES = {"-": "solid", "--": "dashed", ":": "dotted"}  # and what they are called in CSS
 MOST = len(COLOURS) * len(DASHES)  # curves that can be told apart
 INK, GREY, PALE = "#1f2328", "#59636e", "#d9dee3"
 STYLE = {
@@ -50,12 +50,20 @@ class Line:
     place: int
 
     def draw(self, axes: Axes, x: Array, y: Array) -> None:
-        dash = DASHES[self.place // len(COLOURS) % len(DASHES)]
-        axes.plot(x, y, marker="o", color=colour(self.place), linestyle=dash)
+        axes.plot(x, y, marker="o", color=colour(self.place), linestyle=_dash(self.place))
 
 
 def colour(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
+
+
+def _dash(place: int) -> str:
+    return list(DASHES)[place // len(COLOURS) % len(DASHES)]
+
+
+def look(place: int) -> str:
+    """Of a curve, for a legend: a border's style and colour in CSS."""
+    return f"{DASHES[_dash(place)]} {colour(place)}"
 
 
 def means(lines: Sequence[Line], unit: str = "mean score") -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..results import Folder
 from ..rows import Study
@@ -45,21 +46,18 @@ def failures(study: Study, folder: Folder, table: pa.Table) -> list[Failure]:
 
 
 def _of_pictures(table: pa.Table) -> Iterator[Failure]:
-    for row in table.to_pylist():
-        if row["error"]:
-            yield Failure(PICTURE, row, row["error"])
+    for row in table.filter(pc.not_equal(table["error"], "")).to_pylist():
+        yield Failure(PICTURE, row, row["error"])
 
 
 def _of_scores(study: Study, folder: Folder, table: pa.Table) -> Iterator[Failure]:
-    scored = folder.scored()
-    bad = {place for place, one in scored.items() if one["error"]}
-    if not bad:
-        return
-    rows = [row for row in table.to_pylist() if not row["error"]]
+    bad = {place: one["error"] for place, one in folder.scored().items() if one["error"]}
+    keys = pa.array({key for key, _ in bad}, pa.string())
+    rows = table.filter(pc.and_(pc.is_in(table["key"], keys), pc.equal(table["error"], ""))).to_pylist()
     for name, asked in study.rewards.items():
         for row in rows:
             if (row["key"], asked) in bad:
-                yield Failure(f"score {name}", row, scored[row["key"], asked]["error"])
+                yield Failure(f"score {name}", row, bad[row["key"], asked])
 
 
 def alike(found: Iterable[Failure], shown: int = 3) -> list[Alike]:

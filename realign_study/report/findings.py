@@ -40,6 +40,7 @@ class Found:
 
 @dataclass
 class Findings:
+    units: int  # prompts × seeds
     groups: list[Group]
     pictures: list[NDArray[np.int64]]  # by group, how many at each λ
     kl: list[Curve]  # by group
@@ -59,7 +60,7 @@ def find(study: Study, table: pa.Table, wanted: Sequence[float] = ()) -> Finding
     scores = [Found(name, own, [best(one) for one in own]) for name, own in zip(study.rewards, found)]
     for one in scores:
         one.within = [[best_within(*pair, limit) for pair in zip(one.curves, kl)] for limit in limits]
-    return Findings(groups, pictures, kl, scores, limits, left_out)
+    return Findings(len(study.prompts) * len(study.seeds), groups, pictures, kl, scores, limits, left_out)
 
 
 def _curves(study: Study, groups: list[Group], cells: list[list[Array]]) -> list[list[Curve]]:

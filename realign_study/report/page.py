@@ -41,7 +41,7 @@ def page(study: Study, table: pa.Table, findings: Findings, failed: list[Failure
         plan=study.plan,
         facts=_facts(study, table),
         findings=findings,
-        colours=[drawing.colour(place) for place in range(len(findings.groups))],
+        looks=[drawing.look(place) for place in range(len(findings.groups))],
         best=_best,
         metrics=[(one, list(_plots(findings, one))) for one in findings.scores],
         kl=list(_kl_plots(findings)),
@@ -157,6 +157,6 @@ def _best(findings: Findings, found: Found, group: int, best: Best | None) -> di
             words.append("the gain may be none")
         if place == known[-1] and place != curve.base:
             words.append("the largest λ asked: more may score better yet")
-    if lost := int(curve.pairs.max() - curve.pairs[place]):
-        words.append(f"{lost} pairs are missing here")
+    if line["pairs"] < findings.units:
+        words.append(f"from {line['pairs']} of {findings.units} pairs")
     return line | {"words": "; ".join(words)}

@@ -153,11 +153,12 @@ def best_within(found: Curve, kl: Curve, budget: float) -> Best | None:
 
 
 def budgets(kl: Sequence[Array], most: int = 5) -> list[float]:
-    """Round numbers, 1, 2 or 5 times a power of ten, among the mean KLs of some curves, the largest last."""
+    """Round numbers, 1, 2 or 5 times a power of ten, among the mean KLs of some curves, the largest last; the
+    largest KL where there is none."""
     known = np.concatenate([np.zeros(0), *kl])
     known = known[np.isfinite(known) & (known > 0)]
     if not len(known):
         return []
     powers = range(int(np.floor(np.log10(known.min()))), int(np.floor(np.log10(known.max()))) + 1)
     steps = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
-    return [step for step in steps if known.min() <= step <= known.max()][-most:]
+    return [step for step in steps if known.min() <= step <= known.max()][-most:] or [float(known.max())]
