@@ -70,7 +70,7 @@ def means(lines: Sequence[Line], unit: str = "mean score") -> str:
     """Means over λ, with their intervals."""
     with _axes("λ", unit) as (axes, out):
         for line in lines:
-            _band(axes, line, line.curve.mean, line.curve.low, line.curve.high)
+            _band(axes, line, line.curve.mean, line.curve.low, line.curve.high, len(lines))
         _lambda_ticks(axes, lines)
     return out.getvalue()
 
@@ -82,7 +82,7 @@ def gains(lines: Sequence[Line], best: Sequence[Best | None]) -> str:
     with _axes("λ", over) as (axes, out):
         axes.axhline(0, color=GREY, linewidth=0.8)
         for line, chosen in zip(lines, best):
-            _band(axes, line, line.curve.gain, line.curve.gain_low, line.curve.gain_high)
+            _band(axes, line, line.curve.gain, line.curve.gain_low, line.curve.gain_high, len(lines))
             if chosen is not None and not chosen.alike:
                 at = line.curve.lambdas[chosen.place], line.curve.gain[chosen.place]
                 axes.plot(*at, "o", markersize=11, markerfacecolor="none", color=colour(line.place), linewidth=1)
@@ -102,18 +102,19 @@ def against_kl(lines: Sequence[Line], kl: Sequence[Curve]) -> str:
             axes.vlines(x, low, high, color=colour(line.place), alpha=0.35, linewidth=1.2)
             axes.hlines(y, left, right, color=colour(line.place), alpha=0.35, linewidth=1.2)
             beside = (6, -11) if len(y) and y[-1] >= y[0] else (6, 4)  # the side that the curve leaves free
-            for place, index in enumerate(np.flatnonzero(known)):
-                text, at = f"λ {line.curve.lambdas[index]:g}".replace("-", "−"), (x[place], y[place])
+            named = list(enumerate(np.flatnonzero(known)))
+            for place, index in named if len(lines) == 1 else named[-1:]:  # of several curves the ends, which are apart
+                text, at = f"λ {line.curve.lambdas[index]:.3g}".replace("-", "−"), (x[place], y[place])
                 axes.annotate(text, at, xytext=beside, textcoords="offset points", fontsize=7.5, color=GREY)
         axes.margins(x=0.12)
     return out.getvalue()
 
 
-def _band(axes: Axes, line: Line, value: Array, low: Array, high: Array) -> None:
+def _band(axes: Axes, line: Line, value: Array, low: Array, high: Array, lines: int) -> None:
     lambdas, known = np.asarray(line.curve.lambdas), ~np.isnan(value)
     line.draw(axes, lambdas[known], value[known])
-    sure = known & ~np.isnan(low)
-    axes.fill_between(lambdas[sure], low[sure], high[sure], color=colour(line.place), alpha=0.16, linewidth=0)
+    sure, alpha = known & ~np.isnan(low), 0.16 if lines == 1 else 0.09  # bands that lie over each other stay light
+    axes.fill_between(lambdas[sure], low[sure], high[sure], color=colour(line.place), alpha=alpha, linewidth=0)
 
 
 def _lambda_ticks(axes: Axes, lines: Sequence[Line]) -> None:

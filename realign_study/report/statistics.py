@@ -58,13 +58,13 @@ def mean(values: Array) -> Array:
 
 
 def base_of(lambdas: Sequence[float], values: Array) -> int:
-    """The place of the λ that gains are counted from: λ 0 where it has values, else the first of those that have most.
+    """The place of the λ that gains are counted from: the nearest to 0 that has at least half as many values as the λ
+    that has most, so that it is the same for all where it can be, and leaves pairs where much has failed.
 
-    lambdas: in order. values: (units, λ)."""
+    values: (units, λ)."""
     there = (~np.isnan(values)).sum(axis=0)
-    if 0.0 in lambdas and there[lambdas.index(0.0)]:
-        return lambdas.index(0.0)
-    return int(np.argmax(there))
+    fit = 2 * there >= max(there.max(), 1)
+    return int(np.argmin(np.where(fit, np.abs(lambdas), np.inf)))
 
 
 def gains(values: Array, base: int) -> Array:

@@ -109,14 +109,15 @@ def test_what_is_missing_is_left_out_by_pairs():
     [
         ([[1, 2, 3]], 0),
         ([[NAN, 2, 3]], 1),
-        ([[NAN, NAN, 3], [NAN, 1, 2]], 2),
-        ([[1, 1, 1], [NAN, 1, 1]], 0),  # λ 0 wherever it has a value
+        ([[1, 1, 1], [NAN, 1, 1]], 0),
+        ([[1, 1, 1], [NAN, 1, 1], [NAN, NAN, 1]], 1),
         ([[NAN, NAN, NAN]], 0),
     ],
 )
-def test_gains_are_counted_from_lambda_0_else_from_the_lambda_with_most_values(values, base):
+def test_gains_are_counted_from_the_lambda_nearest_0_that_has_half_of_the_values(values, base):
     assert base_of(LAMBDAS, np.array(values, np.float64)) == base
     assert base_of([-1.0, 0.0, 1.0], np.ones((2, 3))) == 1
+    assert base_of([-0.5, 0.25, 1.0], np.ones((2, 3))) == 1
 
 
 def test_one_value_has_no_interval_and_none_has_nothing():
