@@ -30,16 +30,15 @@ def write_report(study: Study, folder: Folder, budgets: Sequence[float] = (), pr
 
     Raises PlanError for a prompt that is not there, FolderError where it cannot be written."""
     shown = chosen(study, prompts)
-    table = folder.table(study)
-    findings = find(study, table, budgets)
-    failed = failures(study, folder, table)
-    text = page(study, table, findings, failed, sheets(study, table, findings.groups, shown))
-    path = folder.path / NAME
     with said(folder.path):
+        table = folder.table(study)
+        findings = find(study, table, budgets)
+        failed = failures(study, folder, table)
+        text = page(study, table, findings, failed, sheets(study, table, findings.groups, shown))
         (folder.path / "report").mkdir(exist_ok=True)
         for name, content in csv_files(table, findings, failed).items():
             with whole(folder.path / "report" / name) as temporary:
                 temporary.write_bytes(content)
-        with whole(path) as temporary:
+        with whole(folder.path / NAME) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
-    return path
+    return folder.path / NAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def _filled(units: int, lambdas: int, told: Array, found: list[tuple[int, int, i
 
 def _groups(study: Study) -> Iterator[Group]:
     names = [str(study.facts(Row(0, 0, place, 0, 0.0, 0))["anchor"]) for place in range(len(study.anchors))]
-    short = [PurePath(name).name for name in names]
+    short = [PureWindowsPath(name).name.removesuffix(".safetensors") for name in names]  # either kind of path
     short = short if len(set(short)) == len(short) else names
     for anchor, one in enumerate(study.anchors):
         lambdas = sorted(study.plan.lambdas_of(one))

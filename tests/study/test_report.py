@@ -273,7 +273,7 @@ def test_anchors_and_settings_are_curves_of_one_plot(page, tmp_path):
     settings = [{"steps": 4, "cfg": 5.0}, {"steps": 8, "cfg": 5.0}]
     found = page(anchors=anchors, settings=settings, **{"lambda": {"betas": [1000, 2000]}})
     assert "× 4 anchors and settings" in found.text
-    assert found.text.count("two.safetensors · steps 8") >= 3
+    assert found.text.count("two · steps 8") >= 3
     assert len(found.of("img", "alt")) == 7 + 2 * 3 * 4
     best = [(one["anchor"], one["setting"], one["best_lambda"]) for one in lines(tmp_path / "out", "best.csv")[:4]]
     assert [(anchor, json.loads(setting)["steps"], value) for anchor, setting, value in best] == [
@@ -326,6 +326,14 @@ def test_what_cannot_be_reported_is_a_sentence(study, write_plan, tmp_path, caps
         study()
     assert cli.main(["report", str(write_plan()), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(study, write_plan, tmp_path, capsys):
+    _, folder = study()
+    (folder.path / "report").write_text("a file of this name")
+    assert cli.main(["report", str(write_plan()), "--out", str(tmp_path / "out")]) == 2
+    assert "cannot be used: there is a file of that name" in capsys.readouterr().err
+    assert not (folder.path / "report.html").exists()
 
 
 def test_without_its_extra_it_says_what_to_install(study, write_plan, tmp_path, capsys, monkeypatch):
