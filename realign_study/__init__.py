@@ -16,6 +16,7 @@ Who does what, from below:
                    that share tasks (shared_queue.py), local.py one that is started here (keeper.py ends it)
     parts.py       records in a folder, appended and kept as Parquet; results.py: Folder, a study's pictures and records
     running.py     tasks to a back end, outcomes to the folder; scoring.py: the second stage; estimate.py: --dry-run
+    report/        the study as a page and as CSV, from its table (the extra `report`)
     progress.py    what is shown meanwhile; cli.py: the command
 
 Seams for what comes on top:

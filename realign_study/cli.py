@@ -1,12 +1,15 @@
-"""The command `realign`: `realign study PLAN` makes a plan's pictures, `realign score PLAN` asks its rewards of them.
+"""The command `realign`: `realign study PLAN` makes a plan's pictures, `realign score PLAN` asks its rewards of them,
+`realign report PLAN` draws what came out.
 
-Both go on where an earlier run ended, and stop on Ctrl-C with all that is finished kept. Exit status: 0 all rows are
-there; 1 some have failed; 2 it could not go on, with a sentence on standard error; 130 stopped.
+The first two go on where an earlier run ended, and stop on Ctrl-C with all that is finished kept. Exit status: 0 all
+rows are there; 1 some have failed; 2 it could not go on, with a sentence on standard error; 130 stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +28,11 @@ from .progress import Shown
 from .results import Folder
 from .rows import Study
 
+STAGES = {
+    "study": "make the pictures of a plan",
+    "score": "ask its rewards about them",
+    "report": "draw what came out, as a page and as CSV, into the study's folder",
+}
 EXAMPLES = ("example", "demo", "paper-sdxl", "paper-sd15")  # plans/
 
 
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.plan is None:
             raise StudyError("Name a plan, as: realign study plan.yaml. `realign study --example` writes one.")
-        return _run(options, told)
+        return _report(options) if options.stage == "report" else _run(options, told)
     except StudyError as error:
         told.print(Text(shown(str(error))), style="red", soft_wrap=True)
         return 2
@@ -72,7 +80,26 @@ def _run(options: argparse.Namespace, told: Console) -> int:
         made = folder.made()
         bad = sum(bool(made.get(row.key)) for row in study.rows)
     print(f"{summary.total - bad} of {summary.total} rows are there, {bad} failed: {folder.path / 'table.parquet'}")
+    print(f"What came of it: realign report {shown(_command(options))}")
     return 1 if bad else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    study = Study(PlanFile(Path(options.plan), Path(options.out) if options.out else None))
+    folder = Folder(study.plan_file.folder)
+    if not (folder.path / "pictures").is_dir():
+        raise StudyError(f"There is no study in {folder.path} yet: run `realign study` first, or name it by --out.")
+    try:
+        from .report import write_report
+    except ModuleNotFoundError as error:
+        raise StudyError(f"A report needs {error.name}: pip install 'realign[report]' brings it.") from None
+    print(f"The report: {write_report(study, folder, options.kl_budget, options.prompt)}")
+    return 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What a report of the same study is asked for by."""
+    return shlex.join([options.plan, *(["--out", options.out] if options.out else [])])
 
 
 def _other_hosts(plan_file: PlanFile, options: argparse.Namespace) -> None:
@@ -90,10 +117,12 @@ def _other_hosts(plan_file: PlanFile, options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="realign", description="Studies of λ: many prompts, one machine or many.")
     stages = parser.add_subparsers(dest="stage", required=True)
-    for name, text in (("study", "make the pictures of a plan"), ("score", "ask its rewards about them")):
+    for name, text in STAGES.items():
         stage = stages.add_parser(name, help=text, description=text)
         stage.add_argument("plan", nargs="?", help="the plan, a YAML file")
         stage.add_argument("--out", help="the study's folder (else as the plan says)")
+    for name in ("study", "score"):
+        stage = stages.choices[name]
         stage.add_argument("--server", action="append", default=[], help="a ComfyUI's address, instead of the plan's")
         stage.add_argument("--comfyui", help="start the ComfyUI in this folder, instead of the plan's hosts")
         stage.add_argument("--python", help="its interpreter")
@@ -107,7 +136,23 @@ def _parser() -> argparse.ArgumentParser:
         const=EXAMPLES[0],
         help="write a commented plan, and end; or the demo's, or one of the paper's protocol",
     )
+    report = stages.choices["report"]
+    report.add_argument("--kl-budget", type=_budget, action="append", default=[], help="nats; may be named again")
+    report.add_argument(
+        "--prompt",
+        type=int,
+        action="append",
+        default=[],
+        help="a prompt whose pictures are shown, from 1; again for more",
+    )
     return parser
+
+
+def _budget(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
 
 
 if __name__ == "__main__":

@@ -44,8 +44,9 @@ def example():
 def test_the_wheel_holds_the_core_the_command_and_their_metadata(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = [file for room in ("realign_core", "realign_study") for file in (PACK / room).rglob("*.py")]
-    data = [file for kind in ("py.typed", "plans/*.yaml", "workflows/*.json") for file in STUDY.glob(kind)]
-    assert {file.suffix for file in data} == {".typed", ".yaml", ".json"}
+    kinds = ("py.typed", "plans/*.yaml", "workflows/*.json", "report/*.html")
+    data = [file for kind in kinds for file in STUDY.glob(kind)]
+    assert {file.suffix for file in data} == {".typed", ".yaml", ".json", ".html"}
     assert names == {file.relative_to(PACK).as_posix() for file in [*code, *data]}
 
 
