@@ -39,6 +39,10 @@ their spread (standard deviations). Realign Particles draws the next round by Le
 {strength:g}, {group} particles a picture, T = {steps}, no CLIP vision model). “By the taste itself”: drawn by the
 hidden reward, over several strengths, read off at the KL of the learned rounds. Means over the seeds, with half the
 95 % interval.
+
+The learner's kernel lengths, signals and noises, and these settings (particles, steps, strength, “best”), were chosen
+after looking at earlier runs on these same two tastes, of which the first reached 40 % (7 …) and 92 % (77 …). No taste
+was kept aside, so a new one may do worse.
 """
 
 
