@@ -53,6 +53,11 @@ ROWS = pa.schema(
 SCORES = pa.schema([("key", TEXT), ("reward", TEXT), ("asked", TEXT), ("score", REAL), ("error", TEXT)])
 
 
+def picture_of(key: str) -> str:
+    """The path of a row's picture in the folder."""
+    return f"pictures/{key[:2]}/{key}.png"
+
+
 class Folder:
     """`with Folder(path) as folder:` locks it for one process."""
 
@@ -118,7 +123,7 @@ class Folder:
 
     def keep_picture(self, key: str, file: bytes) -> str:
         """Its path in the folder. The row's record is appended after it: a record always has its picture."""
-        relative = f"pictures/{key[:2]}/{key}.png"
+        relative = picture_of(key)
         path = self.path / relative
         with said(self.path):
             path.parent.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from .answers import Traced, opened
 from .backends.interface import Backend, Outcome, Task
 from .errors import FolderError, HostTrouble, StudyError
-from .results import Folder
+from .results import Folder, picture_of
 from .rows import Row, Study
 from .scoring import score_task
 
@@ -66,7 +66,7 @@ def score(study: Study, folder: Folder, backend: Backend, watch: Watch, retry_fa
 
     def tasks() -> Iterator[Task]:
         for row in (row for row in good if row.key in missing):
-            picture = folder.path / "pictures" / row.key[:2] / f"{row.key}.png"
+            picture = folder.path / picture_of(row.key)
             graphs = {name: study.reward_graphs[name] for name in missing[row.key]}
             try:
                 yield score_task(row.key, picture, study.prompts[row.prompt].text, graphs)
