@@ -11,13 +11,13 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 
-from .likeness import PATCHES_OF_ANY_SIZE
-from .vision import encoded
+from .picture import LUMA, root
+from .vision import check_encoder, encoded
 
 SIDE = 64  # px: what colours and shapes are read from
 CELLS = 4  # a side of the raster of means
 # Luminance, red against green, yellow against blue: Hasler and Süsstrunk's opponents, of (r, g, b).
-OPPONENTS = ((0.299, 0.587, 0.114), (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
+OPPONENTS = (LUMA, (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
 SAMPLED, OF_LAYERS = 64, 16  # values of an encoder's layer, and layers, by which it is known again
 
 
@@ -52,11 +52,11 @@ class ColoursAndShapes:
             x = torch.nn.functional.interpolate(x, size=(SIDE, SIDE), mode="bilinear", antialias=True)
         turned = torch.einsum("oc,bchw->bohw", torch.tensor(OPPONENTS, dtype=x.dtype, device=x.device), x)
         pixels = rearrange(turned, "b o h w -> b o (h w)")
-        chroma = _root(turned[:, 1:].square().sum(1)).mean((1, 2))
+        chroma = root(turned[:, 1:].square().sum(1)).mean((1, 2))
         steps = [turned[:, 0].diff(dim=axis).abs() for axis in (1, 2)]
         edges = torch.stack([one.sum((1, 2)) / max(1, one[0].numel()) for one in steps]).sum(0) / 2
         cells = torch.nn.functional.adaptive_avg_pool2d(turned, CELLS)
-        spread = _root(pixels.var(-1, unbiased=False))
+        spread = root(pixels.var(-1, unbiased=False))
         whole = [pixels.mean(-1), spread, rearrange([chroma, edges, x.amax(1).mean((1, 2))], "n b -> b n")]
         return torch.cat([*whole, rearrange(cells, "b o y x -> b (o y x)")], 1)
 
@@ -72,10 +72,7 @@ class Encoded:
     @classmethod
     def by(cls, clip_vision: Any, crop: str) -> Encoded:
         """Raises ValueError for an encoder whose pictures are none of pixels."""
-        if getattr(clip_vision, "model_type", None) == PATCHES_OF_ANY_SIZE:
-            raise ValueError(
-                "“clip_vision” is SigLIP 2 NaFlex, which cannot be used here: load a CLIP, SigLIP or DINO."
-            )
+        check_encoder(clip_vision)
         kind = str(getattr(clip_vision, "model_type", None) or type(clip_vision.model).__name__)
         return cls(clip_vision, crop, f"{kind}, {_fingerprint(clip_vision.model.named_parameters())}, {crop}")
 
@@ -85,12 +82,6 @@ class Encoded:
 
     def of(self, images: torch.Tensor) -> torch.Tensor:
         return encoded(self.clip_vision, images, self.crop)
-
-
-def _root(x: torch.Tensor) -> torch.Tensor:
-    """√x, with the gradient 0 where x is 0: an even picture's would be infinite."""
-    positive = x > 0
-    return torch.where(positive, x, 1).sqrt() * positive
 
 
 def _fingerprint(parameters: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from .vision import encoded
-
-PATCHES_OF_ANY_SIZE = "siglip2_vision_model"  # an encoder that takes a list of patches, not a picture
+from .vision import check_encoder, encoded
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,7 @@ class Likeness:
     kept: dict[str, torch.Tensor] = field(default_factory=dict)  # their embeddings, (N, C), once they are known
 
     def __post_init__(self) -> None:
-        if getattr(self.clip_vision, "model_type", None) == PATCHES_OF_ANY_SIZE:
-            raise ValueError(
-                "“clip_vision” is SigLIP 2 NaFlex, which cannot be used here: load a CLIP, SigLIP or DINO."
-            )
+        check_encoder(self.clip_vision)
 
     @property
     def models(self) -> tuple[ModelPatcher, ...]:

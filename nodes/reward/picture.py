@@ -32,8 +32,8 @@ def colourfulness(images: torch.Tensor) -> torch.Tensor:
     """
     r, g, b = WHITE * rearrange(images, "b h w c -> c b (h w)")
     opponents = torch.stack([r - g, 0.5 * (r + g) - b])
-    spread = _root(opponents.var(-1, unbiased=False).sum(0))
-    return spread + 0.3 * _root(opponents.mean(-1).square().sum(0))
+    spread = root(opponents.var(-1, unbiased=False).sum(0))
+    return spread + 0.3 * root(opponents.mean(-1).square().sum(0))
 
 
 def sharpness(images: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def _luma(images: torch.Tensor) -> torch.Tensor:
     return WHITE * (images * torch.tensor(LUMA, dtype=images.dtype, device=images.device)).sum(-1)
 
 
-def _root(x: torch.Tensor) -> torch.Tensor:
+def root(x: torch.Tensor) -> torch.Tensor:
     """√x, with the gradient 0 where x is 0: a grey picture's would be infinite."""
     positive = x > 0
     return torch.where(positive, x, 1).sqrt() * positive

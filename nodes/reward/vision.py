@@ -11,8 +11,15 @@ from ..models.gradients import called
 
 CENTRE, WHOLE = "center", "none"  # as the host's CLIP Vision Encode calls them
 CROPS = [CENTRE, WHOLE]
+PATCHES_OF_ANY_SIZE = "siglip2_vision_model"  # an encoder that takes a list of patches, not a picture
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+
+
+def check_encoder(clip_vision: Any) -> None:
+    """Raises ValueError for a CLIP_VISION that does not take a picture as `encoded` gives it."""
+    if getattr(clip_vision, "model_type", None) == PATCHES_OF_ANY_SIZE:
+        raise ValueError("“clip_vision” is SigLIP 2 NaFlex, which cannot be used here: load a CLIP, SigLIP or DINO.")
 
 
 def prepared(images: torch.Tensor, size: int, crop: str, mean: list[float], std: list[float]) -> torch.Tensor:
