@@ -78,7 +78,7 @@ class Preference:
     signal: float = 0.5
     noise: float = 0.08
     scale: Tensor | None = None
-    _solved: tuple[Tensor, Tensor] = field(init=False, repr=False, compare=False)
+    _solved: tuple[Tensor, Tensor, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
@@ -87,7 +87,8 @@ class Preference:
             raise ValueError("Nothing is picked yet: mark at least one picture that is better than the others.")
         factor = torch.linalg.cholesky(self._covariance())
         inverse = torch.cholesky_inverse(factor)
-        object.__setattr__(self, "_solved", (inverse @ self._targets, inverse))
+        log_root = float(factor.diagonal().log().sum())  # of the determinant's root
+        object.__setattr__(self, "_solved", (inverse @ self._targets, inverse, log_root))
 
     @classmethod
     def learn(cls, picks: Picks, kernel: str = RBF) -> Preference:
@@ -104,8 +105,8 @@ class Preference:
     @property
     def evidence(self) -> float:
         """log p(picks | kernel), nats."""
-        weights, inverse = self._solved
-        fit = -0.5 * float(self._targets @ weights) + 0.5 * float(torch.linalg.slogdet(inverse).logabsdet)
+        weights, _, log_root = self._solved
+        fit = -0.5 * float(self._targets @ weights) - log_root
         return fit - 0.5 * len(weights) * math.log(2 * math.pi)
 
     def utility(self, features: Tensor) -> Gaussian:
@@ -115,7 +116,7 @@ class Preference:
         """
         features = at_least_float32(features)
         # To the device in its own number format: some have no fp64.
-        own = (one.to(features.dtype).to(features.device) for one in (*self._solved, self.picks.features))
+        own = (one.to(features.dtype).to(features.device) for one in (*self._solved[:2], self.picks.features))
         weights, inverse, known = own
         across = self._kernel(features, known)
         spent = torch.einsum("bn,nm,bm->b", across, inverse, across)
@@ -124,7 +125,7 @@ class Preference:
     def likeliest(self, features: Tensor, draws: int, generator: torch.Generator | None = None) -> Tensor:
         """(B,): how probable it is that each of these is the best of them, from draws of the process at all of them."""
         features = features.detach().cpu().double()
-        weights, inverse = self._solved
+        weights, inverse, _ = self._solved
         across = self._kernel(features, self.picks.features)
         covariance = self._kernel(features, features) - across @ inverse @ across.T
         values, vectors = torch.linalg.eigh(covariance)
@@ -173,7 +174,7 @@ def _squares(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Liked:
-    """Which value of one number is liked best: the likeliest, and between which the best one lies, 4 times of 5."""
+    """Which value of one number is liked best, as expected, and between which the best one lies, 4 times of 5."""
 
     value: float
     low: float
