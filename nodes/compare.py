@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from .checked import Node
 from .inputs import report_input
 from .page import show_text
 from .pictures.facts import Facts, facts
-from .pictures.graph_words import run_behind, seed_behind
+from .pictures.graph_words import Behind, run_behind, seed_behind
 from .pictures.records import page_record, with_report
 from .pictures.reported import parse_report
 from .pictures.saved import save_cells, told_alone
@@ -84,29 +85,15 @@ class RealignCompare(Node):
         report: str | None = None,
     ) -> io.NodeOutput:
         hidden = getattr(cls, "hidden", None)
-        graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
         wanted = _wanted(picked)
-        known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
-        seed = seed_behind(graph, node_id) if known.seed is None else known.seed
-        behind = run_behind(graph, node_id)
-        saved = save_cells(images, known, told_of(known, hidden))
-        record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
-        if report:
-            record = with_report(record, parse_report(report), len(images))
+        batch = shown(images, sweep, trace, report, hidden)
+        known, told = batch.known, {"realign_compare": [batch.record]}
         place = _place(known, wanted)
         if place is not None:
-            return io.NodeOutput(images[place : place + 1], known.lambda_(place), ui={"realign_compare": [record]})
+            return io.NodeOutput(images[place : place + 1], known.lambda_(place), ui=told)
         if wanted and known.cells:
-            show_text(node_id, NOT_THERE.format(picked.strip()))
-        lam = behind.lambda_ if behind and behind.lambda_ is not None else known.lambda_(0)
-        return io.NodeOutput(images, lam or 0.0, ui={"realign_compare": [record]})
-
-
-def told_of(known: Facts, hidden: Any) -> Callable[[int], Any]:
-    """What the file of each picture tells, for a node with these hidden inputs: the workflow that makes it alone."""
-    behind = run_behind(getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None))
-    swept = behind.sweep if behind and known.cells else None
-    return told_alone(known, hidden, swept, _widgets())
+            show_text(getattr(hidden, "unique_id", None), NOT_THERE.format(picked.strip()))
+        return io.NodeOutput(images, batch.lambda_, ui=told)
 
 
 def _wanted(picked: str) -> tuple[float, int] | None:
@@ -126,6 +113,44 @@ def _place(known: Facts, wanted: tuple[float, int] | None) -> int | None:
         return None
     row = known.table[wanted[1]].tolist()
     return next((i for i in row if abs(known.cells[i].value - wanted[0]) < 1e-6), None)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """record: what the page gets of the run. lambda_: the slider's, else the first picture's; 0 where none is known."""
+
+    known: Facts
+    record: dict[str, Any]
+    lambda_: float
+
+
+def shown(
+    images: torch.Tensor, sweep: Sweep | LambdaSchedule | None, trace: str | None, report: str | None, hidden: Any
+) -> Shown:
+    """images: (B, H, W, C). hidden: the node's, with prompt, extra_pnginfo and unique_id, or None.
+
+    Raises ValueError for a trace, a sweep or a report of other pictures.
+    """
+    graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+    known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
+    told = parse_report(report) if report else None
+    if told and len(told.scores) != len(images):
+        raise ValueError(
+            f"The report is of {len(told.scores)} pictures, and {len(images)} arrive here: connect the one of these "
+            "pictures."
+        )
+    seed = seed_behind(graph, node_id) if known.seed is None else known.seed
+    behind = run_behind(graph, node_id)
+    saved = save_cells(images, known, _alone(known, hidden, behind))
+    record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
+    record = with_report(record, told) if told else record
+    lam = behind.lambda_ if behind and behind.lambda_ is not None else known.lambda_(0)
+    return Shown(known, record, lam or 0.0)
+
+
+def _alone(known: Facts, hidden: Any, behind: Behind | None) -> Callable[[int], Any]:
+    """What the file of each picture tells: the workflow that makes it alone."""
+    return told_alone(known, hidden, behind.sweep if behind and known.cells else None, _widgets())
 
 
 def _widgets() -> list[tuple[str, Any]]:

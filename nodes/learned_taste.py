@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from .load_reward import crop_input
 from .page import show_text
 from .reward.features import ColoursAndShapes, Encoded, Features
 from .reward.learned import Learned
-from .reward.picks import parse_picks
-from .reward.session import Session, stored_picks
+from .reward.picks import Picked, parse_picks
+from .reward.session import Session, changed, picked_so_far
 from .reward.vision import CENTRE
 from .types import CATEGORY, REWARD_ALIASES, PreferenceType, RewardType
 
@@ -86,12 +87,10 @@ class RealignLearnedTaste(Node):
     def fingerprint_inputs(cls, name: Any = None, picks: Any = "", **others: Any) -> str:
         """What was picked so far, which the host compares before each run: stars of another workflow count, too."""
         try:
-            stored = stored_picks(name)
-            own = {run: tuple(sorted(set(one.picked))) for run, one in parse_picks(picks).items() if run in stored}
+            told = picked_so_far(name, parse_picks(picks))
         except (ValueError, TypeError, AttributeError):  # linked, or wrong: `execute` says so
             return ""
-        told = json.dumps({run: places for run, places in (stored | own).items() if places})
-        return hashlib.sha256(told.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     @classmethod
     def execute(
@@ -106,28 +105,26 @@ class RealignLearnedTaste(Node):
     ) -> io.NodeOutput:
         features: Features = ColoursAndShapes() if clip_vision is None else Encoded.by(clip_vision, crop)
         told = parse_picks(picks)
-        before = Session.open(name, features.name)
-        session = before.picked(told)
-        if session != before:
-            session.save()
-        learned = None
+        session = changed(name, features.name, lambda one: one.picked(told))
         with torch.inference_mode(False):  # autograd keeps no tensor that was made in it
-            if len(session.picks.features):
-                learned = Preference.learn(session.picks, kernel)
+            seen = session.picks
+            learned = Preference.learn(seen, kernel) if len(seen.features) else None
         show_text(getattr(cls.hidden, "unique_id", None), "\n".join(said(session, told)))
         reward = Learned(session.name, features, learned, boldness if judge == UCB else 0.0)
         return io.NodeOutput(reward, reward)
 
 
-def said(session: Session, told: Any) -> list[str]:
+def said(session: Session, told: Mapping[str, Picked]) -> list[str]:
     """What is known, in a line or two."""
     rounds = [one for one in session.rounds if one.picked]
     starred = sum(len(one.picked) for one in rounds)
     known = {one.run for one in session.rounds}
     elsewhere = sum(1 for run, one in told.items() if one.picked and run not in known)
     seen = sum(len(one.features) for one in rounds)
-    told = f"{starred} of {seen} pictures starred as “{session.name}”, in {len(rounds)} rounds"
-    lines = [told if rounds else f"nothing is starred as “{session.name}” yet: all pictures count the same"]
+    if rounds:
+        lines = [f"{starred} of {seen} pictures starred as “{session.name}”, in {len(rounds)} rounds"]
+    else:
+        lines = [f"nothing is starred as “{session.name}” yet: all pictures count the same"]
     if elsewhere:
         lines.append(f"{elsewhere} rounds of stars do not count: their pictures were not seen under this name")
     return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import torch
@@ -10,23 +9,16 @@ from comfy_api.latest import io
 
 from ..realign_core import LambdaSchedule, Liked, Sweep, liked
 from .checked import Node
-from .compare import told_of
+from .compare import shown
 from .inputs import report_input, text
 from .page import show_text
-from .pictures.facts import Facts, facts
-from .pictures.graph_words import run_behind, seed_behind
+from .pictures.facts import Facts
 from .pictures.labels import number
-from .pictures.records import page_record, with_report
-from .pictures.reported import parse_report
-from .pictures.saved import save_cells
-from .pictures.traced import parse_trace
 from .reward.learned import Learned
 from .reward.picks import lambda_picks, parse_picks
-from .reward.protocol import checked_pictures, load
-from .reward.session import Session
+from .reward.protocol import AT_ONCE, checked_pictures, load
+from .reward.session import changed
 from .types import CATEGORY, REWARD_ALIASES, LambdaType, PreferenceType
-
-AT_ONCE = 16  # pictures
 
 
 class RealignPick(Node):
@@ -84,30 +76,24 @@ class RealignPick(Node):
         report: str | None = None,
     ) -> io.NodeOutput:
         hidden = getattr(cls, "hidden", None)
-        graph, node_id = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
         told = parse_picks(picks)
-        known = facts(len(images), sweep, parse_trace(trace) if trace else None, graph, node_id)
-        seed = seed_behind(graph, node_id) if known.seed is None else known.seed
-        saved = save_cells(images, known, told_of(known, hidden))
-        record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
-        if report:
-            record = with_report(record, parse_report(report), len(images))
+        batch = shown(images, sweep, trace, report, hidden)
+        record, run = batch.record, batch.record["run"]
         if preference is not None:
-            record["scores"] = _seen(preference, saved.run, images, known, record["scores"])
-        starred = [i for i in told[saved.run].picked if i < len(images)] if saved.run in told else []
-        best = liked(found) if len((found := lambda_picks(told)).features) else None
-        lines = _lines(len(starred), known, best)
+            record["scores"] = _seen(preference, run, images, record["scores"])
+        starred = [i for i in told[run].picked if i < len(images)] if run in told else []
+        of_lambda = lambda_picks(told)
+        best = liked(of_lambda) if len(of_lambda.features) else None
+        lines = _lines(len(starred), batch.known, best)
         if lines:
-            show_text(node_id, "\n".join(lines))
-        behind = run_behind(graph, node_id)
-        lam = behind.lambda_ if behind and behind.lambda_ is not None else known.lambda_(0)
-        value = lam or 0.0 if best is None else round(best.value, 3)
+            show_text(getattr(hidden, "unique_id", None), "\n".join(lines))
+        value = batch.lambda_ if best is None else round(best.value, 3)
         chosen = images[starred] if starred else images
         return io.NodeOutput(chosen, value, "\n".join(lines), ui={"realign_compare": [record]})
 
 
 def _seen(
-    preference: Learned, run: str, images: torch.Tensor, known: Facts, scores: Sequence[Sequence[str]] | None
+    preference: Learned, run: str, images: torch.Tensor, scores: Sequence[Sequence[str]] | None
 ) -> list[list[str]]:
     """Has the preference's session know the pictures. What is shown of each, with how well it would be liked."""
     pictures = checked_pictures(preference, images)
@@ -115,8 +101,7 @@ def _seen(
     with torch.no_grad():
         features = torch.cat([preference.features.of(part) for part in pictures.split(AT_ONCE)])
         likely = preference.told(features)
-    lambdas = [known.lambda_(i) for i in range(len(images))]
-    Session.open(preference.name, preference.features.name).saw(run, features, lambdas).save()
+    changed(preference.name, preference.features.name, lambda session: session.saw(run, features))
     lines = [list(one) for one in scores] if scores else [[] for _ in range(len(images))]
     if likely is not None:
         for line, mean, spread in zip(lines, likely.mean.tolist(), likely.variance.sqrt().tolist()):

@@ -170,12 +170,7 @@ def prompts_of(known: Facts, prompt: str) -> str | list[str]:
 def parts_of(report: Reported, picture: int) -> list[str]:
     """What stands below a picture."""
     told = [f"{name} {digits(value)}" for name, value in zip(report.rewards, report.scores[picture])]
-    return [*(["front"] if picture in framed(report) else []), *told]
-
-
-def framed(report: Reported) -> list[int]:
-    """The front, where it says more than which is the best."""
-    return report.front if len(report.front_of) > 1 and len(report.scores) > 1 else []
+    return [*(["front"] if picture in report.marked else []), *told]
 
 
 def sheet_of(table: Table, known: Facts, report: Reported, below: Sequence[Sequence[str]]) -> Table:
@@ -184,9 +179,9 @@ def sheet_of(table: Table, known: Facts, report: Reported, below: Sequence[Seque
     for picture, (own, labels) in enumerate(zip(below, table.below)):
         labels = [label for label in labels if label not in score_parts(known, picture)]
         parts.append([*own, *labels] if table.heads else [*labels, *own])
-    subtitle = "framed: the front" if framed(report) else ""
+    subtitle = "framed: the front" if report.marked else ""
     return replace(
-        table, below=parts, framed=framed(report), subtitle=" · ".join(filter(None, (subtitle, table.subtitle)))
+        table, below=parts, framed=report.marked, subtitle=" · ".join(filter(None, (subtitle, table.subtitle)))
     )
 
 

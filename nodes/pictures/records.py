@@ -38,21 +38,13 @@ def page_record(known: Facts, files: Sequence[str], seed: int | None) -> dict[st
     }
 
 
-def with_report(record: dict[str, Any], report: Reported, count: int) -> dict[str, Any]:
-    """The record of `count` pictures, with what a reward report says of them: its scores, and the front.
-
-    Raises ValueError for a report of other pictures.
-    """
-    if len(report.scores) != count:
-        raise ValueError(
-            f"The report is of {len(report.scores)} pictures, and {count} arrive here: connect the one of these "
-            "pictures."
-        )
+def with_report(record: dict[str, Any], report: Reported) -> dict[str, Any]:
+    """The record, with what a reward report on the same pictures says of them: its scores, and the front."""
     said = [
         [*own, *(f"{name} {number(value)}" for name, value in zip(report.rewards, row))]
-        for own, row in zip(record["scores"] or [[]] * count, report.scores)
+        for own, row in zip(record["scores"] or [[]] * len(report.scores), report.scores)
     ]
-    return record | {"scores": said, "front": report.front if len(report.rewards) > 1 and count > 1 else None}
+    return record | {"scores": said, "front": report.marked or None}
 
 
 def _column(known: Facts, picture: int) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class Reported(BaseModel):
         rows = {lam: [row for row, own in zip(self.scores, self.lambdas) if own == lam] for lam in values}
         return [(lam, [Column(column) for column in zip(*rows[lam])]) for lam in values]
 
+    @property
+    def marked(self) -> list[int]:
+        """The front, where it says more than which picture is the best."""
+        return self.front if len(self.front_of) > 1 and len(self.scores) > 1 else []
+
     def role(self, reward: int) -> str:
         return "optimised" if reward < self.optimised else "held out"
 

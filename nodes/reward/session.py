@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...realign_core import Picks
-from .picks import MOST_PICTURES, LambdaValue, Picked, Place, RunId
+from .picks import MOST_PICTURES, Picked, Place, RunId
 
 NAME = re.compile(r"\w(?:[\w .\-]{0,62}[\w\-])?")
 WAITING = 32  # rounds that may wait to be picked from: nobody goes further back
@@ -30,17 +30,16 @@ LEARNED = 1024  # pictures that are learned from, the newest: more take long, an
 
 
 class _Round(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     run: RunId
     time: FiniteFloat
     pictures: Annotated[int, Field(ge=1, le=MOST_PICTURES)]
     picked: list[Place] = []
-    lambdas: Annotated[list[LambdaValue | None], Field(alias="lambda")] = []
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     format: Literal[1]
     features: str
@@ -49,12 +48,11 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Round:
-    """Pictures that were seen together. features: (B, D). picked: places of the better ones. lambdas: B, or none."""
+    """Pictures that were seen together. features: (B, D). picked: places of the better ones."""
 
     run: str
     features: torch.Tensor = field(compare=False)
     picked: tuple[int, ...] = ()
-    lambdas: tuple[float | None, ...] = ()
     time: float = 0.0
 
 
@@ -86,25 +84,23 @@ class Session:
         known = _features(named)
         seen = [(one, known[one.run]) for one in told.rounds if one.run in known]
         fits = [(one, own) for one, own in seen if own.ndim == 2 and len(own) == one.pictures and own.isfinite().all()]
-        made = (Round(one.run, own, tuple(one.picked), tuple(one.lambdas), one.time) for one, own in fits)
+        made = (Round(one.run, own, tuple(one.picked), one.time) for one, own in fits)
         return cls(named, features, tuple(made))
 
-    def saw(self, run: str, features: torch.Tensor, lambdas: Sequence[float | None] = ()) -> Session:
+    def saw(self, run: str, features: torch.Tensor) -> Session:
         """With another round, unless it is there already. features: (B, D)."""
         if any(one.run == run for one in self.rounds):
             return self
-        new = Round(run, features.detach().float().cpu().clone(), (), tuple(lambdas), time.time())
+        new = Round(run, features.detach().float().cpu().clone(), time=time.time())
         waiting = [one.run for one in self.rounds if not one.picked]
         dropped = set(waiting[: max(0, len(waiting) + 1 - WAITING)])
         return replace(self, rounds=(*(one for one in self.rounds if one.run not in dropped), new))
 
     def picked(self, picks: Mapping[str, Picked]) -> Session:
         """With these picks in place of what was picked from the same runs. Runs that it has not seen are left out."""
-        own = {run: tuple(sorted(set(told.picked))) for run, told in picks.items()}
-        rounds = (
-            replace(one, picked=tuple(i for i in own.get(one.run, one.picked) if i < len(one.features)))
-            for one in self.rounds
-        )
+        before = {one.run: one.picked for one in self.rounds}
+        now = _with(before, picks)
+        rounds = (replace(one, picked=tuple(i for i in now[one.run] if i < len(one.features))) for one in self.rounds)
         return replace(self, rounds=tuple(rounds))
 
     @property
@@ -123,15 +119,14 @@ class Session:
     def save(self) -> None:
         """Both files, each in one move, the features first. Raises ValueError where they cannot be written."""
         rounds = [
-            _Round(run=one.run, time=one.time, pictures=len(one.features), picked=one.picked, lambdas=one.lambdas)
-            for one in self.rounds
+            _Round(run=one.run, time=one.time, pictures=len(one.features), picked=one.picked) for one in self.rounds
         ]
         told = _File(format=1, features=self.features, rounds=rounds)
         try:
             _folder().mkdir(parents=True, exist_ok=True)
             known = {one.run: one.features.contiguous() for one in self.rounds}
             _replaced(_path(self.name, ".safetensors"), lambda path: save_file(known, path))
-            text = told.model_dump_json(indent=1, by_alias=True)
+            text = told.model_dump_json(indent=1)
             _replaced(_path(self.name, ".json"), lambda path: path.write_text(text, encoding="utf-8"))
         except (OSError, SafetensorError) as error:
             raise ValueError(
@@ -140,10 +135,26 @@ class Session:
             ) from error
 
 
-def stored_picks(name: str) -> dict[str, tuple[int, ...]]:
-    """The stars of each round, as they were saved. Raises ValueError as `Session.open` does."""
+def changed(name: str, features: str, change: Callable[[Session], Session]) -> Session:
+    """The session, opened, changed, and saved where that has changed it. Raises ValueError as these do."""
+    before = Session.open(name, features)
+    after = change(before)
+    if after != before:
+        after.save()
+    return after
+
+
+def picked_so_far(name: str, picks: Mapping[str, Picked]) -> dict[str, tuple[int, ...]]:
+    """The stars of each round that has some, as they would be with these. Raises ValueError as `Session.open` does."""
     told = _index(check_name(name))
-    return {one.run: tuple(sorted(set(one.picked))) for one in told.rounds} if told else {}
+    stored = {one.run: tuple(sorted(set(one.picked))) for one in told.rounds} if told else {}
+    return {run: places for run, places in _with(stored, picks).items() if places}
+
+
+def _with(stored: Mapping[str, tuple[int, ...]], picks: Mapping[str, Picked]) -> dict[str, tuple[int, ...]]:
+    """By run: what was told now, else what was stored. Runs that are not stored are left out."""
+    own = {run: tuple(sorted(set(told.picked))) for run, told in picks.items()}
+    return {run: own.get(run, places) for run, places in stored.items()}
 
 
 def check_name(name: str) -> str:
