@@ -105,7 +105,7 @@ def _kl(run: TracedParticles) -> list[str]:
         return []
     kl, own = sum(run.kl) / run.groups, math.log(run.particles)
     mean = f" (mean of {run.groups} groups)" if run.groups > 1 else ""
-    said = f"KL {number(max(kl, 0.0), 2)} nats from what the models draw without the reward{mean}"
+    said = f"KL {number(max(round(kl, 6), 0.0), 2)} nats from what the models draw without the reward{mean}"
     if run.particles > 1 and kl > own and _is_one_family(run):
         said += (
             f": beyond log({run.particles}) = {number(own, 2)} nats without a gradient one gets relatives of one "

@@ -16,6 +16,7 @@ WORDS = [
     (record(1, 4, 1), "colourfulness 40 (mean of 4)"),
     (record(held_out="other"), "held-out other 0.25 → 0.55 (mean of 4)"),
     (record(2, kl=[1.0, 1.5]), "KL 1.2 nats from what the models draw without the reward (mean of 2 groups)"),
+    (record(kl=[9e-16]), "KL 0 nats from what the models draw without the reward"),  # rounding, where nothing draws
     (record(kl=[-0.01]), "KL 0 nats from what the models draw without the reward"),
     (record(), "1.9 of 4 particles count, pictures descend from 2 of 4"),
     (record(reward=None, corrected=True), "corrected: 1.9 of 4 particles count, pictures descend from 2 of 4"),
