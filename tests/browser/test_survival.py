@@ -48,7 +48,6 @@ def looked_at(tab):
     """A sweep of 4 λ × 2 seeds that has run, its seventh picture on the screen, in a workflow of its own."""
     js(tab, "async () => await window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     compare_graph(tab)
-    js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
     run_compare(tab)
     look_at(tab, *PLACE)
     shown(tab)  # drawn, and not only asked for
@@ -258,7 +257,6 @@ def press_undo_in_subgraph(tab):
 def test_the_plot_after_undo(tab):
     js(tab, "async () => await window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     schedule_graph(tab)
-    js(tab, "() => { window.app.graph.id = crypto.randomUUID(); }")
     js(tab, "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
     move = """() => {
       const { canvas, graph } = window.app, node = graph.nodes.find((n) => n.type === 'RealignSweep');

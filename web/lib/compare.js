@@ -23,7 +23,7 @@ const views = new WeakMap();
  * What differs between the nodes that show a run so. Buttons: the class of what stands below the picture. hint(): before the
  * first run. size: px, of a new node. share, largest, strip: of the sheet. pressAgain(look): on the picture that is shown.
  */
-const COMPARE = { Buttons, hint: () => words(SWEEP_HINT), size: [420, 730], share: 0.18, largest: 112, strip: 12, pressAgain: () => {} };
+const COMPARE = { Buttons, hint: () => words(SWEEP_HINT), size: [420, 760], share: 0.155, largest: 112, strip: 12, pressAgain: () => {} };
 
 class RunView {
   constructor(node, kind) {

@@ -16,23 +16,34 @@ const PATIENCE = 400; // ms
 
 const held = new Map(); // "place#part" → value
 const waiting = new Set();
+const named = new WeakMap(); // node → its name for a workflow that has no id
+const names = new Set(); // all that this page has given
 let timer = null;
 
 /** Where a node is: its workflow, its graph and its id. null: nowhere yet. */
 function placeOf(node) {
   const root = allGraphs()[0];
-  return node.graph && root ? `${root.id}/${locatorOf(node)}` : null;
+  return node.graph && root ? `${workflowOf(node, root)}/${locatorOf(node)}` : null;
 }
 
 /**
- * Has the saved form of a node say where it was. A graph that was cleared has no id of its own, and each undo would give
- * it another: it gets one with its first node that remembers.
+ * The workflow's id. A graph that was cleared has none, and each undo gives it another one: there a node has a name of
+ * its own for it, which its saved form hands on. The graph's own id is the page's: it keeps widgets' values by it.
  */
+function workflowOf(node, root) {
+  if (named.has(node)) return named.get(node);
+  const origin = node.properties?.[ORIGIN] ?? "";
+  const [before] = origin.split("/");
+  if (names.has(before) && origin === `${before}/${locatorOf(node)}`) return before; // undone, and not pasted
+  if (root.id !== NOWHERE) return root.id;
+  const name = crypto.getRandomValues(new Uint32Array(4)).join("-"); // randomUUID wants https, which a host in the house lacks
+  named.set(node, name);
+  names.add(name);
+  return name;
+}
+
+/** Has the saved form of a node say where it was. */
 export function keepOrigin(node) {
-  chain(node, "onAdded", () => {
-    const root = allGraphs()[0];
-    if (root?.id === NOWHERE) root.id = globalThis.LiteGraph?.uuidv4?.() ?? root.id;
-  });
   chain(node, "onSerialize", (saved) => {
     const place = placeOf(node);
     if (place) saved.properties = { ...saved.properties, [ORIGIN]: place };
