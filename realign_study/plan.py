@@ -31,6 +31,12 @@ def _address(url: str) -> str:
     return url.rstrip("/")
 
 
+def _cluster(address: str) -> str:
+    if not re.fullmatch(r"local|auto|(ray://)?[^/\s]+:\d+", address):
+        raise ValueError("an address is such as ray://head:10001 or head:6379, or auto, or local")
+    return address
+
+
 def _listed(value: Any) -> Any:
     """One value stands for a list of it."""
     return value if isinstance(value, list) else [value]
@@ -101,7 +107,7 @@ class Actors(BaseModel):
 class OnRay(Actors):
     """Those that make pictures, and where they run."""
 
-    address: Annotated[str, Field(pattern=r"^(local|auto|(ray://)?[^/\s]+:\d+)$")] = "local"
+    address: Annotated[str, AfterValidator(_cluster)] = "local"
     scoring: Actors | None = None  # those of `realign score`; None: as those that make pictures
     max_restarts: Annotated[int, Field(ge=-1)] = 3  # of an actor that was lost with its node or process; -1: always
     max_task_retries: Annotated[int, Field(ge=0, le=100)] = 1  # of a row on the same actor, with its ComfyUI anew

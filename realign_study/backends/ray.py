@@ -48,7 +48,8 @@ class Member:
     ends: int = 0  # rows that ended its host, one after the other
 
     def give(self, task: Task) -> None:
-        self.task, self.models, self.made = task, task.models, self.handle.make.remote(task)
+        self.task, self.models = task, task.models
+        self.made = self.handle.make.options(retry_exceptions=[Gone]).remote(task)
 
     def ask(self, now: float) -> None:
         if self.asked is None and now - self.last > BEAT:
@@ -121,7 +122,6 @@ class RayActors:
                     f"hosts.ray wants {wanted.actors} actors with {self._needs} each, and this machine has {has}: ask "
                     "for less, or name a cluster's address."
                 )
-        ray.method(retry_exceptions=[Gone])(HostActor.make)
         kind = ray.remote(HostActor).options(
             num_cpus=wanted.num_cpus,
             num_gpus=gpus,
@@ -226,7 +226,10 @@ class RayActors:
         try:
             ray.init(address, **options)
         except Exception as error:
-            raise HostTrouble(f"The Ray cluster at {address} cannot be used: {_first(error)}") from None
+            raise HostTrouble(
+                f"The Ray cluster at {address} cannot be used: {_first(error)} It has to be of this Ray's version and "
+                "Python; and if it wants a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
+            ) from None
         try:
             if main:
                 signal.signal(signal.SIGTERM, on_term)  # Ray puts its own there

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -51,9 +52,11 @@ class Node:
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a cluster with four CPUs and its ray:// address."""
+    # Whoever knows a cluster's address can run programs on it, unless it wants a token.
+    ENVIRONMENT.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     port, client = free_port(), free_port()
     ports = [f"--port={port}", f"--ray-client-server-port={client}", "--include-dashboard=false"]
-    head = Node("--head", "--node-ip-address=127.0.0.1", "--num-cpus=4", *ports)
+    head = Node("--head", "--num-cpus=4", *ports)
     for each in (port, client):
         end = time.monotonic() + 120
         while time.monotonic() < end:
@@ -96,11 +99,15 @@ def test_without_ray_it_is_said_how_it_is_had(comfyui, write_plan, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "arguments", "said"),
     [
-        ({"back_end": "ray", "hosts": {"servers": ["http://a"]}}, (), "plan.yaml, line 16: with back_end: ray each"),
-        ({"hosts": {"ray": {"actors": 2}}}, (), "plan.yaml, line 16: this has an effect only with back_end: ray"),
-        ({"hosts": {"ray": {"actors": 0}}}, (), "plan.yaml, line 17: hosts.ray.actors: "),
-        ({"hosts": {"ray": {"gpus": 1}}}, (), "plan.yaml, line 17: hosts.ray.gpus is not known here."),
-        ({"hosts": {"ray": {"address": "http://a:1"}}}, (), "plan.yaml, line 17: hosts.ray.address: "),
+        ({"back_end": "ray", "hosts": {"servers": ["http://a"]}}, (), "plan.yaml, line 14: with back_end: ray each"),
+        ({"hosts": {"ray": {"actors": 2}}}, (), "plan.yaml, line 14: this has an effect only with back_end: ray"),
+        ({"hosts": {"ray": {"actors": 0}}}, (), "plan.yaml, line 15: hosts.ray.actors: "),
+        ({"hosts": {"ray": {"gpus": 1}}}, (), "plan.yaml, line 15: hosts.ray.gpus is not known here."),
+        (
+            {"hosts": {"ray": {"address": "http://a:1"}}},
+            (),
+            "plan.yaml, line 15: hosts.ray.address: an address is such as ray://head:10001",
+        ),
         ({"back_end": "ray", "hosts": {"comfyui": "c"}}, ("--server", "http://a"), "take back_end: ray and hosts.ray"),
         ({}, ("--server", "http://a", "--ray"), "leave --ray out"),
         ({"hosts": None}, ("--ray",), "Ray's actors start a ComfyUI each: name its folder"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from realign_study.backends.interface import Task
 from realign_study.backends.ray_rows import AHEAD, Rows
+
+
+class Member:
+    models, ends = None, 0
 
 
 def task(key, model):
@@ -14,7 +16,7 @@ def task(key, model):
 
 
 def crew_of(count):
-    return [SimpleNamespace(models=None, ends=0) for _ in range(count)]
+    return [Member() for _ in range(count)]
 
 
 def taken(rows, member):
