@@ -179,28 +179,29 @@ class RayActors:
 
     def _failed(self, one: Member, task: Task, error: Exception, rows: Rows) -> tuple[Outcome | None, str]:
         """A row that Ray has tried on this actor as often as it may."""
-        cause, over = getattr(error, "cause", error), True
+        cause, over, lost = getattr(error, "cause", error), True, False
         if isinstance(cause, HostTrouble):
             said, over = f"{cause}.", not cause.gone
         elif isinstance(error, self.ray.exceptions.RayActorError):
-            said = f"{one.name} was lost while it made a row: {_first(error)}"
+            said, lost = f"{one.name} was lost while it made a row: {_first(error)}", True
             over = isinstance(error, self.ray.exceptions.ActorDiedError)
+            one.placed = False  # until it answers again, from wherever Ray restarts it
         else:
             said = f"{one.name} cannot work: {_first(cause)}"
-        one.ends += 1
-        outcome = None
-        if not rows.give_back(task, one, over):
-            outcome = Outcome(
-                task.key, one.name, error=f"Hosts ended or fell silent whenever they made this row. {said}"
-            )
-            rows.forgive(task)
+        one.ends += not lost
+        outcome = self._given_back(task, one, over or lost, said, rows)
         return outcome, said if over or one.ends >= MOST_ENDS else ""
 
     def _lost(self, one: Member, why: str, rows: Rows) -> tuple[Outcome | None, str]:
         """An actor that is gone, with the row that it was at."""
-        if one.task is not None:
-            rows.give_back(one.task, one, True)
-        return None, why
+        return (self._given_back(one.task, one, True, why, rows) if one.task is not None else None), why
+
+    def _given_back(self, task: Task, one: Member, over: bool, why: str, rows: Rows) -> Outcome | None:
+        """None where another, or the same one, is to try it again. over: see Rows.give_back."""
+        if rows.give_back(task, one, over):
+            return None
+        rows.forgive(task)
+        return Outcome(task.key, one.name, error=f"Hosts ended or fell silent whenever they made this row. {why}")
 
     def _end(self, crew: Sequence[Member]) -> None:
         """Their work, their hosts and they themselves."""

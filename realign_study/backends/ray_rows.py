@@ -46,7 +46,7 @@ class Rows:
     def give_back(self, task: Task, member: Any, over: bool) -> bool:
         """Whether it is to be tried again: not where too many have ended with it, nor where all that are left have.
 
-        over: the member is given up, so that it may have been the member.
+        over: the member is given up, or was lost with its node, so that it may not have been the row.
         """
         ended = self._ended.setdefault(task.key, [])
         ended.append(member)
