@@ -165,6 +165,7 @@ class Plan(BaseModel):
     out: str | None = None  # the study's folder; None: beside the plan, by the study's name
     seconds_per_call: Annotated[float, Field(gt=0)] | None = None  # for --dry-run, until rows have been timed
     back_end: Literal["servers", "ray"] = "servers"
+    measure_ends: bool = True  # ask the reference at λ 1 too, which costs its calls, so that KL is known there
 
     def lambdas_of(self, anchor: Anchor) -> list[float]:
         """In the plan's order. Raises ValueError where an anchor's β is wanted and not known."""
