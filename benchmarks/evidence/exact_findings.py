@@ -72,8 +72,8 @@ def inside(results: Results) -> str:
     return (
         f"That λ in [0, 1] gives the model of β/λ {verdict} where there are several modes: step by step it is as near "
         f"as retraining in {near} of {whole} pairs. Beyond retraining, in total variation: {each}. "
-        f"In 64 dimensions the retrained model's own run is {Found(results, MOST).mean(RETRAINED, INSIDE):.3f} from its "
-        f"density (exact draws {Found(results, MOST).mean(EXACT, INSIDE):.3f}): to be no further says little there."
+        f"In 64 dimensions the retrained model's own run is {Found(results, MOST).mean(RETRAINED, INSIDE):.3f} from "
+        f"its density (exact draws {Found(results, MOST).mean(EXACT, INSIDE):.3f}): to be no further says little there."
     )
 
 
@@ -91,8 +91,8 @@ def modes(worlds: Mapping[str, World], results: Results) -> str:
         for world in MODES
     )
     return (
-        f"How much of the alignment is a choice between modes (share of the KL at β {beta:g}), and by how much of the way "
-        f"from reference to anchor λ < 1 misses the mean reward: {each}. Four worlds are a pattern and no proof."
+        f"How much of the alignment is a choice between modes (share of the KL at β {beta:g}), and by how much of the "
+        f"way from reference to anchor λ < 1 misses the mean reward: {each}. Four worlds are a pattern and no proof."
     )
 
 
