@@ -6,7 +6,7 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front peer test-ray bench-study
+.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front peer test-ray bench-study evidence-exact
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
@@ -24,6 +24,7 @@ help:
 	@echo "make front   two rewards at once: weighted sums, λ of two anchors, and choosing, on the demo models; benchmarks/results/front.md"
 	@echo "make peer    the papers' settings beside diffusers, installed beside: step by step and spacing; benchmarks/results/peer.md"
 	@echo "make bench-study  studies: rows a minute on each back end, cost of a row, 100,000 rows; benchmarks/results/study.md"
+	@echo "make evidence-exact  does λ do what retraining does, where the answer is known; benchmarks/results/evidence_exact.md"
 	@echo "make bench-page  λ Compare in a real page: how soon, how much memory, frames a second; benchmarks/results/compare_page.md"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
@@ -100,6 +101,9 @@ front:
 peer:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  "$$python" -m tools.host.run_peer --host "$$host" $(ARGS)
+# ARGS: options of benchmarks/evidence_exact.py, e.g. make evidence-exact ARGS="--out /tmp"
+evidence-exact:
+	@python="$$($(BOOT) python)" && OMP_NUM_THREADS=1 "$$python" benchmarks/evidence_exact.py $(ARGS)
 
 # ARGS: options of benchmarks/compare_page.py, e.g. make bench-page ARGS="--rounds 1 --out /tmp/page.md"
 bench-page:
