@@ -161,7 +161,7 @@ def spacings(pair: Pair, cases: Sequence[Spacing], cfg: float, lam: float) -> li
 
 
 def scripts() -> list[str]:
-    """`EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config)`, of what both models' scheduler files say."""
+    """The line that makes Euler ancestral of a pipeline's scheduler, on what both models' scheduler files say."""
     import diffusers
 
     common = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000)
