@@ -1,6 +1,6 @@
 """Runs the command of its arguments until that ends, or until standard input closes: whoever holds the other end of the
-pipe is gone then, and the command is ended too. On Linux it ends with this process as well, however that ends: Ray
-kills the children of a worker that it ends, but not theirs. Standard library only: it runs as a file."""
+pipe is gone then, and the command is ended too. On Linux it ends as well where this process is killed, as a cluster may
+do with what a worker has started. Standard library only: it runs as a file."""
 
 from __future__ import annotations
 

@@ -148,3 +148,7 @@ def gone(pid, seconds=15):
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.05)
     return not alive(pid)
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, alive, gone, realign, records, same, started, table_of, written
+from conftest import ENVIRONMENT, alive, gone, parent, realign, records, same, started, table_of, written
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not here: make test-ray")
 KILLS = 20
@@ -204,10 +204,6 @@ def test_an_actor_that_is_killed_is_started_again(by_ray, comfyui, tmp_path, rig
     assert same(table_of(tmp_path / "out")) == right
     assert len(comfyui.pids()) == 2
     assert all_gone(comfyui.pids())
-
-
-def parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 @with_ray

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
-from conftest import alive, gone, realign, same, started, table_of
+from conftest import alive, gone, parent, realign, same, started, table_of, written
 
 
 def test_this_machines_host_gives_the_same_rows_and_ends_with_the_study(comfyui, write_plan, tmp_path, right):
@@ -43,6 +45,20 @@ def test_a_killed_study_leaves_no_host_behind(comfyui, write_plan, tmp_path):
     process.kill()
     process.communicate()
     assert gone(pid)
+
+
+def test_a_host_whose_keeper_is_killed_ends_and_is_started_again(comfyui, write_plan, tmp_path, right):
+    process = started("study", write_plan(hosts=comfyui("--delay", "0.2")), "--out", tmp_path / "out")
+    while not written(tmp_path / "out"):
+        assert process.poll() is None
+        time.sleep(0.02)
+    (pid,) = comfyui.pids()
+    os.kill(parent(pid), signal.SIGKILL)
+    assert gone(pid)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert same(table_of(tmp_path / "out")) == right
+    assert len(comfyui.pids()) == 2
 
 
 def test_a_folder_that_is_no_comfyui_is_refused(write_plan, tmp_path):
