@@ -28,7 +28,8 @@ from .prediction import (
     on_elements,
     separate,
 )
-from .preference import KERNELS, Liked, Picks, Preference, liked
+from .preference import Liked, Picks, Preference, liked
+from .regression import KERNELS
 from .resampling import SCHEMES, effective_sample_size, log_mean_weight, normalised, pool, resample
 from .sampling import (
     Sample,
