@@ -41,6 +41,7 @@ from .sampling import (
     sample_steps,
 )
 from .schedule import LambdaSchedule
+from .search import Curve, Found, Limit, Search, Seen
 from .sweep import LAMBDAS, MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
 from .tilt import GRADIENTS, POTENTIALS, TEMPERINGS, Reward, Tilt, Twist
 from .trace import Trace
@@ -59,13 +60,16 @@ __all__ = [
     "Cell",
     "ControlVariate",
     "Correction",
+    "Curve",
     "DifferenceReuse",
     "Evaluator",
     "Exact",
+    "Found",
     "Gaussian",
     "ImproperMixtureError",
     "LambdaSchedule",
     "Liked",
+    "Limit",
     "MixedStep",
     "MixedSteps",
     "NoiseLevel",
@@ -76,6 +80,8 @@ __all__ = [
     "Preference",
     "Reward",
     "Sample",
+    "Search",
+    "Seen",
     "Sweep",
     "Tilt",
     "Trace",

@@ -57,7 +57,7 @@ class Regression:
 
     @property
     def fit(self) -> float:
-        """yᵀ C⁻¹ y / N: by this all variances would be multiplied to have the largest evidence (their section 5.4.1)."""
+        """yᵀ C⁻¹ y / N: all variances, multiplied by this, would have the largest evidence (their section 5.4.1)."""
         return float(self.y @ self._solved[0]) / len(self.y)
 
     def at(self, x: Tensor) -> Gaussian:
