@@ -82,8 +82,7 @@ class Preference:
         if not bool(self.picks.picked.any()):
             raise ValueError("Nothing is picked yet: mark at least one picture that is better than the others.")
         known = (self.picks.features, self.picks.picked.double() - 0.5, self.picks.rounds)
-        values = {"length": self.length, "signal": self.signal, "noise": self.noise, "scale": self.scale}
-        made = Regression(*known, self.kernel, offset=OFFSET, **values)
+        made = Regression(*known, self.kernel, self.length, self.signal, self.noise, OFFSET, scale=self.scale)
         object.__setattr__(self, "regression", made)
 
     @classmethod

@@ -106,7 +106,8 @@ def drawn(mean: Tensor, covariance: Tensor, draws: int, generator: torch.Generat
     """(draws, B), fp64, from N(mean, covariance), which may have directions without any variance."""
     values, vectors = torch.linalg.eigh(covariance)
     noise = torch.randn(draws, len(mean), generator=generator, dtype=torch.float64)
-    return mean + (noise * values.clamp(min=0).sqrt()) @ vectors.T
+    off: Tensor = (noise * values.clamp(min=0).sqrt()) @ vectors.T
+    return mean + off
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:

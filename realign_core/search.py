@@ -100,6 +100,7 @@ class Found:
     keeps: bool  # whether some λ of the range is expected to keep all limits; else it is the one that comes nearest
     lambdas: Tensor  # (B,), of the curves
     curves: tuple[Curve, ...]  # the reward, then each limit
+    zero: tuple[float, ...]  # of each its expected mean at λ 0
     worth: Tensor  # (B,): the share of the best λ's variance that pictures there would explain (0–1)
 
 
@@ -163,12 +164,17 @@ class Search:
 
     def ask(self, seen: Seen) -> list[tuple[float, list[int]]]:
         """The next round: λ with the pairs to be drawn there; nothing where the search has ended (`ended` says why)."""
+        missing = self.missing(seen)
+        if missing:
+            return missing
+        return self.after(seen, self.found(seen))
+
+    def missing(self, seen: Seen) -> list[tuple[float, list[int]]]:
+        """What of the first round is not seen yet, as `ask`."""
         there = set(zip(seen.lambdas.tolist(), seen.pairs.tolist()))
         block = range(self.block)
         missing = [(value, [pair for pair in block if (value, pair) not in there]) for value in self.first]
-        if any(pairs for _, pairs in missing):
-            return [(value, pairs) for value, pairs in missing if pairs]
-        return self.after(seen, self.found(seen))
+        return [(value, pairs) for value, pairs in missing if pairs]
 
     def after(self, seen: Seen, found: Found) -> list[tuple[float, list[int]]]:
         """As `ask` after the first round, of what was found from `seen` already."""
@@ -213,6 +219,7 @@ class Search:
             bool(keeps),
             grid,
             tuple(Curve(name, mean[:-1], *_between(draws[:, :-1])) for name, mean, draws in zip(names, means, here)),
+            tuple(means[:, -1].tolist()),
             explained(grid[best], here[..., :-1], noises),
         )
 
