@@ -6,7 +6,7 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front
+.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
@@ -21,6 +21,7 @@ help:
 	@echo "make rewards  what more of a reward costs, method beside method, on the demo models; benchmarks/results/rewards.md"
 	@echo "make preference  rounds of stars by a simulated artist, on the demo models; benchmarks/results/preference.md"
 	@echo "make front   two rewards at once: weighted sums, λ of two anchors, and choosing, on the demo models; benchmarks/results/front.md"
+	@echo "make search  find the λ beside full grids, ten times, on the demo models; benchmarks/results/search.md"
 	@echo "make bench-page  λ Compare in a real page: how soon, how much memory, frames a second; benchmarks/results/compare_page.md"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
@@ -83,6 +84,11 @@ preference:
 front:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  OMP_NUM_THREADS=1 "$$python" benchmarks/front.py --host "$$host" $(ARGS)
+
+# ARGS: options of benchmarks/search.py, e.g. make search ARGS="--repeats 3 --out /tmp"
+search:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  OMP_NUM_THREADS=1 "$$python" benchmarks/search.py --host "$$host" $(ARGS)
 
 # ARGS: options of benchmarks/compare_page.py, e.g. make bench-page ARGS="--rounds 1 --out /tmp/page.md"
 bench-page:
