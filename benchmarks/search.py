@@ -31,13 +31,13 @@ SEEDS, CFG, WITHIN, SHARE = 4, 1.0, 0.05, 0.4
 BRIGHT, SHARP = "brightness", "sharpness"
 HEAD = """# Find the λ, beside a full grid
 
-Printed by `make search` (benchmarks/search.py) in {minutes:.0f} minutes of one core: {repeats} repetitions with seeds of
-their own. The demo models, hearts of any colour, {steps} steps of ddpm, cfg {cfg:g}. The full grid is λ {low:g} to
+Printed by `make search` (benchmarks/search.py) in {minutes:.0f} minutes of one core: {repeats} repetitions with seeds
+of their own. The demo models, hearts of any colour, {steps} steps of ddpm, cfg {cfg:g}. The full grid is λ {low:g} to
 {high:g} by {step:g} at {seeds} seeds, {grid} pictures; its λ is the one with the largest mean, of those that keep the
 limit. λ Search has the same range and seeds, its λ are multiples of 0.01, and it ends where it knows λ to ±
-{within:g}, nine times of ten, by its own account. Wanted: λ within ±{within:g} of the grid's with at most {share:.0%} of its
-pictures. “exact”: where the grid's means, joined by a cubic spline, are best; where a limit cuts, the grid's own λ is
-the next one below. Pictures that both made are {apart} apart at the most (largest difference of latents).
+{within:g}, nine times of ten, by its own account. Wanted: λ within ±{within:g} of the grid's with at most {share:.0%}
+of its pictures. “exact”: where the grid's means, joined by a cubic spline, are best; where a limit cuts, the grid's own
+λ is the next one below. Pictures that both made are {apart} apart at the most (largest difference of latents).
 
 """
 
@@ -178,7 +178,7 @@ def main() -> None:
                 apart = max(apart, difference(grid, sweep, latents))
                 best = (task.best(grid.lambdas, grid.means), task.best(*fine))
                 rows[task].append((*best, told["lambda"], told["low"], told["high"], told["pictures"]))
-                print(f"{repeat + 1}: {task.name}: {rows[task][-1]}", flush=True)
+                print(f"{repeat + 1}: {said(task)}: {rows[task][-1]}", flush=True)
     minutes = (time.process_time() - began) / 60
     text = HEAD.format(
         minutes=minutes, repeats=options.repeats, steps=options.steps, cfg=CFG, low=LOW, high=HIGH, step=STEP,
