@@ -6,13 +6,14 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search
+.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search peer test-ray bench-study evidence-exact
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
 	@echo "make test-rewards  the rewards that need packages of their own, with these packages, installed beside"
+	@echo "make test-ray  studies by Ray, which is installed beside, on real processes"
 	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"
 	@echo "make bench   time, model calls and memory beside the host's own nodes; writes benchmarks/results/speed.md, overhead.md"
 	@echo "make bench-gpu  the same on a GPU, on models of real size with random weights; writes benchmarks/results/gpu.md"
@@ -22,6 +23,9 @@ help:
 	@echo "make preference  rounds of stars by a simulated artist, on the demo models; benchmarks/results/preference.md"
 	@echo "make front   two rewards at once: weighted sums, λ of two anchors, and choosing, on the demo models; benchmarks/results/front.md"
 	@echo "make search  find the λ beside full grids, ten times, on the demo models; benchmarks/results/search.md"
+	@echo "make peer    the papers' settings beside diffusers, installed beside: step by step and spacing; benchmarks/results/peer.md"
+	@echo "make bench-study  studies: rows a minute on each back end, cost of a row, 100,000 rows; benchmarks/results/study.md"
+	@echo "make evidence-exact  does λ do what retraining does, where the answer is known; benchmarks/results/evidence_exact.md"
 	@echo "make bench-page  λ Compare in a real page: how soon, how much memory, frames a second; benchmarks/results/compare_page.md"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
@@ -47,6 +51,15 @@ test:
 test-rewards:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  "$$python" -m tools.host.run_reward_tests --host "$$host" $(ARGS)
+
+# ARGS: pytest's options, e.g. make test-ray ARGS="-k killed"
+test-ray:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  REALIGN_HOST="$$host" "$$python" -m tools.host.run_ray_tests $(ARGS)
+
+# ARGS: options of benchmarks/study.py, e.g. make bench-study ARGS="--small --out /tmp"
+bench-study:
+	@python="$$($(BOOT) python)" && "$$python" benchmarks/study.py $(ARGS)
 
 # ARGS: options of tools/host/matrix.py, e.g. make matrix ARGS="--only 0.24.1 --host ~/ComfyUI"
 matrix:
@@ -89,6 +102,13 @@ front:
 search:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  OMP_NUM_THREADS=1 "$$python" benchmarks/search.py --host "$$host" $(ARGS)
+# ARGS: options of benchmarks/peer.py, e.g. make peer ARGS="--small --out /tmp"
+peer:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  "$$python" -m tools.host.run_peer --host "$$host" $(ARGS)
+# ARGS: options of benchmarks/evidence_exact.py, e.g. make evidence-exact ARGS="--out /tmp"
+evidence-exact:
+	@python="$$($(BOOT) python)" && OMP_NUM_THREADS=1 "$$python" benchmarks/evidence_exact.py $(ARGS)
 
 # ARGS: options of benchmarks/compare_page.py, e.g. make bench-page ARGS="--rounds 1 --out /tmp/page.md"
 bench-page:

@@ -47,10 +47,11 @@ def run(
     seed: int,
     lambdas: Sequence[float] = (),
     d: int = 2,
+    device: str = "cpu",
     **options: Any,
 ) -> Particles:
     generator = torch.Generator().manual_seed(7919 * seed + 1)
-    x = levels[0].sigma * torch.randn(groups * particles, d, generator=generator)
+    x = levels[0].sigma * torch.randn(groups * particles, d, generator=generator).to(device)
     return particle_sample(
         separate([model.denoise for model in models]),
         x,

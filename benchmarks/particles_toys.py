@@ -24,16 +24,18 @@ DIRECTIONS, QUANTILES, REFERENCE_DRAWS = 32, 2000, 40_000  # of the sliced Wasse
 
 @dataclass
 class Quadratic:
-    """r(x) = -Σ curve (x - centre)², x (B, d)."""
+    """r(x) = Σ slope x - curve (x - centre)², x (B, d)."""
 
     curve: Tensor  # (d,)
     centre: Tensor  # (d,)
+    slope: Tensor | None = None  # (d,)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return -(self.curve.to(x) * (x - self.centre.to(x)).square()).sum(-1)
+        curved = -(self.curve.to(x) * (x - self.centre.to(x)).square()).sum(-1)
+        return curved if self.slope is None else curved + x @ self.slope.to(x)
 
     def times(self, factor: float) -> Quadratic:
-        return Quadratic(self.curve * factor, self.centre)
+        return Quadratic(self.curve * factor, self.centre, None if self.slope is None else self.slope * factor)
 
 
 @dataclass
@@ -58,10 +60,15 @@ class Mixture:
         means = variance * (self.means / self.variance + 2 * reward.curve * reward.centre)
         lost = (reward.curve / (1 + 2 * reward.curve * self.variance) * (self.means - reward.centre) ** 2).sum(-1)
         logs = self.log_weights + 0.5 * (variance / self.variance).log().sum() - lost
+        if reward.slope is not None:  # a linear reward moves each Gaussian and weighs it anew
+            logs = logs + (means + variance * reward.slope / 2) @ reward.slope
+            means = means + variance * reward.slope
         return float(logs.logsumexp(0)), Mixture(logs.log_softmax(0), means, variance)
 
     def mean_reward(self, reward: Quadratic) -> float:
         each = -(reward.curve * ((self.means - reward.centre) ** 2 + self.variance)).sum(-1)
+        if reward.slope is not None:
+            each = each + self.means @ reward.slope
         return float(self.log_weights.exp() @ each)
 
     def draw(self, count: int, seed: int) -> Tensor:

@@ -122,11 +122,11 @@ def said(session: Session, told: Mapping[str, Picked]) -> list[str]:
     elsewhere = sum(1 for run, one in told.items() if one.picked and run not in known)
     seen = sum(len(one.features) for one in rounds)
     if rounds:
-        lines = [f"{starred} of {seen} pictures starred as “{session.name}”, in {len(rounds)} rounds"]
+        lines = [f"{starred} of {seen} pictures starred as “{session.name}” (rounds: {len(rounds)})"]
     else:
         lines = [f"nothing is starred as “{session.name}” yet: all pictures count the same"]
     if elsewhere:
-        lines.append(f"{elsewhere} rounds of stars do not count: their pictures were not seen under this name")
+        lines.append(f"stars of pictures that were not seen under this name do not count (rounds: {elsewhere})")
     return lines
 
 

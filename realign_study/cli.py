@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from . import running, searching
-from .backends import backend_of, places
+from .backends import backend_of, places, workers
 from .errors import StudyError, shown
 from .estimate import estimate
 from .plan import Hosts, PlanFile
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace, told: Console) -> int:
     _other_hosts(plan_file, options)
     study = Study(plan_file)
     if options.dry_run:
-        for line in estimate(study, plan_file.folder, len(plan_file.plan.hosts.servers) or 1).lines():
+        for line in estimate(study, plan_file.folder, workers(plan_file, options.stage == "score")).lines():
             print(line)
         print(f"where: {places(plan_file)}; into {plan_file.folder}")
         return 0
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace, told: Console) -> int:
     with Folder(plan_file.folder) as folder, Shown(told) as watch:
         if changed := folder.check_plan(study, options.changed_plan):
             watch.say(changed)
-        backend = backend_of(plan_file, watch.say)
+        backend = backend_of(plan_file, watch.say, options.stage == "score")
         stage = running.score if options.stage == "score" else running.sample
         try:
             summary = stage(study, folder, backend, watch, options.retry_failed)
@@ -128,15 +128,28 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _other_hosts(plan_file: PlanFile, options: argparse.Namespace) -> None:
-    """--server and --comfyui take the place of the plan's hosts."""
-    if options.server or options.comfyui:
-        named = {"servers": options.server, "comfyui": options.comfyui, "python": options.python}
-        kept = plan_file.plan.hosts.model_dump(include={"row_minutes", "patience", "args"})
-        try:
-            hosts = Hosts.model_validate({key: value for key, value in named.items() if value} | kept)
-        except ValueError as error:
-            raise StudyError(f"--server, --comfyui: {error}") from None
-        plan_file.plan = plan_file.plan.model_copy(update={"hosts": hosts})
+    """--server, --comfyui and --ray take the place of the plan's hosts."""
+    plan = plan_file.plan
+    by_ray = options.ray is not None or plan.back_end == "ray"
+    if options.server and by_ray:
+        raise StudyError(
+            "--server names a ComfyUI that runs, and with Ray each actor starts its own: leave --server out, or "
+            f"{'leave --ray out' if options.ray is not None else 'take back_end: ray and hosts.ray out of the plan'}."
+        )
+    if not (options.server or options.comfyui or options.ray is not None):
+        return
+    named = {"servers": options.server, "comfyui": options.comfyui, "python": options.python}
+    kept = plan.hosts.model_dump(include={"row_minutes", "patience", "args"})
+    if by_ray:
+        kept = plan.hosts.model_dump(exclude={"servers"})
+        if options.ray is not None:
+            kept["ray"] = {**(kept["ray"] or {}), "address": options.ray}
+    try:
+        hosts = Hosts.model_validate(kept | {key: value for key, value in named.items() if value})
+    except ValueError as error:
+        raise StudyError(f"--server, --comfyui, --ray: {error}") from None
+    back_end = "ray" if by_ray else "servers"
+    plan_file.plan = plan.model_copy(update={"hosts": hosts, "back_end": back_end})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,6 +164,13 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--server", action="append", default=[], help="a ComfyUI's address, instead of the plan's")
         stage.add_argument("--comfyui", help="start the ComfyUI in this folder, instead of the plan's hosts")
         stage.add_argument("--python", help="its interpreter")
+        stage.add_argument(
+            "--ray",
+            nargs="?",
+            const="local",
+            metavar="ADDRESS",
+            help="by Ray: on the cluster at ray://HOST:PORT, on the one that this machine is of (auto), or just here",
+        )
         stage.add_argument("--retry-failed", action="store_true", help="try again what has failed")
         if name != "search":
             stage.add_argument("--changed-plan", action="store_true", help="go on in a folder of another plan")

@@ -71,12 +71,13 @@ def estimate(study: Study, path: Path, workers: int = 1) -> Estimate:
 
 
 def _calls(study: Study, rows: list[Row]) -> float | None:
-    """Steps × models that a step asks: one where λ is 0 or 1, else both."""
+    """Steps × models that a step asks: one where λ is 0, or 1 and KL is not to be known, else both."""
     known = study.workflow.number("steps")
     steps = [setting.get("steps", known) for setting in study.plan.settings]
     if any(not isinstance(value, (int, float)) for value in steps):
         return None
-    return float(sum(float(steps[row.setting] or 0) * (1 if row.lambda_ in (0, 1) else 2) for row in rows))
+    alone = (0,) if study.plan.measure_ends else (0, 1)
+    return float(sum(float(steps[row.setting] or 0) * (1 if row.lambda_ in alone else 2) for row in rows))
 
 
 def _bytes(study: Study) -> float | None:

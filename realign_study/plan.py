@@ -31,6 +31,12 @@ def _address(url: str) -> str:
     return url.rstrip("/")
 
 
+def _cluster(address: str) -> str:
+    if not re.fullmatch(r"local|auto|(ray://)?[^/\s]+:\d+", address):
+        raise ValueError("an address is such as ray://head:10001 or head:6379, or auto, or local")
+    return address
+
+
 def _listed(value: Any) -> Any:
     """One value stands for a list of it."""
     return value if isinstance(value, list) else [value]
@@ -85,6 +91,29 @@ class Anchor(BaseModel):
     beta: Beta | None = None  # what it was trained with; None: as the workflow or its file says
 
 
+Resource = Annotated[float, Field(ge=0, le=1024)]
+
+
+class Actors(BaseModel):
+    """Ray actors of one stage. Each starts a ComfyUI of its own on the node that Ray gives it."""
+
+    model_config = STRICT
+    actors: Annotated[int, Field(ge=1, le=10_000)] = 1
+    num_cpus: Resource = 1.0  # of each
+    num_gpus: Resource | None = None  # of each, 0.5 for two on a card; None: 1 where the cluster has any, else 0
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}  # more that a node must have, as Ray names it
+
+
+class OnRay(Actors):
+    """Those that make pictures, and where they run."""
+
+    address: Annotated[str, AfterValidator(_cluster)] = "local"
+    scoring: Actors | None = None  # those of `realign score`; None: as those that make pictures
+    max_restarts: Annotated[int, Field(ge=-1)] = 3  # of an actor that was lost with its node or process; -1: always
+    max_task_retries: Annotated[int, Field(ge=0, le=100)] = 1  # of a row on the same actor, with its ComfyUI anew
+    place_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 5.0  # until an actor that Ray places nowhere is given up
+
+
 class Hosts(BaseModel):
     """Where the pictures are made. All left out: the ComfyUI that runs on this machine's port 8188."""
 
@@ -95,6 +124,7 @@ class Hosts(BaseModel):
     args: list[str] = []  # more arguments of its main.py
     row_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] = 30.0  # for one row; who takes longer hangs
     patience: Annotated[float, Field(gt=0, le=3600)] = 60.0  # seconds until a host that does not answer is given up
+    ray: OnRay | None = None  # with back_end: ray, which starts `comfyui` on the cluster's nodes
 
     @model_validator(mode="after")
     def _one_kind(self) -> Hosts:
@@ -151,6 +181,7 @@ class Plan(BaseModel):
     out: str | None = None  # the study's folder; None: beside the plan, by the study's name
     seconds_per_call: Annotated[float, Field(gt=0)] | None = None  # for --dry-run, until rows have been timed
     back_end: Literal["servers", "ray"] = "servers"
+    measure_ends: bool = True  # ask the reference at λ 1 too, which costs its calls, so that KL is known there
 
     def lambdas_of(self, anchor: Anchor) -> list[float]:
         """In the plan's order. Raises ValueError where an anchor's β is wanted and not known."""
@@ -227,9 +258,24 @@ class PlanFile:
             raise self.wrong(("lambda",), f"{error}.") from None
         self._twice("anchors", [anchor.name for anchor in plan.all_anchors()])
         self._twice("seeds", plan.all_seeds())
+        self._check_back_end()
         self._twice("settings", [sorted(setting.items()) for setting in plan.settings])
         if max(plan.all_seeds()) > LARGEST_SEED:
             raise self.wrong(("seeds",), f"seeds go up to {LARGEST_SEED}.")
+
+    def _check_back_end(self) -> None:
+        hosts = self.plan.hosts
+        if self.plan.back_end == "ray" and hosts.servers:
+            raise self.wrong(
+                ("hosts", "servers"),
+                "with back_end: ray each actor starts a ComfyUI of its own: name its folder on the nodes as comfyui in "
+                "place of servers, or leave back_end out.",
+            )
+        if self.plan.back_end != "ray" and hosts.ray is not None:
+            raise self.wrong(
+                ("hosts", "ray"),
+                "this has an effect only with back_end: ray: add that line to the plan, or remove ray.",
+            )
 
     def _twice(self, name: str, values: list[Any]) -> None:
         for place, value in enumerate(values):

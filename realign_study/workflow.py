@@ -12,9 +12,12 @@ from .errors import PlanError
 from .plan import PlanFile
 from .slots import Graph, Slots, is_link, title_of, walked
 
-PICTURE, TRACE = "realign_picture", "realign_trace"  # the nodes that are added
+PICTURE, TRACE, ENDS = "realign_picture", "realign_trace", "realign_ends"  # the nodes that are added
 # Which output of which node is a run's trace.
 TRACES = {"RealignSampler": 2, "RealignParticles": 4, "RealignTrace": 1}
+# λ Sweep's widgets for one picture of λ 1.
+ONE = {"values": "list", "start": 0.0, "end": 1.0, "count": 1, "listed": "1", "seeds": 1, "rows": "seed"}
+ONE |= {"row_values": "", "batch_size": 0, "measure_ends": True}
 SAVERS = ("SaveImage", "PreviewImage")
 
 
@@ -23,7 +26,7 @@ class Workflow:
 
     def __init__(self, plan_file: PlanFile):
         plan = plan_file.plan
-        self.graph = load(plan_file)
+        self.graph, self.measure_ends = load(plan_file), plan.measure_ends
         named = {name: [at] if isinstance(at, str) else list(at) for name, at in plan.inputs.items()}
         try:
             self.slots = Slots(self.graph, named)
@@ -114,9 +117,26 @@ class Workflow:
         """A filled graph with nodes that give out the picture and the trace."""
         out = dict(graph)
         out[PICTURE] = {"class_type": "PreviewImage", "inputs": {"images": self.picture}}
+        if self.measures(graph):
+            node = self.slots.sampler()
+            assert node is not None
+            inputs = graph[node]["inputs"]
+            out[ENDS] = {"class_type": "RealignSweep", "inputs": {"latent": inputs["latent_image"], **ONE}}
+            swept = {"latent_image": [ENDS, 0], "lambda_schedule": [ENDS, 1]}
+            out[node] = {**graph[node], "inputs": {**inputs, **swept}}
         if self.trace is not None:
             out[TRACE] = {"class_type": "PreviewAny", "inputs": {"source": self.trace}}
         return out
+
+    def measures(self, graph: Graph) -> bool:
+        """Whether a filled graph is of λ 1, where the reference has no part in the picture and its KL is had only by
+        asking it all the same: λ Sweep does, as a sweep of that one λ, whose picture is the same."""
+        node = self.slots.sampler()
+        if not self.measure_ends or node is None or graph[node]["class_type"] != "RealignSampler":
+            return False
+        inputs = graph[node]["inputs"]
+        taken = "lambda_schedule" in inputs or inputs.get("fewer_calls", "off") != "off"
+        return not taken and inputs["lambda_"] == 1
 
     def number(self, name: str) -> float | None:
         """A number that the workflow itself has at an input of this name, where that is clear."""

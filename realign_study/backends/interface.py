@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
+
+MODEL_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,16 @@ class Task:
     picture: str | None = None  # the node whose one picture is wanted
     wanted: Mapping[str, Wanted] = field(default_factory=dict)  # by name
     uploads: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the graph loads from the temp folder
+
+    @cached_property
+    def models(self) -> frozenset[tuple[str, str]]:
+        """The model files that the graph names, with what loads them: whoever made another such row has them loaded."""
+        return frozenset(
+            (node["class_type"], value)
+            for node in self.graph.values()
+            for value in node["inputs"].values()
+            if isinstance(value, str) and value.lower().endswith(MODEL_FILES)
+        )
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_two_rounds_with_undo(tab, host):
     tab.shot("pick_starred")
     set_widget(tab, "sampler", "seed", 8)
     press_run(tab)
-    says(tab, "learned", f"3 of {PICTURES} pictures starred as “{name}”, in 1 rounds")
+    says(tab, "learned", f"3 of {PICTURES} pictures starred as “{name}” (rounds: 1)")
     tab.page.wait_for_function(RUNS, arg=2)
     assert shown(tab) != first
     assert saved(host, name) == [[0, 1, 4], []]
@@ -115,14 +115,14 @@ def test_two_rounds_with_undo(tab, host):
     assert told(tab) == [[0, 1, 4], [5]]
     set_widget(tab, "sampler", "seed", 9)
     press_run(tab)
-    says(tab, "learned", f"4 of {2 * PICTURES} pictures starred as “{name}”, in 2 rounds")
+    says(tab, "learned", f"4 of {2 * PICTURES} pictures starred as “{name}” (rounds: 2)")
     tab.page.wait_for_function(RUNS, arg=3)
     tab.shot("pick_third_round")
     # What was told once and is taken back is taken back there, too.
     press_undo(tab)
     assert told(tab) == [[0, 1, 4], []]
     press_run(tab)
-    says(tab, "learned", f"3 of {PICTURES} pictures starred as “{name}”, in 1 rounds")
+    says(tab, "learned", f"3 of {PICTURES} pictures starred as “{name}” (rounds: 1)")
     assert saved(host, name)[:2] == [[0, 1, 4], []]
     assert value_of(tab, "learned", "picks") == ""  # nothing of it is in the workflow but the stars themselves
     assert tab.errors == []

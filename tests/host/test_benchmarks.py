@@ -155,6 +155,19 @@ def test_two_rewards_at_once(tmp_path):
         assert plot.width > 1000
 
 
+def test_the_steps_of_diffusers(tmp_path):
+    """With the diffusers of the tests. Of few steps, so the largest rounding may lie above the bar of the whole run."""
+    rows = run("peer.py", tmp_path)
+    same = [cells for section, cells in rows if section == "The same σ, noise and start" and cells[0] != "predicts"]
+    assert [cells[0] for cells in same] == ["epsilon"] * 12 + ["v_prediction"] * 12 + ["flow"] * 3
+    for cells in same:
+        assert 0 < float(cells[5]) < 4e-6, cells
+    spacings = [cells for section, cells in rows if section == "Each with its own spacing"]
+    rms = [float(cells[4]) for cells in spacings]
+    assert rms[0] < rms[1] / 5  # SDXL's spacing is that of an offset of 1
+    assert rms[3] < 1e-5 < rms[4]  # RLG: normal, not simple
+
+
 def test_a_gpu_is_asked_for():
     command = [sys.executable, str(PACK / "benchmarks" / "gpu.py"), "--host", os.environ["REALIGN_HOST"]]
     if _has_cuda():

@@ -114,7 +114,7 @@ def test_pictures_seen_elsewhere_are_told(monkeypatch):
     said = []
     monkeypatch.setattr("realign.nodes.learned_taste.show_text", lambda node, text: said.append(text))
     learned(picks={"abc": {"picked": [1]}})
-    assert "1 rounds of stars do not count" in said[-1]
+    assert "do not count (rounds: 1)" in said[-1]
     learned(picks={"abc": {"picked": []}})
     assert "do not count" not in said[-1]
 

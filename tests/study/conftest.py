@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -117,3 +118,37 @@ def right(fake, write_plan, tmp_path):
     done = realign("study", write_plan(), "--server", fake().url, "--out", tmp_path / "right")
     assert done.returncode == 0, done.stderr
     return same(table_of(tmp_path / "right"))
+
+
+@pytest.fixture
+def comfyui(tmp_path):
+    """hosts of a plan whose ComfyUI is a stand-in, started by the study with these arguments."""
+    pids = tmp_path / "pids"
+    folder = tmp_path / "comfyui"
+    folder.mkdir()
+    start = f"import os, runpy\nopen({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+    (folder / "main.py").write_text(start + f"runpy.run_path({str(FAKE / 'main.py')!r}, run_name='__main__')\n")
+
+    def hosts(*args):
+        return {"comfyui": str(folder), "python": sys.executable, "args": ["--cpu", *args], "patience": 2}
+
+    hosts.pids = lambda: [int(line) for line in pids.read_text().split()] if pids.exists() else []
+    return hosts
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid, seconds=15):
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])

@@ -2,42 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import signal
 import time
-from pathlib import Path
 
-import pytest
-from conftest import FAKE, realign, same, started, table_of
-
-
-@pytest.fixture
-def comfyui(tmp_path):
-    """hosts of a plan whose ComfyUI is a stand-in, started by the study with these arguments."""
-    pids = tmp_path / "pids"
-    folder = tmp_path / "comfyui"
-    folder.mkdir()
-    start = f"import os, runpy\nopen({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
-    (folder / "main.py").write_text(start + f"runpy.run_path({str(FAKE / 'main.py')!r}, run_name='__main__')\n")
-
-    def hosts(*args):
-        return {"comfyui": str(folder), "python": sys.executable, "args": ["--cpu", *args], "patience": 2}
-
-    hosts.pids = lambda: [int(line) for line in pids.read_text().split()] if pids.exists() else []
-    return hosts
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pid, seconds=15):
-    end = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not alive(pid)
+from conftest import alive, gone, parent, realign, same, started, table_of, written
 
 
 def test_this_machines_host_gives_the_same_rows_and_ends_with_the_study(comfyui, write_plan, tmp_path, right):
@@ -76,6 +45,20 @@ def test_a_killed_study_leaves_no_host_behind(comfyui, write_plan, tmp_path):
     process.kill()
     process.communicate()
     assert gone(pid)
+
+
+def test_a_host_whose_keeper_is_killed_ends_and_is_started_again(comfyui, write_plan, tmp_path, right):
+    process = started("study", write_plan(hosts=comfyui("--delay", "0.2")), "--out", tmp_path / "out")
+    while not written(tmp_path / "out"):
+        assert process.poll() is None
+        time.sleep(0.02)
+    (pid,) = comfyui.pids()
+    os.kill(parent(pid), signal.SIGKILL)
+    assert gone(pid)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert same(table_of(tmp_path / "out")) == right
+    assert len(comfyui.pids()) == 2
 
 
 def test_a_folder_that_is_no_comfyui_is_refused(write_plan, tmp_path):

@@ -53,6 +53,10 @@ ADAPTER_CONFIG = "Keep the LoRA's adapter_config.json beside it: its scale is th
 CLIPS = ("clip_l.safetensors", "clip_g.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors")
 DPO_FILE = "diffusion_models/dpo-sdxl-text2image-v1.safetensors"
 GRPO_FILE = "loras/sd3.5m-flowgrpo-pickscore.safetensors"
+PAPER = "The paper samples with diffusers' Euler ancestral, 50 steps. To rounding that is *ddpm* with this scheduler."
+DIVIDES = (
+    "Take a number of steps that divides 1000 (20, 25, 40, 50 …): with others the two place their steps otherwise."
+)
 PROMPT = "a cosy reading nook by a rainy window, warm lamp light, film photo"
 NEGATIVE = "blurry, lowres, text, watermark"
 
@@ -139,6 +143,41 @@ RECIPES = (
         settings=dict(steps=30, cfg=7.0, sampler_name="ddpm", scheduler="normal"),
         note_height=330,
         note=note("SD 1.5, from base to Diffusion-DPO", files(SD15, SD15_DPO), HOW),
+    ),
+    Recipe(
+        name="sdxl_paper",
+        checkpoint="sd_xl_base_1.0.safetensors",
+        anchor=DPO_FILE,
+        size=1024,
+        beta=5000.0,
+        settings=dict(steps=50, cfg=5.0, sampler_name="ddpm", scheduler="ddim_uniform"),
+        negative="",
+        note_height=430,
+        note=note(
+            "SDXL, sampled as in DeRaDiff's paper",
+            files(SDXL, SDXL_DPO),
+            PAPER,
+            "*ddim_uniform* is diffusers' “leading”, which SDXL's own files ask for.",
+            DIVIDES,
+            HOW,
+        ),
+    ),
+    Recipe(
+        name="sd15_paper",
+        checkpoint="v1-5-pruned-emaonly-fp16.safetensors",
+        anchor="diffusion_models/dpo-sd1.5-text2image-v1.safetensors",
+        size=512,
+        beta=2000.0,
+        settings=dict(steps=50, cfg=7.5, sampler_name="ddpm", scheduler="normal"),
+        negative="",
+        note_height=430,
+        note=note(
+            "SD 1.5, sampled as in DeRaDiff's paper",
+            files(SD15, SD15_DPO),
+            PAPER,
+            "*normal* is diffusers' “linspace”, which SD 1.5's files lead to.",
+            HOW,
+        ),
     ),
     Recipe(
         name="sd35_flow_grpo",

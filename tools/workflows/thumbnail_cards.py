@@ -126,6 +126,8 @@ CARDS = {
     "my_taste": Card([Run("my_taste")], [range(4), range(4, 8)], sides=["", "star what you like, and run again"]),
     "sd15_dpo": pair("square", 12),
     "sdxl_dpo": pair("star", 5),
+    "sd15_paper": pair("moon", 6),
+    "sdxl_paper": pair("flower", 4),
     "sd35_flow_grpo": pair("ball", 8),
     "sdxl_dpo_sweep": Card(
         [sweep("star", "0, 0.25, 0.5, 1, 1.5", 3, 21)],

@@ -27,10 +27,12 @@ TITLES = {
     "find_lambda": "Realign Search - find the lambda",
     "my_taste": "Realign Preference - my taste",
     "sd15_dpo": "Realign SD 1.5 - Diffusion-DPO",
+    "sd15_paper": "Realign SD 1.5 - paper setting",
     "sd35_flow_grpo": "Realign SD 3.5 - Flow-GRPO",
     "sd35_rlg": "Realign SD 3.5 - RLG sweep",
     "sdxl_dpo": "Realign SDXL - Diffusion-DPO",
     "sdxl_dpo_sweep": "Realign SDXL - DPO sweep",
+    "sdxl_paper": "Realign SDXL - paper setting",
     "sdxl_two_anchors": "Realign SDXL - two anchors",
     "sdxl_particles": "Realign SDXL - PickScore",
 }

@@ -88,6 +88,16 @@ export const ja = {
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5、ベースから Diffusion-DPO へ",
   "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium、ベースから Flow-GRPO へ",
   "SDXL, from base to Diffusion-DPO": "SDXL、ベースから Diffusion-DPO へ",
+  "SDXL, sampled as in DeRaDiff's paper": "SDXL、DeRaDiffの論文のとおりにサンプリング",
+  "SD 1.5, sampled as in DeRaDiff's paper": "SD 1.5、DeRaDiffの論文のとおりにサンプリング",
+  "The paper samples with diffusers' Euler ancestral, 50 steps. To rounding that is *ddpm* with this scheduler.":
+    "論文はdiffusersのEuler ancestral、50ステップです。このスケジューラの *ddpm* は、丸め誤差を除いてそれと同じです。",
+  "*ddim_uniform* is diffusers' “leading”, which SDXL's own files ask for.":
+    "*ddim_uniform* はdiffusersの「leading」で、SDXLのファイルが指定しているものです。",
+  "*normal* is diffusers' “linspace”, which SD 1.5's files lead to.":
+    "*normal* はdiffusersの「linspace」で、SD 1.5のファイルからはこれになります。",
+  "Take a number of steps that divides 1000 (20, 25, 40, 50 …): with others the two place their steps otherwise.":
+    "ステップ数は1000を割り切る数（20、25、40、50など）に。そうでないと、両者のステップの位置が違ってきます。",
   "SDXL and Diffusion-DPO at five λ": "SDXLとDiffusion-DPO、5つのλ",
   "Start at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates.":
     "シードを固定し、λ = 0.5 から。0は参照モデル、1はアンカー、1より上は外挿。",

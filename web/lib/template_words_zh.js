@@ -88,6 +88,16 @@ export const zh = {
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5，从基础模型到 Diffusion-DPO",
   "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium，从基础模型到 Flow-GRPO",
   "SDXL, from base to Diffusion-DPO": "SDXL，从基础模型到 Diffusion-DPO",
+  "SDXL, sampled as in DeRaDiff's paper": "SDXL，按 DeRaDiff 论文采样",
+  "SD 1.5, sampled as in DeRaDiff's paper": "SD 1.5，按 DeRaDiff 论文采样",
+  "The paper samples with diffusers' Euler ancestral, 50 steps. To rounding that is *ddpm* with this scheduler.":
+    "论文用 diffusers 的 Euler ancestral，50 步。用这个调度器，*ddpm* 与它只差舍入误差。",
+  "*ddim_uniform* is diffusers' “leading”, which SDXL's own files ask for.":
+    "*ddim_uniform* 就是 diffusers 的“leading”，SDXL 自带的文件要求用它。",
+  "*normal* is diffusers' “linspace”, which SD 1.5's files lead to.":
+    "*normal* 就是 diffusers 的“linspace”，SD 1.5 的文件会得到它。",
+  "Take a number of steps that divides 1000 (20, 25, 40, 50 …): with others the two place their steps otherwise.":
+    "步数请取能整除 1000 的（20、25、40、50 等）：否则两边的步落在不同的位置。",
   "SDXL and Diffusion-DPO at five λ": "SDXL 与 Diffusion-DPO，五个 λ",
   "Start at λ = 0.5 with a fixed seed. 0 is the reference, 1 the anchor; above 1 extrapolates.":
     "固定种子，从 λ = 0.5 开始。0 是参考模型，1 是锚点模型；大于 1 是外推。",

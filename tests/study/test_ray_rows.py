@@ -1,0 +1,68 @@
+"""Which row an actor gets next, without Ray."""
+
+from __future__ import annotations
+
+from realign_study.backends.interface import Task
+from realign_study.backends.ray_rows import AHEAD, Rows
+
+
+class Member:
+    models, ends = None, 0
+
+
+def task(key, model):
+    loader = {"class_type": "Loader", "inputs": {"name": f"{model}.safetensors", "text": key}}
+    return Task(key, {"1": loader})
+
+
+def crew_of(count):
+    return [Member() for _ in range(count)]
+
+
+def taken(rows, member):
+    found = rows.take(member)
+    if found is None:
+        return None
+    member.models = found.models
+    return found.key
+
+
+def test_an_actor_keeps_the_models_that_it_has_loaded():
+    """Rows whose models alternate: each of two actors loads one pair, and neither the other's."""
+    crew = crew_of(2)
+    rows = Rows([task(f"{model}{number}", model) for number in range(4) for model in "ab"], crew)
+    order = [taken(rows, crew[turn % 2]) for turn in range(8)]
+    assert order[0::2] == ["a0", "a1", "a2", "a3"]
+    assert order[1::2] == ["b0", "b1", "b2", "b3"]
+    assert rows.all_given()
+
+
+def test_it_takes_others_where_there_are_none_of_its_own():
+    crew = crew_of(1)
+    rows = Rows([task("a0", "a"), task("b0", "b"), task("a1", "a")], crew)
+    assert [taken(rows, crew[0]) for _ in range(4)] == ["a0", "a1", "b0", None]
+
+
+def test_tasks_are_pulled_as_they_are_wanted():
+    pulled = []
+    rows = Rows((pulled.append(n) or task(str(n), "a") for n in range(1000)), crew_of(2))
+    rows.take(crew_of(1)[0])
+    assert len(pulled) == 2 * AHEAD
+
+
+def test_a_row_goes_to_another_than_whom_it_ended():
+    crew = crew_of(2)
+    rows = Rows([task("bad", "a"), task("good", "a")], crew)
+    bad = rows.take(crew[0])
+    assert rows.give_back(bad, crew[0], False)
+    assert rows.take(crew[0]).key == "good"
+    assert rows.take(crew[0]) is None
+    assert rows.take(crew[1]) is bad
+    assert not rows.give_back(bad, crew[1], False)  # all have ended with it
+
+
+def test_a_row_whose_actor_is_given_up_is_not_to_blame():
+    crew = crew_of(1)
+    rows = Rows([task("a", "a")], crew)
+    assert rows.give_back(rows.take(crew[0]), crew[0], True)
+    assert not rows.all_given()
