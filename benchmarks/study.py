@@ -1,4 +1,4 @@
-"""Studies: `make bench-study`. Under six minutes on two cores.
+"""Studies: `make bench-study`. Six minutes on two idle cores; Linux.
 
 Rows a minute on one and two workers of each back end, what a row costs beside its sampling, and how planning, going on
 and the table grow from 10² to 10⁵ rows. The ComfyUIs are stand-ins (tests/study/fake_comfyui) that “sample” for a fixed
@@ -170,7 +170,7 @@ def main() -> None:
     except ImportError:  # in an environment with it
         os.execv(interpreter(), [str(interpreter()), *sys.argv])
     os.environ["PYTHONPATH"] = str(PACK)  # of Ray's actors
-    rounds, rows, load = (1, 20, os.getloadavg()[0]) if options.small else (3, 40, os.getloadavg()[0])
+    rounds, rows, load = (1, 20, os.getloadavg()[0]) if options.small else (3, 24, os.getloadavg()[0])
     text = HEAD.format(
         cpu=platform.processor() or platform.machine(),
         cores=os.cpu_count(),

@@ -112,6 +112,8 @@ class Client:
                 raise
             answer.release_conn()
             return answer.status, bytes(body)
+        except urllib3.exceptions.NewConnectionError:  # a TimeoutError to urllib3, though nobody listens there any more
+            raise HostTrouble("cannot be reached: nobody listens there", gone=True) from None
         except urllib3.exceptions.TimeoutError:
             raise HostTrouble(f"did not answer within {self.patience:g} s") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
