@@ -28,16 +28,18 @@ from torch import Tensor
 PACK = Path(__file__).resolve().parents[1]
 LOW, HIGH, STEP = 0.0, 1.5, 0.05
 SEEDS, CFG, WITHIN, SHARE = 4, 1.0, 0.05, 0.4
+FINE = 0.01  # between the λ that the search may choose
 BRIGHT, SHARP = "brightness", "sharpness"
 HEAD = """# Find the λ, beside a full grid
 
 Printed by `make search` (benchmarks/search.py) in {minutes:.0f} minutes of one core: {repeats} repetitions with seeds
 of their own. The demo models, hearts of any colour, {steps} steps of ddpm, cfg {cfg:g}. The full grid is λ {low:g} to
 {high:g} by {step:g} at {seeds} seeds, {grid} pictures; its λ is the one with the largest mean, of those that keep the
-limit. λ Search has the same range and seeds, its λ are multiples of 0.01, and it ends where it knows λ to ±
+limit. λ Search has the same range and seeds, its λ are multiples of {fine:g}, and it ends where it knows λ to ±
 {within:g}, nine times of ten, by its own account. Wanted: λ within ±{within:g} of the grid's with at most {share:.0%}
 of its pictures. “exact”: where the grid's means, joined by a cubic spline, are best; where a limit cuts, the grid's own
-λ is the next one below. Pictures that both made are {apart} apart at the most (largest difference of latents).
+λ is the next one below. It counts as in the interval where it is no further out than {fine:g}. Pictures that both
+made are {apart} apart at the most (largest difference of latents).
 
 """
 
@@ -182,7 +184,7 @@ def main() -> None:
     minutes = (time.process_time() - began) / 60
     text = HEAD.format(
         minutes=minutes, repeats=options.repeats, steps=options.steps, cfg=CFG, low=LOW, high=HIGH, step=STEP,
-        seeds=SEEDS, grid=SEEDS * count, within=WITHIN, share=SHARE, apart=f"{apart:.1g}",
+        seeds=SEEDS, grid=SEEDS * count, within=WITHIN, share=SHARE, fine=FINE, apart=f"{apart:.1g}",
     )  # fmt: skip
     text += f"{summary(rows, SEEDS * count)}\n\n## Repetitions\n\n{repetitions(rows)}\n"
     text += "\nThe search of the first repetition for the second line:\n\n![The rewards over λ](search.png)\n"
@@ -208,7 +210,7 @@ def summary(rows: Mapping[Task, Sequence[tuple[float, ...]]], pictures: int) -> 
     for task, found in rows.items():
         off = [abs(lam - grid) for grid, _, lam, *_ in found]
         exactly = [abs(lam - exact) for _, exact, lam, *_ in found]
-        covered = sum(low - 0.005 <= exact <= high + 0.005 for _, exact, _, low, high, _ in found)
+        covered = sum(low - FINE <= exact <= high + FINE for _, exact, _, low, high, _ in found)
         made = [one[-1] for one in found]
         lines.append(
             [

@@ -16,7 +16,16 @@ import pytest
 PACK = Path(__file__).resolve().parents[2]
 MOST_LINES = 350
 FOLDERS = ("nodes", "realign_core", "realign_study", "tools")
-NO_NODES = ("__init__", "checked", "live", "inputs", "page", "sampled", "searched", "types")  # of the files at the top of nodes/
+NO_NODES = (
+    "__init__",
+    "checked",
+    "live",
+    "inputs",
+    "page",
+    "sampled",
+    "searched",
+    "types",
+)  # of the files at the top of nodes/
 
 WORK = {"run", "models", "types", "realign_core"}
 BESIDE = {"checked", "live", "inputs", "page", "sampled", "searched"}
