@@ -60,6 +60,7 @@ class Runs:
                     f"The reward “{reward.name}” compares pictures with a text, and there is none: type what they "
                     "should show into “prompt”."
                 )
+        Realignment.of(self.anchor, 0.0, self.sweep, **self.options)  # refuses a mask that is none
         decoder = Decoder(self.vae, self.model.model.process_latent_out)
         judge = Judge(self.reward, decoder, texts[0], self.second)
         judge.rehearse(tuple(shape_of(self.model, self.latent)[1:]), False)
