@@ -6,7 +6,7 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front peer test-ray bench-study evidence-exact
+.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search peer test-ray bench-study evidence-exact
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
@@ -22,6 +22,7 @@ help:
 	@echo "make rewards  what more of a reward costs, method beside method, on the demo models; benchmarks/results/rewards.md"
 	@echo "make preference  rounds of stars by a simulated artist, on the demo models; benchmarks/results/preference.md"
 	@echo "make front   two rewards at once: weighted sums, λ of two anchors, and choosing, on the demo models; benchmarks/results/front.md"
+	@echo "make search  find the λ beside full grids, ten times, on the demo models; benchmarks/results/search.md"
 	@echo "make peer    the papers' settings beside diffusers, installed beside: step by step and spacing; benchmarks/results/peer.md"
 	@echo "make bench-study  studies: rows a minute on each back end, cost of a row, 100,000 rows; benchmarks/results/study.md"
 	@echo "make evidence-exact  does λ do what retraining does, where the answer is known; benchmarks/results/evidence_exact.md"
@@ -97,6 +98,10 @@ front:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  OMP_NUM_THREADS=1 "$$python" benchmarks/front.py --host "$$host" $(ARGS)
 
+# ARGS: options of benchmarks/search.py, e.g. make search ARGS="--repeats 3 --out /tmp"
+search:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  OMP_NUM_THREADS=1 "$$python" benchmarks/search.py --host "$$host" $(ARGS)
 # ARGS: options of benchmarks/peer.py, e.g. make peer ARGS="--small --out /tmp"
 peer:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \

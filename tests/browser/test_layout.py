@@ -16,7 +16,7 @@ READABLE = 0.6  # the classic renderer draws no text below 0.57
 SLACK = 1.5  # px: boxes are rounded
 LOADERS = {"CheckpointLoaderSimple", "TripleCLIPLoader", "LoadAnchorModel", "CLIPVisionLoader", "RealignRewardModel"}
 PICTURES = {"SaveImage", "RealignGrid", "RealignReport", "RealignRewardReport", "RealignScore", "MaskPreview"}
-PREVIEWS = {"RealignParticles", "RealignSampler", "KSampler", "SamplerCustomAdvanced"}
+PREVIEWS = {"RealignParticles", "RealignSampler", "RealignSearch", "KSampler", "SamplerCustomAdvanced"}
 TEXTS = PREVIEWS | {"LoadAnchorModel", "RealignRewardModel"}
 TEMPLATES = {name: json.loads(workflow_file(name).read_text(encoding="utf-8")) for name in TITLES}
 
