@@ -119,7 +119,8 @@ def covered(seen):
 
 @pytest.fixture(scope="module", params=list(TITLES))
 def opened(one_tab, request):
-    one_tab.reopen()  # the page keeps a run's preview for whatever node has the same number in the next workflow
+    # Else the page keeps a run's preview for whatever node has the same number in the next workflow.
+    one_tab.page.evaluate("() => window.app.clean()")
     show(one_tab, request.param)
     return request.param
 

@@ -34,7 +34,9 @@ STAGES = (
         ["pytest", "tests/host", "-m", "numeric", "-n", WORKERS, "--dist", "worksteal"],
         {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
     ),
-    Stage("browser tests", ["pytest", "tests/browser"]),
+    # A page waits for a host and a host for a page: two of each keep the cores at work. Once more what failed, on a new
+    # page, and said so: on a busy machine a page may lose a click.
+    Stage("browser tests", ["pytest", "tests/browser", "-n", WORKERS, "--dist", "loadgroup", "--reruns", "1", "-rR"]),
 )
 
 
