@@ -90,8 +90,13 @@ class Page:
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=RENDERERS)
-def one_tab(request, browser, host):
-    tab = Page(browser, host, request.param)
+def new_renderer(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def one_tab(new_renderer, browser, host):
+    tab = Page(browser, host, new_renderer)
     yield tab
     tab.page.close()
 
@@ -133,17 +138,22 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_in(browser, host):
-    """page_in(language, new_renderer=False): a tab in Chinese or Japanese, opened once and used by all that ask."""
-    tabs = OTHER_TABS
+    """page_in(language, new_renderer=False): a tab in Chinese or Japanese, which all that ask in a row share."""
 
     def page_in(language, new_renderer=False):
-        if language not in tabs:
-            tabs[language] = Page(browser, host, new_renderer, language)
-        tabs[language].render(new_renderer)
-        return tabs[language]
+        if language not in OTHER_TABS:
+            close_others()  # a page that nobody looks at is drawn all the same
+            OTHER_TABS[language] = Page(browser, host, new_renderer, language)
+        OTHER_TABS[language].render(new_renderer)
+        return OTHER_TABS[language]
 
     yield page_in
-    for tab in tabs.values():
+    close_others()
+
+
+def close_others():
+    for tab in OTHER_TABS.values():
         tab.page.close()
+    OTHER_TABS.clear()
