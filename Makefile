@@ -6,12 +6,13 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front peer test-ray bench-study evidence-exact
+.PHONY: help demo serve test test-thorough matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search peer test-ray bench-study evidence-exact
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
 	@echo "make serve   ComfyUI with this pack, open for the browser"
 	@echo "make test    format, lint, types, and the core, host and browser tests"
+	@echo "make test-thorough  more kinds of what the host tests show, and the benchmarks at their smallest"
 	@echo "make test-rewards  the rewards that need packages of their own, with these packages, installed beside"
 	@echo "make test-ray  studies by Ray, which is installed beside, on real processes"
 	@echo "make matrix  the host tests on every ComfyUI that can be had, a line for each"
@@ -22,6 +23,7 @@ help:
 	@echo "make rewards  what more of a reward costs, method beside method, on the demo models; benchmarks/results/rewards.md"
 	@echo "make preference  rounds of stars by a simulated artist, on the demo models; benchmarks/results/preference.md"
 	@echo "make front   two rewards at once: weighted sums, λ of two anchors, and choosing, on the demo models; benchmarks/results/front.md"
+	@echo "make search  find the λ beside full grids, ten times, on the demo models; benchmarks/results/search.md"
 	@echo "make peer    the papers' settings beside diffusers, installed beside: step by step and spacing; benchmarks/results/peer.md"
 	@echo "make bench-study  studies: rows a minute on each back end, cost of a row, 100,000 rows; benchmarks/results/study.md"
 	@echo "make evidence-exact  does λ do what retraining does, where the answer is known; benchmarks/results/evidence_exact.md"
@@ -45,6 +47,11 @@ serve:
 test:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && browser="$$($(BOOT) browser)" && \
 	  REALIGN_HOST="$$host" REALIGN_CHROMIUM="$$browser" "$$python" -m tools.host.run_tests
+
+# The host tests that `make test` leaves out. ARGS: pytest's options, e.g. make test-thorough ARGS="-k devices"
+test-thorough:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  REALIGN_HOST="$$host" OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$$python" -m pytest tests/host -m thorough $(ARGS)
 
 # ARGS: pytest's options, e.g. make test-rewards ARGS="-k rapidocr"
 test-rewards:
@@ -97,6 +104,10 @@ front:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  OMP_NUM_THREADS=1 "$$python" benchmarks/front.py --host "$$host" $(ARGS)
 
+# ARGS: options of benchmarks/search.py, e.g. make search ARGS="--repeats 3 --out /tmp"
+search:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  OMP_NUM_THREADS=1 "$$python" benchmarks/search.py --host "$$host" $(ARGS)
 # ARGS: options of benchmarks/peer.py, e.g. make peer ARGS="--small --out /tmp"
 peer:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \

@@ -27,6 +27,7 @@ from . import (
     reward_report,
     sampler,
     score,
+    search,
     sweep,
     text_reward,
     trace,
@@ -57,6 +58,7 @@ PARTS = (
     best_of,
     reward_report,
     particles,
+    search,
     demo,
 )
 NODES: list[type[io.ComfyNode]] = [node for part in PARTS for node in part.NODES]

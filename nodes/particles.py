@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.sample
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -29,7 +28,7 @@ from .inputs import (
     switch,
 )
 from .models.anchor import Anchors
-from .models.latents import multiplied, streams
+from .models.latents import check_streams, multiplied, shape_of
 from .reward.decoded import FULL, HOW, Decoder
 from .reward.judge import Judge
 from .reward.protocol import Reward, needs_prompt
@@ -218,14 +217,6 @@ class RealignParticles(Node):
         return io.NodeOutput(latent, denoised, told.get("scores") or [], weights, trace.to_json())
 
 
-def shape_of(model: ModelPatcher, latent_image: dict[str, Any]) -> torch.Size:
-    """Of the latents that will be sampled: the host makes an empty one fit the model."""
-    given = [latent_image.get(name) for name in ("downscale_ratio_spacial", "downscale_ratio_temporal")]
-    ratios = [ratio for ratio in given if ratio is not None]  # which older hosts neither give nor take
-    fixed: torch.Tensor = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"], *ratios)
-    return fixed.shape
-
-
 def tilt_of(
     model: ModelPatcher,
     judge: Judge,
@@ -299,11 +290,6 @@ def check_prompts(schedule: LambdaSchedule | Sweep | None, *rewards: Reward | No
                 f"The reward “{reward.name}” is told one prompt, but the λ sweep has prompts for its rows: take them "
                 "away from λ Sweep, or choose a reward that looks at the picture alone."
             )
-
-
-def check_streams(latent_image: dict[str, Any]) -> None:
-    if len(streams(latent_image["samples"])) > 1:
-        raise ValueError("Rewards judge pictures, but this latent has several streams, as a video with its sound.")
 
 
 def _advanced() -> list[io.Input]:

@@ -27,10 +27,19 @@ def sampled(
     etas: Sequence[float],
     settings: Mapping[str, Any],
     add_noise: bool,
+    note: str = "",
 ) -> tuple[dict[str, Any], dict[str, Any], Trace]:
     """The latent, the last step's denoised, and the run's trace. prompts: positive, negative. etas: of the reference,
-    then of the anchors. settings: seed, cfg, sampler_name and what else the trace is to tell."""
-    realigned = attach(model, realignment, Progress.of)
+    then of the anchors. settings: seed, cfg, sampler_name and what else the trace is to tell. note: stands on the node
+    meanwhile."""
+
+    def listener(*told: Any) -> Progress:
+        progress = Progress.of(*told)
+        if note:
+            progress.say(note)
+        return progress
+
+    realigned = attach(model, realignment, listener)
     guider = comfy.samplers.CFGGuider(realigned)
     guider.set_conds(*prompts)
     guider.set_cfg(settings["cfg"])

@@ -67,7 +67,7 @@ class RealignSampler(Node):
                 *noise_inputs(),
                 lambda_slider(0.5, 0, 3)(
                     "How much of the aligned model's look the picture has (0–3): 0 none, 0.5 a safe blend, 1 all of "
-                    "it, above 1 more still. It is the picture of a model aligned at β/λ. A connected λ schedule "
+                    "it, above 1 more still. It stands for a model aligned at β/λ. A connected λ schedule "
                     "replaces it."
                 ),
                 *step_inputs(),

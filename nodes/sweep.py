@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import comfy.nested_tensor
-import torch
 from comfy_api.latest import io
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Sweep, even_values, lambdas_for_betas, listed_values
 from .checked import Node
 from .inputs import ADVANCED, choice, lambda_number, number, schedule_input, switch, text
 from .models.anchor import Anchors
+from .models.latents import swept_latent
 from .run.prompts import Prompts, with_prompts
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType, PromptsType
 
@@ -139,23 +138,6 @@ def place_in(text: str) -> tuple[int, int]:
             "picture, counted from 1, e.g. 2, 3, or empty for all of them."
         )
     return int(found[1]), int(found[2])
-
-
-def swept_latent(latent: dict[str, Any], sweep: Sweep) -> dict[str, Any]:
-    """The latent image with one element per cell. Equal batch indices give the host's samplers equal noise."""
-    images = [cell.image for cell in sweep.cells()]
-    out = {**latent, "samples": _picked(latent["samples"], images)}
-    out["batch_index"] = [sweep.batch_index[image] for image in images]
-    if latent.get("noise_mask") is not None:
-        out["noise_mask"] = _picked(latent["noise_mask"], images)
-    return out
-
-
-def _picked(tensor: torch.Tensor, images: list[int]) -> torch.Tensor:
-    """Elements of a batch; one that is shorter than the images is repeated, as the host does."""
-    if tensor.is_nested:
-        return comfy.nested_tensor.NestedTensor([_picked(part, images) for part in tensor.unbind()])
-    return tensor[[image % tensor.shape[0] for image in images]]
 
 
 NODES = [RealignSweep]

@@ -28,7 +28,8 @@ from .prediction import (
     on_elements,
     separate,
 )
-from .preference import KERNELS, Liked, Picks, Preference, liked
+from .preference import Liked, Picks, Preference, liked
+from .regression import KERNELS
 from .resampling import SCHEMES, effective_sample_size, log_mean_weight, normalised, pool, resample
 from .sampling import (
     Sample,
@@ -40,6 +41,7 @@ from .sampling import (
     sample_steps,
 )
 from .schedule import LambdaSchedule
+from .search import Curve, Found, Limit, Search, Seen
 from .sweep import LAMBDAS, MOST_CELLS, Cell, Sweep, even_values, lambdas_for_betas
 from .tilt import GRADIENTS, POTENTIALS, TEMPERINGS, Reward, Tilt, Twist
 from .trace import Trace
@@ -58,13 +60,16 @@ __all__ = [
     "Cell",
     "ControlVariate",
     "Correction",
+    "Curve",
     "DifferenceReuse",
     "Evaluator",
     "Exact",
+    "Found",
     "Gaussian",
     "ImproperMixtureError",
     "LambdaSchedule",
     "Liked",
+    "Limit",
     "MixedStep",
     "MixedSteps",
     "NoiseLevel",
@@ -75,6 +80,8 @@ __all__ = [
     "Preference",
     "Reward",
     "Sample",
+    "Search",
+    "Seen",
     "Sweep",
     "Tilt",
     "Trace",

@@ -1,25 +1,21 @@
-"""What somebody likes, learned from picks: Gaussian-process regression on features of pictures.
+"""What somebody likes, learned from picks: Gaussian-process regression (regression.py) on features of pictures.
 
-Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5. In each round some pictures of
-a batch are picked. A picked one has the target 1, another 0; how strict somebody is in a round is an offset of its own,
-integrated out, so that only what differs within a round counts.
+In each round some pictures of a batch are picked. A picked one has the target 1, another 0; how strict somebody is in a
+round is an offset of its own, integrated out, so that only what differs within a round counts.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from .gaussian import Gaussian, at_least_float32
+from .gaussian import Gaussian
+from .regression import KERNELS, RBF, Regression, drawn
 
-LINEAR, RBF = "linear", "rbf"
-KERNELS = (LINEAR, RBF)
 OFFSET = 1.0  # variance of a round's offset: wide beside targets of 0 and 1
 # Tastes are smooth: with shorter lengths and less noise a few picks are learned by heart.
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)  # times the median distance of two pictures
@@ -78,17 +74,16 @@ class Preference:
     signal: float = 0.5
     noise: float = 0.08
     scale: Tensor | None = None
-    _solved: tuple[Tensor, Tensor, float] = field(init=False, repr=False, compare=False)
+    regression: Regression = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.kernel not in KERNELS:
             raise ValueError(f"unknown kernel {self.kernel!r}; it can be {' or '.join(KERNELS)}")
         if not bool(self.picks.picked.any()):
             raise ValueError("Nothing is picked yet: mark at least one picture that is better than the others.")
-        factor = torch.linalg.cholesky(self._covariance())
-        inverse = torch.cholesky_inverse(factor)
-        log_root = float(factor.diagonal().log().sum())  # of the determinant's root
-        object.__setattr__(self, "_solved", (inverse @ self._targets, inverse, log_root))
+        known = (self.picks.features, self.picks.picked.double() - 0.5, self.picks.rounds)
+        made = Regression(*known, self.kernel, self.length, self.signal, self.noise, OFFSET, scale=self.scale)
+        object.__setattr__(self, "regression", made)
 
     @classmethod
     def learn(cls, picks: Picks, kernel: str = RBF) -> Preference:
@@ -105,55 +100,19 @@ class Preference:
     @property
     def evidence(self) -> float:
         """log p(picks | kernel), nats."""
-        weights, _, log_root = self._solved
-        fit = -0.5 * float(self._targets @ weights) - log_root
-        return fit - 0.5 * len(weights) * math.log(2 * math.pi)
+        return self.regression.evidence
 
     def utility(self, features: Tensor) -> Gaussian:
-        """How good pictures are, (B,), on the scale of a pick: mean and variance (2.25, 2.26).
+        """How good pictures are, (B,), on the scale of a pick: mean and variance.
 
         features: (B, D), on any device, with gradients where they have one.
         """
-        features = at_least_float32(features)
-        # To the device in its own number format: some have no fp64.
-        own = (one.to(features.dtype).to(features.device) for one in (*self._solved[:2], self.picks.features))
-        weights, inverse, known = own
-        across = self._kernel(features, known)
-        spent = torch.einsum("bn,nm,bm->b", across, inverse, across)
-        return Gaussian(across @ weights, (self._prior(features) - spent).clamp(min=0))
+        return self.regression.at(features)
 
     def likeliest(self, features: Tensor, draws: int, generator: torch.Generator | None = None) -> Tensor:
         """(B,): how probable it is that each of these is the best of them, from draws of the process at all of them."""
-        features = features.detach().cpu().double()
-        weights, inverse, _ = self._solved
-        across = self._kernel(features, self.picks.features)
-        covariance = self._kernel(features, features) - across @ inverse @ across.T
-        values, vectors = torch.linalg.eigh(covariance)
-        noise = torch.randn(draws, len(features), generator=generator, dtype=torch.float64)
-        drawn = across @ weights + (noise * values.clamp(min=0).sqrt()) @ vectors.T
-        return torch.bincount(drawn.argmax(1), minlength=len(features)) / draws
-
-    @property
-    def _targets(self) -> Tensor:
-        return self.picks.picked.double() - 0.5
-
-    def _covariance(self) -> Tensor:
-        """(N, N), of the targets."""
-        own, rounds = self.picks.features, self.picks.rounds
-        together = rearrange(rounds, "n -> n 1") == rearrange(rounds, "n -> 1 n")
-        return self._kernel(own, own) + OFFSET * together + self.noise * torch.eye(len(own), dtype=own.dtype)
-
-    def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.scale is not None:
-            a, b = (one * self.scale.to(one) for one in (a, b))
-        if self.kernel == LINEAR:
-            return self.signal * a @ b.T
-        return self.signal * torch.exp(-_squares(a, b) / (2 * self.length**2))
-
-    def _prior(self, features: Tensor) -> Tensor:
-        """(B,): the variance before any pick."""
-        scaled = features if self.scale is None else features * self.scale.to(features)
-        return self.signal * (scaled.square().sum(1) if self.kernel == LINEAR else torch.ones_like(features[:, 0]))
+        found = drawn(*self.regression.joint(features), draws, generator)
+        return torch.bincount(found.argmax(1), minlength=len(features)) / draws
 
 
 def _grid(features: Tensor, kernel: str) -> Iterator[tuple[float, float, float]]:
@@ -164,12 +123,6 @@ def _grid(features: Tensor, kernel: str) -> Iterator[tuple[float, float, float]]
         middle = float(apart[apart > 0].median()) if bool((apart > 0).any()) else 1.0
         lengths = tuple(middle * one for one in LENGTHS)
     return itertools.product(lengths, SIGNALS, NOISES)
-
-
-def _squares(a: Tensor, b: Tensor) -> Tensor:
-    """|a − b|², (A, B), taken apart: all differences at once would not fit where features are long."""
-    lengths = rearrange(a.square().sum(1), "a -> a 1") + rearrange(b.square().sum(1), "b -> 1 b")
-    return (lengths - 2 * a @ b.T).clamp(min=0)
 
 
 @dataclass(frozen=True)

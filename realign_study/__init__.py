@@ -17,6 +17,7 @@ Who does what, from below:
                    ray.py actors on a cluster (ray_actor.py), which keep their models (ray_rows.py)
     parts.py       records in a folder, appended and kept as Parquet; results.py: Folder, a study's pictures and records
     running.py     tasks to a back end, outcomes to the folder; scoring.py: the second stage; estimate.py: --dry-run
+    searching.py   a search: rounds of rows that realign_core.Search asks, each made and scored as a study's
     report/        the study as a page and as CSV, from its table (the extra `report`)
     progress.py    what is shown meanwhile; cli.py: the command
 
@@ -27,5 +28,6 @@ Seams for what comes on top:
   actor runs too. `backends.backend_of` chooses; `plan.Hosts` holds its options.
 * A report reads `Folder.table(study)`: one pyarrow table in the plan's order, a column `score_<reward>` for each
   reward; the same is in `table.parquet`. Pictures lie at the path in the column `picture`, in the folder.
-* Nothing here imports ComfyUI, nodes/ or torch: planning, the head of a cluster and reports need none.
+* Nothing here imports ComfyUI, nodes/ or torch, but a search while it runs: planning, the head of a cluster and reports
+  need none.
 """

@@ -1,7 +1,7 @@
 """The command `realign`: `realign study PLAN` makes a plan's pictures, `realign score PLAN` asks its rewards of them,
-`realign report PLAN` draws what came out.
+`realign search PLAN` chooses λ as it goes until the best is known, `realign report PLAN` draws what came out.
 
-The first two go on where an earlier run ended, and stop on Ctrl-C with all that is finished kept. Exit status: 0 all
+The first three go on where an earlier run ended, and stop on Ctrl-C with all that is finished kept. Exit status: 0 all
 rows are there; 1 some have failed; 2 it could not go on, with a sentence on standard error; 130 stopped.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from . import running
+from . import running, searching
 from .backends import backend_of, places, workers
 from .errors import StudyError, shown
 from .estimate import estimate
@@ -31,6 +31,7 @@ from .rows import Study
 STAGES = {
     "study": "make the pictures of a plan",
     "score": "ask its rewards about them",
+    "search": "find the λ that a reward likes best, with few pictures",
     "report": "draw what came out, as a page and as CSV, into the study's folder",
 }
 EXAMPLES = ("example", "demo", "paper-sdxl", "paper-sd15")  # plans/
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.plan is None:
             raise StudyError("Name a plan, as: realign study plan.yaml. `realign study --example` writes one.")
-        return _report(options) if options.stage == "report" else _run(options, told)
+        if options.stage == "report":
+            return _report(options)
+        return _search(options, told) if options.stage == "search" else _run(options, told)
     except StudyError as error:
         told.print(Text(shown(str(error))), style="red", soft_wrap=True)
         return 2
@@ -82,6 +85,28 @@ def _run(options: argparse.Namespace, told: Console) -> int:
     print(f"{summary.total - bad} of {summary.total} rows are there, {bad} failed: {folder.path / 'table.parquet'}")
     print(f"What came of it: realign report {shown(_command(options))}")
     return 1 if bad else 0
+
+
+def _search(options: argparse.Namespace, told: Console) -> int:
+    plan_file = PlanFile(Path(options.plan), Path(options.out) if options.out else None)
+    _other_hosts(plan_file, options)
+    study = searching.SearchStudy(plan_file)
+    wanted = searching.searches(study)
+    path = Path(options.out) if options.out else searching.search_folder(plan_file)
+    if options.dry_run:
+        print(f"at least {wanted.least} and at most {wanted.most} pictures for each anchor and setting")
+        print(f"where: {places(plan_file)}; into {path}")
+        return 0
+    with Folder(path) as folder, Shown(told) as watch:
+        backend = backend_of(plan_file, watch.say)
+        try:
+            results = searching.search(study, folder, backend, watch, options.retry_failed)
+        finally:
+            folder.write_table(study)
+    for line in searching.lines_of(results):
+        print(line)
+    print(f"The curves: {path / 'search.json'}")
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -134,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         stage = stages.add_parser(name, help=text, description=text)
         stage.add_argument("plan", nargs="?", help="the plan, a YAML file")
         stage.add_argument("--out", help="the study's folder (else as the plan says)")
-    for name in ("study", "score"):
+    for name in ("study", "score", "search"):
         stage = stages.choices[name]
         stage.add_argument("--server", action="append", default=[], help="a ComfyUI's address, instead of the plan's")
         stage.add_argument("--comfyui", help="start the ComfyUI in this folder, instead of the plan's hosts")
@@ -147,7 +172,8 @@ def _parser() -> argparse.ArgumentParser:
             help="by Ray: on the cluster at ray://HOST:PORT, on the one that this machine is of (auto), or just here",
         )
         stage.add_argument("--retry-failed", action="store_true", help="try again what has failed")
-        stage.add_argument("--changed-plan", action="store_true", help="go on in a folder of another plan")
+        if name != "search":
+            stage.add_argument("--changed-plan", action="store_true", help="go on in a folder of another plan")
         stage.add_argument("--dry-run", action="store_true", help="only tell what it would cost")
     stages.choices["study"].add_argument(
         "--example",

@@ -135,6 +135,21 @@ class Hosts(BaseModel):
         return self
 
 
+class SearchPlan(BaseModel):
+    """Which λ `realign search` looks for."""
+
+    model_config = STRICT
+    reward: Name  # of the plan's rewards: its mean over prompts and seeds is to be largest
+    start: Lambda = Field(0.0, alias="from")
+    end: Lambda = Field(1.5, alias="to")
+    kl_budget: Annotated[float, Field(gt=0)] | None = None  # nats, in the mean
+    second: Name | None = None  # a reward that must not fall below its mean at λ 0
+    may_fall: Annotated[float, Field(ge=0)] = 0.0  # by how much it may all the same, in its own units
+    most: Count = 256  # pictures for each anchor and setting
+    precision: Annotated[float, Field(gt=0, le=1)] = 0.05  # half the interval at which it ends
+    at_once: Annotated[int, Field(ge=0)] = 0  # pairs of prompt and seed of a round; 0: all
+
+
 class Outputs(BaseModel):
     """Where in the workflow things come out, where it cannot be told from the workflow itself."""
 
@@ -160,6 +175,7 @@ class Plan(BaseModel):
     inputs: dict[str, str | list[str]] = {}  # where the workflow takes something: name → “node.input”
     outputs: Outputs = Outputs()
     rewards: dict[Name, dict[str, Any]] = {}
+    search: SearchPlan | None = None
     hosts: Hosts = Hosts()
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]] = {}  # model file → its SHA-256
     out: str | None = None  # the study's folder; None: beside the plan, by the study's name

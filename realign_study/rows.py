@@ -53,7 +53,7 @@ class Study:
     def rows(self) -> list[Row]:
         found: dict[str, Row] = {}
         for row in self._rows():
-            key = self._key(self.graph(row))
+            key = self.key(row)
             if key in found:
                 raise PlanError(
                     f"Two rows would be the same picture: {self._named(found[key])} and {self._named(row)}."
@@ -85,6 +85,10 @@ class Study:
             values["prompt"] = prompt.text
         values |= _of_anchor(anchor, self.workflow)
         return values | self.plan.settings[row.setting] | prompt.inputs
+
+    def key(self, row: Row) -> str:
+        """Of all that decides the row's picture."""
+        return self._key(self.graph(row))
 
     def _key(self, graph: Graph) -> str:
         used = json.dumps(graph, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import comfy.nested_tensor
+import comfy.sample
 import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...realign_core import Sweep
 
 
 def streams(samples: Any) -> list[torch.Tensor]:
@@ -39,3 +44,33 @@ def multiplied(latent: Mapping[str, Any], pictures: int) -> dict[str, Any]:
     else:
         del out["batch_index"]
     return out
+
+
+def check_streams(latent_image: dict[str, Any]) -> None:
+    if len(streams(latent_image["samples"])) > 1:
+        raise ValueError("Rewards judge pictures, but this latent has several streams, as a video with its sound.")
+
+
+def shape_of(model: ModelPatcher, latent_image: dict[str, Any]) -> torch.Size:
+    """Of the latents that will be sampled: the host makes an empty one fit the model."""
+    given = [latent_image.get(name) for name in ("downscale_ratio_spacial", "downscale_ratio_temporal")]
+    ratios = [ratio for ratio in given if ratio is not None]  # which older hosts neither give nor take
+    fixed: torch.Tensor = comfy.sample.fix_empty_latent_channels(model, latent_image["samples"], *ratios)
+    return fixed.shape
+
+
+def swept_latent(latent: dict[str, Any], sweep: Sweep) -> dict[str, Any]:
+    """The latent image with one element per cell. Equal batch indices give the host's samplers equal noise."""
+    images = [cell.image for cell in sweep.cells()]
+    out = {**latent, "samples": _picked(latent["samples"], images)}
+    out["batch_index"] = [sweep.batch_index[image] for image in images]
+    if latent.get("noise_mask") is not None:
+        out["noise_mask"] = _picked(latent["noise_mask"], images)
+    return out
+
+
+def _picked(tensor: torch.Tensor, images: list[int]) -> torch.Tensor:
+    """Elements of a batch; one that is shorter than the images is repeated, as the host does."""
+    if tensor.is_nested:
+        return comfy.nested_tensor.NestedTensor([_picked(part, images) for part in tensor.unbind()])
+    return tensor[[image % tensor.shape[0] for image in images]]

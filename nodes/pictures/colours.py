@@ -12,6 +12,12 @@ FRONT = (74, 222, 128)  # of pictures that no other beats
 RAMP = (BLUE, (167, 139, 250), (244, 114, 182), (251, 146, 60))  # from a low λ to a high one
 
 
+def faint(colour: Colour, share: float = 0.3) -> Colour:
+    """Of which so much is left before the background."""
+    r, g, b = (round(share * own + (1 - share) * back) for own, back in zip(colour, BACKGROUND))
+    return r, g, b
+
+
 def lineage(root: int) -> Colour:
     """The colour of a family: of neighbours far apart, and of many the hue of none the same."""
     hue, light = root * 0.618034 % 1, 0.7 + 0.06 * (root % 3 - 1)  # the golden ratio's turns never meet

@@ -10,7 +10,7 @@ from itertools import groupby, zip_longest
 import torch
 from PIL import Image, ImageDraw
 
-from .colours import AMBER, AXIS, BACKGROUND, BLUE, GRID, INK, Colour
+from .colours import AMBER, AXIS, BACKGROUND, BLUE, FRONT, GRID, INK, Colour, faint
 from .text import as_image, drawable, font, shortened
 
 WIDTH, PANEL, MARGIN = 640, 260, (64, 20, 16, 48)  # px; margins left, top, right, bottom
@@ -27,12 +27,14 @@ class Line:
     label: str = ""  # in the legend, if not empty
     errors: Sequence[float | None] = ()  # of each point, how far a bar reaches above it and below; None: no bar
     joined: bool = True  # or dots alone
+    dots: bool = True  # at the points
+    between: Sequence[tuple[float, float]] = ()  # of each point, from where to where y may be: shaded
 
     @property
     def ends(self) -> list[float]:
         """Every y that is drawn."""
         known = [(y, error or 0.0) for (_, y), error in zip_longest(self.points, self.errors) if _is_known(y)]
-        return [y + sign * error for y, error in known for sign in (-1, 1)]
+        return [y + sign * error for y, error in known for sign in (-1, 1)] + [y for ends in self.between for y in ends]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Panel:
     across: bool = False  # x is a number as y is, with round values of its own for marks
     ticks: Sequence[tuple[float, str]] = ()  # marks on x, with their text
     empty: str = ""  # what the panel says where there is nothing to draw
+    chosen: tuple[float, float, float] | None = None  # on x: a value, marked, and from where to where it may be
 
 
 def schedule_plot(lambdas: list[float], beta: float | None, axis: str) -> torch.Tensor:
@@ -84,10 +87,13 @@ def draw_panel(draw: ImageDraw.ImageDraw, box: Box, panel: Panel, lift: int = 16
         draw.text((box[0] + 8, box[1] + 8), f"{panel.name}: {panel.empty}", fill=AXIS, font=font(18))
         return
     axes = _Axes(box, panel)
+    for line in panel.lines:
+        _draw_between(draw, axes, line)
+    _draw_chosen(draw, axes, panel.chosen)
     _draw_ticks(draw, axes, axes.marks)
     for line in panel.lines:
         _draw_errors(draw, axes, line)
-        _draw_line(draw, [axes.at(x, y) if _is_known(y) else None for x, y in line.points], line.colour, line.joined)
+        _draw_line(draw, [axes.at(x, y) if _is_known(y) else None for x, y in line.points], line)
     draw.text((box[0] + 8, box[1] - lift), panel.name, fill=INK, font=font(18))
     below = 34 if axes.marks else 26
     draw.text(((box[0] + box[2]) / 2, box[3] + below), panel.axis, fill=AXIS, font=font(14), anchor="mm")
@@ -140,14 +146,29 @@ def _draw_errors(draw: ImageDraw.ImageDraw, axes: _Axes, line: Line) -> None:
                 draw.line([(px - 4, py), (px + 4, py)], fill=line.colour, width=1)
 
 
-def _draw_line(
-    draw: ImageDraw.ImageDraw, places: list[tuple[float, float] | None], colour: Colour, joined: bool
-) -> None:
+def _draw_between(draw: ImageDraw.ImageDraw, axes: _Axes, line: Line) -> None:
+    if line.between:
+        ends = [[axes.at(x, pair[side]) for (x, _), pair in zip(line.points, line.between)] for side in (0, 1)]
+        draw.polygon([*ends[0], *reversed(ends[1])], fill=faint(line.colour))
+
+
+def _draw_chosen(draw: ImageDraw.ImageDraw, axes: _Axes, chosen: tuple[float, float, float] | None) -> None:
+    if chosen is not None:
+        _, top, _, bottom = axes.box
+        best, low, high = (axes.at(x, axes.low)[0] for x in chosen)
+        for x, width in ((low, 1), (high, 1), (best, 3)):
+            draw.line([(x, top), (x, bottom)], fill=FRONT, width=width)
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, places: list[tuple[float, float] | None], line: Line) -> None:
     """places: px, None for a gap. Only neighbours are joined."""
+    colour = line.colour
     for is_known, run in groupby(places, key=lambda place: place is not None):
         neighbours = [*run]
-        if joined and is_known and len(neighbours) > 1:
+        if line.joined and is_known and len(neighbours) > 1:
             draw.line(neighbours, fill=colour, width=3, joint="curve")
+    if not line.dots:
+        return
     known = [place for place in places if place is not None]
     radius = 4 if len(known) <= 40 else 2
     for px, py in known:

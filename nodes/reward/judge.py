@@ -66,10 +66,10 @@ class Judge:
         Raises RewardError.
         """
         comfy.model_management.load_models_gpu([*self.models])
-        size = min(REHEARSED, self.at_once(shape, gradient))
         generator = torch.Generator().manual_seed(0)
-        latents = torch.randn(size, *shape, generator=generator).to(self.decoder.vae.device)
         try:
+            size = min(REHEARSED, self.at_once(shape, gradient))
+            latents = torch.randn(size, *shape, generator=generator).to(self.decoder.vae.device)
             with torch.inference_mode(False), torch.set_grad_enabled(gradient):
                 x = latents.clone().requires_grad_(gradient)
                 found = self(x)

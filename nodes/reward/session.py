@@ -125,9 +125,9 @@ class Session:
         try:
             _folder().mkdir(parents=True, exist_ok=True)
             known = {one.run: one.features.contiguous() for one in self.rounds}
-            _replaced(_path(self.name, ".safetensors"), lambda path: save_file(known, path))
+            replaced(_path(self.name, ".safetensors"), lambda path: save_file(known, path))
             text = told.model_dump_json(indent=1)
-            _replaced(_path(self.name, ".json"), lambda path: path.write_text(text, encoding="utf-8"))
+            replaced(_path(self.name, ".json"), lambda path: path.write_text(text, encoding="utf-8"))
         except (OSError, SafetensorError) as error:
             raise ValueError(
                 f"The preference “{self.name}” could not be saved in {_folder()}: {error}. What was saved before is "
@@ -201,7 +201,7 @@ def _damaged(path: Path) -> ValueError:
     )
 
 
-def _replaced(path: Path, write: Callable[[Path], object]) -> None:
+def replaced(path: Path, write: Callable[[Path], object]) -> None:
     """A file that is there whole or not at all."""
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:

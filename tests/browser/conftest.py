@@ -17,8 +17,11 @@ from tools.host.stand_in_files import stand_in_files  # noqa: E402
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]  # nothing but this machine can be reached
+RENDERERS = ("classic", "new-renderer")
 FAILED = pytest.StashKey[bool]()
-PATIENCE = 120_000  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
+OTHER_TABS = {}  # in other languages, by language
+PATIENCE = 60_000  # ms, of every wait: a busy machine is slow, and only a fault waits in vain
 # Known nodes are not enough: a page that has just opened puts its first workflow in the place of what is on its canvas.
 READY = """() => !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types?.RealignSampler
   && window.app.extensionManager?.workflow?.activeWorkflow?.isLoaded)"""
@@ -56,9 +59,9 @@ class Page:
         self.page = self.browser.new_page(viewport={"width": 1440, "height": 900})
         self.page.set_default_timeout(PATIENCE)
         self.errors = []
+        self.holds = None
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)) if "realign" in str(error) else None)
-        self.page.route("**/*", lambda route: self._only_local(route, host.url))
         # As the page's own setting does it: the host keeps the language, which a page reads when it opens.
         host.post("/settings", {"Comfy.Locale": language})
         self.page.goto(host.url)
@@ -81,30 +84,51 @@ class Page:
         if message.type == "error" and ("realign" in where.lower() or "realign" in message.text.lower()):
             self.errors.append(f"{message.text} ({where})")
 
-    @staticmethod
-    def _only_local(route, url):
-        if route.request.url.startswith((url, "data:", "blob:")):
-            route.continue_()
-        else:
-            route.abort()
-
     def shot(self, name):
         SHOTS.mkdir(exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{name}{'_new' if self.new_renderer else ''}.png")
 
 
-@pytest.fixture(scope="session", params=[False, True], ids=["classic", "new-renderer"])
-def one_tab(request, browser, host):
-    tab = Page(browser, host, request.param)
+@pytest.fixture(scope="session", params=[False, True], ids=RENDERERS)
+def new_renderer(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def one_tab(new_renderer, browser, host):
+    tab = Page(browser, host, new_renderer)
     yield tab
     tab.page.close()
 
 
 @pytest.fixture
-def tab(one_tab, request):
-    yield one_tab
+def tab(one_tab):
+    return one_tab
+
+
+@pytest.fixture(autouse=True)
+def _each_of_its_own(request):
+    """Nothing that comes late from the test before; after one that has failed, which may leave anything, a new page."""
+    tab = request.getfixturevalue("one_tab") if "one_tab" in request.fixturenames else None
+    if tab:
+        tab.errors.clear()
+    yield
     if request.node.stash.get(FAILED, False):
-        one_tab.reopen()
+        for one in filter(None, (tab, *OTHER_TABS.values())):
+            one.reopen()
+
+
+@pytest.fixture(scope="module")
+def once():
+    """What the tests of a file share on a page: `tab.holds` is it while the page is the one on which it was built."""
+    return object()
+
+
+def pytest_collection_modifyitems(items):
+    """A file in one renderer stays with one worker, which has a host, a browser and a page of each renderer."""
+    for item in items:
+        renderer = next((name for name in RENDERERS if name in item.nodeid), "")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {renderer}"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -114,17 +138,22 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_in(browser, host):
-    """page_in(language, new_renderer=False): a tab in Chinese or Japanese, opened once and used by all that ask."""
-    tabs = {}
+    """page_in(language, new_renderer=False): a tab in Chinese or Japanese, which all that ask in a row share."""
 
     def page_in(language, new_renderer=False):
-        if language not in tabs:
-            tabs[language] = Page(browser, host, new_renderer, language)
-        tabs[language].render(new_renderer)
-        return tabs[language]
+        if language not in OTHER_TABS:
+            close_others()  # a page that nobody looks at is drawn all the same
+            OTHER_TABS[language] = Page(browser, host, new_renderer, language)
+        OTHER_TABS[language].render(new_renderer)
+        return OTHER_TABS[language]
 
     yield page_in
-    for tab in tabs.values():
+    close_others()
+
+
+def close_others():
+    for tab in OTHER_TABS.values():
         tab.page.close()
+    OTHER_TABS.clear()

@@ -52,6 +52,16 @@ def until(act, locator, again=1000):
     raise AssertionError(f"{locator} never showed")
 
 
+def until_true(act, tab, code, again=1000):
+    """The same until a function of the page says so."""
+    for _ in range(PATIENCE // again):
+        act()
+        with suppress(TimeoutError):
+            tab.page.wait_for_function(code, timeout=again)
+            return
+    raise AssertionError(f"never true: {code}")
+
+
 def js(tab, code, arg=None):
     return tab.page.evaluate(code, arg)
 

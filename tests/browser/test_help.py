@@ -53,7 +53,7 @@ FITS = """() => {
 }"""
 
 
-@pytest.fixture(params=["en", "zh", "ja"])
+@pytest.fixture(scope="module", params=["en", "zh", "ja"])
 def language(request):
     return request.param
 

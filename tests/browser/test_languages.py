@@ -45,9 +45,14 @@ def without_sizes(state):
     return {**state, "nodes": [{k: v for k, v in node.items() if k != "size"} for node in state["nodes"]]}
 
 
-@pytest.fixture(params=LANGUAGES)
-def spoken(request, page_in, one_tab):
-    return page_in(request.param, one_tab.new_renderer)
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request):
+    return request.param
+
+
+@pytest.fixture
+def spoken(language, page_in, new_renderer):
+    return page_in(language, new_renderer)
 
 
 @pytest.mark.parametrize("name", TITLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from graphs import until_true
 from test_page import drop
 from test_search import search_box
 
@@ -163,9 +164,14 @@ def test_the_subgraph_misses_no_file_before_one_is_chosen(bare):
     assert first.inner_text().split("\n")[0] == "Realign"
     first.click()
     first.wait_for(state="hidden")
-    bare.page.mouse.move(700, 400)
-    bare.page.mouse.click(700, 450)  # it hangs on the pointer until then
-    bare.page.wait_for_function("() => window.app.graph.nodes.length === 1")
+
+    def put_down():
+        """It hangs on the pointer until then, once the page has it."""
+        bare.page.mouse.move(700, 400)
+        bare.page.mouse.move(700, 450)
+        bare.page.mouse.click(700, 450)
+
+    until_true(put_down, bare, "() => window.app.graph.nodes.length === 1")
     bare.page.wait_for_timeout(1500)
     bare.shot("missing_subgraph")
     names = bare.page.evaluate("() => window.app.graph.nodes[0].widgets.map(widget => widget.name)")

@@ -16,10 +16,19 @@ import pytest
 PACK = Path(__file__).resolve().parents[2]
 MOST_LINES = 350
 FOLDERS = ("nodes", "realign_core", "realign_study", "tools")
-NO_NODES = ("__init__", "checked", "live", "inputs", "page", "sampled", "types")  # of the files at the top of nodes/
+NO_NODES = (
+    "__init__",
+    "checked",
+    "live",
+    "inputs",
+    "page",
+    "sampled",
+    "searched",
+    "types",
+)  # of the files at the top of nodes/
 
 WORK = {"run", "models", "types", "realign_core"}
-BESIDE = {"checked", "live", "inputs", "page", "sampled"}
+BESIDE = {"checked", "live", "inputs", "page", "sampled", "searched"}
 MAY_KNOW = {
     "realign_core": {"realign_core"},
     "realign_study": {"realign_study", "realign_core"},  # neither the nodes nor a host
@@ -33,6 +42,7 @@ MAY_KNOW = {
     "inputs": BESIDE | WORK,
     "live": BESIDE | WORK | {"pictures"},
     "sampled": BESIDE | WORK,
+    "searched": BESIDE | WORK | {"pictures", "reward"},  # λ Search's rounds, which it and its measurement ask
     "node file": BESIDE | WORK | {"pictures", "reward", "node file"},
     "__init__": {"node file", "types", "realign_core"},  # of nodes/, which joins the node files
     "tools": BESIDE | WORK | {"pictures", "reward", "node file", "__init__", "tools"},

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from realign_core import KERNELS, Picks, Preference
-from realign_core.preference import LINEAR, NOISES, OFFSET, RBF, SIGNALS
+from realign_core.preference import NOISES, OFFSET, SIGNALS
+from realign_core.regression import LINEAR, RBF
 
 SIZE = 5
 
@@ -49,7 +50,7 @@ def test_the_linear_kernel_is_bayesian_linear_regression():
 def test_the_evidence_is_the_density_of_the_picks(kernel):
     picks, _ = seen(2, 6, along)
     mine = Preference(picks, kernel, 1.3, 0.4, 0.2)
-    density = torch.distributions.MultivariateNormal(torch.zeros(12, dtype=torch.float64), mine._covariance())
+    density = torch.distributions.MultivariateNormal(torch.zeros(12, dtype=torch.float64), mine.regression.covariance())
     assert mine.evidence == pytest.approx(float(density.log_prob(picks.picked.double() - 0.5)), rel=1e-9)
 
 

@@ -41,6 +41,7 @@ LINKS = {
     "LATENT": ["latent", 0],
     "IMAGE": ["image", 0],
     "REALIGN_REWARD": ["reward", 0],
+    "VAE": ["demo", 4],
     "CLIP_VISION": ["sees", 0],
 }
 FILES = {"anchor_name": "loras/x.safetensors", "reward_name": "reward_models/x.safetensors"}

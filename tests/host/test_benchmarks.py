@@ -33,6 +33,7 @@ def run(script, out, *arguments):
     return rows
 
 
+@pytest.mark.thorough
 def test_memory_of_cards(tmp_path):
     """A card's streamed weights are what does not fit of all; none where all does."""
     rows = run("memory.py", tmp_path, "--kinds", "sdxl", "--cards", "1.75", "2.1", "24")
@@ -47,6 +48,7 @@ def test_memory_of_cards(tmp_path):
     assert small[0] != "fits"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "number_format"), [("sd35", "bf16"), ("flux", "fp8")])
 def test_every_run_on_a_gpu(tmp_path, kind, number_format):
     rows = run("gpu.py", tmp_path, "--kinds", kind, "--formats", number_format, "--steps", "2", "--repeats", "1")
@@ -63,6 +65,7 @@ def test_every_run_on_a_gpu(tmp_path, kind, number_format):
     assert {cells[4] for _, cells in rows if (cells[0], cells[1]) in passes} <= {"–"} or _has_cuda()
 
 
+@pytest.mark.thorough
 def test_overhead_and_load_times(tmp_path):
     """Every case is measured, of two clones in turns, and what is asked in it is what its name says."""
     rows = run("overhead.py", tmp_path, "--repeats", "1", "--before", str(PACK))
@@ -82,6 +85,7 @@ def test_overhead_and_load_times(tmp_path):
     assert all(math.isfinite(float(ratio.split()[0])) for ratio in ratios)  # noise may be more than what is measured
 
 
+@pytest.mark.thorough
 def test_rewards_side_by_side(tmp_path):
     """Every method for both rewards, each with figures that can be told apart, and a plot."""
     rows = run("rewards.py", tmp_path)
@@ -135,6 +139,7 @@ def _has_cuda():
     return torch.cuda.is_available()
 
 
+@pytest.mark.thorough
 def test_two_rewards_at_once(tmp_path):
     """Every method has its volume and its runs, of as many pictures as its model calls give; the plot is drawn."""
     rows = run("front.py", tmp_path)
@@ -155,6 +160,7 @@ def test_two_rewards_at_once(tmp_path):
         assert plot.width > 1000
 
 
+@pytest.mark.thorough
 def test_the_steps_of_diffusers(tmp_path):
     """With the diffusers of the tests. Of few steps, so the largest rounding may lie above the bar of the whole run."""
     rows = run("peer.py", tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+from types import SimpleNamespace
 
 import comfy.model_management
 import pytest
@@ -54,6 +55,7 @@ def valid(item):
     """A value of an input's type."""
     models = {"MODEL": toy_models.toy_model, "REALIGN_ANCHOR": lambda: anchors_of(toy_models.toy_model(seed=2))}
     models["REALIGN_REWARD"] = lambda: PICTURE_REWARDS["brightness"]
+    models["VAE"] = lambda: SimpleNamespace(patcher=toy_models.toy_model(), first_stage_model=None)
     values = {"CONDITIONING": toy_models.CONDS[0], "LATENT": toy_models.latent(), "IMAGE": torch.rand(1, 8, 8, 3)}
     kind, own = item.get_io_type(), getattr(item, "default", None)
     if kind in models:

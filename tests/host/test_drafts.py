@@ -53,7 +53,7 @@ def swept(pair, conds, latent, lambdas=LAMBDAS, run=None, **options):
     return (each - ends) / (len(lambdas) - ends), out, json.loads(text)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", pytest.param("ddim", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("anchor", ["full", "lora"])
 def test_about_1_2_calls_a_step_for_pictures_near_the_exact_ones(demo, anchor, sampler):
     pairs, conds, latent = demo

@@ -89,7 +89,7 @@ def _later(pair, conds, latent, lam):
 @pytest.mark.numeric
 @pytest.mark.parametrize("run", ["sampler", "guider", "model"])
 @pytest.mark.parametrize("anchor", ["full", "lora"])
-@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+@pytest.mark.parametrize("kind", ["sd15", pytest.param("sdxl", marks=pytest.mark.thorough), "sd3"])
 def test_each_is_the_run_of_its_own_prompt(models, tiny, kind, anchor, run):
     pair, latent, sample = models(kind), tiny_models.latent(kind), runs()[run]
     pair = pair if anchor == "full" else (pair[0], patched(pair[0], ADAPTERS["lora"](tiny, kind)))

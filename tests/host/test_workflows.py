@@ -43,6 +43,7 @@ PICTURES = {
     "colourful_hearts": 4,
     "smaller_jpegs": 8,
     "two_rewards": 16,
+    "find_lambda": 4,
     "corrected_sweep": 8,
     "my_taste": 16,
 }
@@ -81,6 +82,8 @@ def shortened(graph):
             inputs["steps"] = 2
         if node["class_type"] == "RealignSweep":
             inputs |= {"values": "list", "listed": "0.3, 1.2", "seeds": 2}
+        if node["class_type"] == "RealignSearch":
+            inputs |= {"most": 4, "seeds": 1}  # the first round
     return graph
 
 
@@ -175,7 +178,8 @@ def test_a_workflow_without_downloads_runs(server, known, name):
             assert outputs[node]["images"], content["class_type"]
         if content["class_type"] == "RealignCompare":
             (shown,) = outputs[node]["realign_compare"]
-            assert [column["lambda"] for column in shown["columns"]] == [0.3, 1.2]
+            wanted = [0, 0.5, 1, 1.5] if name == "find_lambda" else [0.3, 1.2]
+            assert [column["lambda"] for column in shown["columns"]] == wanted
             assert len(shown["files"]) == 4
 
 

@@ -228,6 +228,22 @@ def reward_report(host: Host) -> Picture:
     return pictures(host, graph, "reported")[0]
 
 
+def search(host: Host) -> Picture:
+    """What is known of two rewards over λ where the search ends."""
+    given = {name: ["demo", place] for place, name in enumerate(("model", "anchor", "positive", "negative"))}
+    given |= {"latent_image": ["empty", 0], "vae": ["demo", 4], "reward": ["colour", 0], "second": ["light", 0]}
+    how = {"seed": 7, "steps": 20, "cfg": 1.5, "sampler_name": "ddpm", "scheduler": "normal", "denoise": 1.0}
+    how |= {"seeds": 4, "start": 0.0, "end": 1.5, "most": 48, "kl_budget": 0.0, "may_fall": 25.0}
+    graph = demo("heart")
+    graph |= {
+        name: node("RealignPictureReward", reward=reward)
+        for name, reward in (("colour", "colourfulness"), ("light", "brightness"))
+    }
+    graph["search"] = node("RealignSearch", **given, **how)
+    graph["curve"] = node("PreviewImage", images=["search", 5])
+    return pictures(host, graph, "curve")[0]
+
+
 def particles(host: Host) -> Picture:
     """Four hearts of the demo reference as they come, and drawn towards colour: of 8 particles each, ever stronger."""
     rows = []
@@ -269,6 +285,7 @@ OF_RUNS: dict[str, Callable[[Host], Picture]] = {
     "combine_rewards": combine_rewards,
     "best_of": best_of,
     "reward_report": reward_report,
+    "search": search,
     "particles": particles,
     "demo_models": demo_models,
 }

@@ -23,7 +23,7 @@ from tools.workflows.workflow_names import workflow_file
 
 README = PACK / "docs" / "page.png"
 IMAGES = PACK / "web" / "docs" / "img"
-PLOTS = {"report", "trace", "reward_report"}
+PLOTS = {"report", "trace", "reward_report", "search"}
 
 
 def write(image: Picture, name: str) -> None:

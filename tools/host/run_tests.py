@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tools.cache import PACK
 
 WORKERS = str(min(4, os.cpu_count() or 1))
+SHARED = ["-n", WORKERS, "--dist", "worksteal"]
 
 
 class Stage(NamedTuple):
@@ -27,14 +28,16 @@ STAGES = (
     # A host for one of its files, which therefore stays with one worker.
     Stage("study tests", ["pytest", "tests/study", "-n", WORKERS, "--dist", "loadfile"]),
     # A host in each process: workers take the next test from one another, so that none waits for the slowest file.
-    Stage("host tests", ["pytest", "tests/host", "-n", WORKERS, "--dist", "worksteal"]),
+    Stage("host tests", ["pytest", "tests/host", "-m", "not thorough", *SHARED]),
     # The instructions of an old CPU: what is equal but for rounding must be so on machines that this one is not.
     Stage(
         "numeric tests on an older CPU",
-        ["pytest", "tests/host", "-m", "numeric", "-n", WORKERS, "--dist", "worksteal"],
+        ["pytest", "tests/host", "-m", "numeric and not thorough", *SHARED],
         {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
     ),
-    Stage("browser tests", ["pytest", "tests/browser"]),
+    # A page waits for a host and a host for a page: two of each keep the cores at work. What failed is done again, on a
+    # new page, and named: on a busy machine a page may lose a click.
+    Stage("browser tests", ["pytest", "tests/browser", "-n", WORKERS, "--dist", "loadgroup", "--reruns", "2", "-rR"]),
 )
 
 

@@ -187,4 +187,34 @@ def front(known: Known, folder: Path) -> None:
     )
 
 
-ALL = (hearts, smaller, front, corrected)
+def search(known: Known, folder: Path) -> None:
+    graph = Graph(known)
+    text = note(
+        "Find the λ, no download needed",
+        steps(
+            "Press *Run*: it makes a few pictures, looks where the best λ must be, and makes more there.",
+            "*λ Search* says the λ and how sure it is; the curve shows what it knows.",
+            "Change *may_fall* or *kl_budget*, and run again: with a *name* it takes the pictures that are there.",
+        ),
+        large("Wanted: the most colourful hearts whose brightness falls by no more than 25."),
+    )
+    read = graph.note(330, text)
+    models, latent = demo_models(graph, 1, folded=True)
+    colour = graph.add("RealignPictureReward", title="To be largest", reward="colourfulness")
+    light = graph.add("RealignPictureReward", title="Must not fall much", reward="brightness")
+    inputs = {name: (models, slot) for slot, name in enumerate(("model", "anchor", "positive", "negative"))} | SETTINGS
+    inputs |= dict(latent_image=(latent, 0), vae=(models, 4), reward=(colour, 0), second=(light, 0), steps=20)
+    found = graph.add("RealignSearch", colours=NODE_BLUE, **inputs, may_fall=25.0)
+    curve = graph.add("SaveImage", title="The curve", images=(found, 5), filename_prefix="realign_search")
+    sweep = Sweep(graph, (found, 2), (models, 4), (found, 3), (found, 4))
+    graph.write(
+        folder,
+        "find_lambda",
+        Stack(330, read, graph.box("Demo models", [models, latent]), graph.box("What is good", [colour, light])),
+        Stack(400, graph.box("Find the λ", [found])),
+        Stack(520, sweep.compare(sweep.decoded)),
+        Stack(400, graph.box("What is known", [curve])),
+    )
+
+
+ALL = (hearts, smaller, front, corrected, search)

@@ -118,6 +118,11 @@ CARDS = {
         ["λ 0", "λ 0.25", "λ 0.5", "λ 0.75", "λ 1"],
         ["as usual", "corrected"],
     ),
+    "find_lambda": Card(
+        [Run("find_lambda", {"RealignSearch": dict(seeds=2)})],
+        table(4, 2, (0, 1, 2, 3)),
+        ["λ 0", "λ 0.5", "λ 1", "λ 1.5"],
+    ),
     "my_taste": Card([Run("my_taste")], [range(4), range(4, 8)], sides=["", "star what you like, and run again"]),
     "sd15_dpo": pair("square", 12),
     "sdxl_dpo": pair("star", 5),

@@ -64,6 +64,7 @@ HEIGHTS = {
     "RealignRewardReport": 640,
     "RealignSampler": 968,
     "RealignScore": 426,
+    "RealignSearch": 1000,
     "RealignSweep": 410,
     "RealignTrace": 98,
     "SamplerCustomAdvanced": 426,
@@ -83,6 +84,7 @@ GROWS = dict.fromkeys(
         "RealignReport",
         "RealignSampler",
         "RealignScore",
+        "RealignSearch",
     ),
     4,
 )

@@ -24,6 +24,7 @@ TITLES = {
     "smaller_jpegs": "Realign Demo 8 - smaller JPEGs",
     "corrected_sweep": "Realign Demo 9 - corrected",
     "two_rewards": "Realign Front - two rewards",
+    "find_lambda": "Realign Search - find the lambda",
     "my_taste": "Realign Preference - my taste",
     "sd15_dpo": "Realign SD 1.5 - Diffusion-DPO",
     "sd15_paper": "Realign SD 1.5 - paper setting",

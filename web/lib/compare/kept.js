@@ -13,6 +13,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { allGraphs, asOneStep } from "../graph.js";
+import { chain } from "../live.js";
 import { hasOrigin, recall, remember } from "../memory.js";
 import { countOf, parseRun } from "./run.js";
 
@@ -64,6 +65,9 @@ export class Kept {
     this.node = node;
     this.state = EMPTY;
     this.restored = false;
+    // The page compares what it has just serialized with its record: a difference would be a step, and end what can be
+    // redone.
+    chain(node, "onSerialize", () => this.isAlive && this.settle(true));
   }
 
   /** What the node was saved with, and what has come since: an older state of the graph knows fewer runs. */

@@ -1,0 +1,228 @@
+"""λ Search: its pictures are Realign Sampler's, its λ the full grid's; it can be kept, gone on with and shown again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import comfy.model_management
+import comfy.sd
+import pytest
+import torch
+import toy_models
+from realign.nodes.combine_anchors import RealignAnchorLambda
+from realign.nodes.grid import RealignGrid
+from realign.nodes.models.anchor import Anchor
+from realign.nodes.prompts import Prompts
+from realign.nodes.reward.protocol import RewardError, scores
+from realign.nodes.sampler import RealignSampler
+from realign.nodes.search import RealignSearch
+from realign.realign_core import LambdaSchedule, Sweep
+from test_decoded import weights_of
+from test_particles import Vae
+
+RUN = {"seed": 7, "steps": 4, "cfg": 2.0, "sampler_name": "ddpm", "scheduler": "normal", "denoise": 1.0}
+
+
+class Linear(Vae):
+    """A VAE whose pictures are the latents' first three channels, so that they follow λ."""
+
+    def decode(self, samples):
+        return self.process_output(self.first_stage_model.decode(samples.float())).movedim(1, -1)
+
+
+@dataclass
+class Near:
+    """A reward that has a peak over λ: how near a picture's mean is to a value."""
+
+    value: float = 0.4
+    name: str = "near"
+    needs_prompt: bool = False
+    asked: list = field(default_factory=list)
+
+    def score(self, images, prompts):
+        self.asked.append((len(images), list(prompts)))
+        return -100 * (images.mean((1, 2, 3)) - self.value) ** 2
+
+
+class Bright(Near):
+    def score(self, images, prompts):
+        return images.mean((1, 2, 3))
+
+
+class Rough(Near):
+    """No curve follows it, so that a search goes on as long as it may."""
+
+    def score(self, images, prompts):
+        return super().score(images, prompts) + 10 * torch.sin(5000 * images.mean((1, 2, 3)))
+
+
+@pytest.fixture(scope="module")
+def toys():
+    """(model, anchor, positive, negative) and a VAE."""
+    model, other = (toy_models.toy_model(seed=seed) for seed in (1, 2))
+    return (model, (Anchor(other, "aligned", beta=100.0),), *toy_models.CONDS), Linear()
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr("folder_paths.output_directory", str(tmp_path / "output"))
+    monkeypatch.setattr("folder_paths.temp_directory", str(tmp_path / "temp"))
+    return tmp_path / "output" / "realign" / "searches"
+
+
+def searched(toys, reward, **options):
+    """(λ, β, LATENT, sweep, trace, curve, report) of λ Search."""
+    (model, anchor, positive, negative), vae = toys
+    given = {"start": 0.0, "end": 1.0, "most": 48, "kl_budget": 0.0, "seeds": 3, "reward": reward, "vae": vae}
+    given |= {"latent_image": toy_models.latent(), **RUN, **options}
+    out = RealignSearch.execute(
+        **{"model": model, "anchor": anchor, "positive": positive, "negative": negative} | given
+    ).args
+    return (*out[:4], json.loads(out[4]), out[5], json.loads(out[6]))
+
+
+def alone(toys, lam, seed):
+    """(LATENT, trace) of Realign Sampler."""
+    (model, anchor, positive, negative), _ = toys
+    latent, _, trace = RealignSampler.execute(
+        model, anchor, positive, negative, toy_models.latent(), **RUN | {"seed": seed}, lambda_=lam
+    ).args
+    return latent, json.loads(trace)
+
+
+def target(toys, lam, seeds=3):
+    """The mean of the pictures at this λ: a reward that is near to it has its peak there."""
+    return float(
+        torch.stack([toys[1].decode(alone(toys, lam, 7 + s)[0]["samples"]).mean() for s in range(seeds)]).mean()
+    )
+
+
+def test_every_picture_is_that_of_a_plain_run(toys):
+    lam, beta, latent, sweep, trace, curve, report = searched(toys, Near(target(toys, 0.6)), batch_size=1)
+    assert isinstance(sweep, Sweep)
+    assert list(sweep.values) == sorted(sweep.values)
+    assert len(latent["samples"]) == len(sweep.cells()) == report["pictures"]
+    for place, cell in enumerate(sweep.cells()):
+        want, told = alone(toys, cell.value, 7 + cell.seed)
+        assert torch.equal(latent["samples"][place], want["samples"][0]), cell
+        nats = told["kl_reference"][0]
+        assert trace["kl_reference"][place] == (nats if nats is None else pytest.approx(nats, rel=1e-5))
+        assert trace["sweep"]["cells"][place]["value"] == cell.value
+    assert beta == pytest.approx(100 / lam)
+    assert curve.ndim == 4
+    assert report["ended"] == "the interval is small"
+
+
+def test_it_finds_the_lambda_of_the_full_grid(toys):
+    reward = Near(target(toys, 0.6))
+    lam, *_, report = searched(toys, reward)
+    means = {}
+    for value in (0.5, 0.55, 0.6, 0.65, 0.7):
+        pictures = [toys[1].decode(alone(toys, value, 7 + seed)[0]["samples"]) for seed in range(3)]
+        means[value] = float(torch.cat([scores(reward, one) for one in pictures]).mean())
+    assert abs(lam - max(means, key=means.get)) <= 0.05 + 1e-9
+    assert report["low"] <= lam <= report["high"]
+    assert report["pictures"] <= 0.4 * 21 * 3
+
+
+def test_the_pictures_go_on_into_the_grid(toys):
+    _, _, latent, sweep, trace, *_ = searched(toys, Near())
+    grid = RealignGrid.execute(toys[1].decode(latent["samples"]), sweep, json.dumps(trace)).args[0]
+    assert grid.shape[0] == 1
+
+
+def test_a_kl_budget_and_a_second_reward_limit_it(toys):
+    sign = 1 if target(toys, 1.0) > target(toys, 0.0) else -1
+
+    class Reward(Bright):
+        def score(self, images, prompts):
+            return sign * super().score(images, prompts)
+
+    class Falling(Bright):
+        def score(self, images, prompts):
+            return -sign * super().score(images, prompts)
+
+    assert searched(toys, Reward(name="up"))[0] > 0.9
+    nats = [alone(toys, 0.5, 7 + seed)[1]["kl_reference"][0] for seed in range(3)]
+    lam, *_, report = searched(toys, Reward(name="up"), kl_budget=round(sum(nats) / 3, 4))
+    assert abs(lam - 0.5) <= 0.02
+    assert report["keeps_limits"]
+    fall = abs(target(toys, 0.5) - target(toys, 0.0))
+    lam, *_, report = searched(toys, Reward(name="up"), second=Falling(name="down"), may_fall=fall)
+    assert abs(lam - 0.5) <= 0.03
+    assert [one["name"] for one in report["curves"]] == ["up", "down, which must not fall"]
+
+
+def test_a_kept_search_is_shown_again_without_a_picture(toys, folders, monkeypatch):
+    first = searched(toys, Near(), name="my search")
+    assert (folders / "my search.json").is_file()
+    monkeypatch.setattr("realign.nodes.searched.sampled", lambda *_: pytest.fail("a picture was made"))
+    again = searched(toys, Near(), name="my search")
+    assert torch.equal(first[2]["samples"], again[2]["samples"])
+    assert first[:2] == again[:2]
+    assert first[4] == again[4]
+    other = searched(toys, Near(), name="my search", precision=0.5, most=12)  # what no picture shows may be another
+    assert torch.equal(first[2]["samples"], other[2]["samples"])
+    with pytest.raises(ValueError, match="made with other models, prompts, rewards or settings"):
+        searched(toys, Near(), name="my search", cfg=3.0)
+    (folders / "my search.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match="cannot be read"):
+        searched(toys, Near(), name="my search")
+
+
+def test_cancelling_leaves_what_was_kept_and_nothing_else(toys, folders):
+    class Cancelled(Rough):
+        def score(self, images, prompts):
+            if len(self.asked) > 1:  # the rehearsal and the first round
+                raise comfy.model_management.InterruptProcessingException
+            return super().score(images, prompts)
+
+    options = {"precision": 0.005, "most": 24}
+    whole = searched(toys, Rough(), **options)
+    assert whole[6]["ended"] == "as many pictures as allowed"
+    assert whole[6]["pictures"] == 24
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        searched(toys, Cancelled(), **options)
+    assert not folders.exists()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        searched(toys, Cancelled(), **options, name="kept")
+    assert len(json.loads((folders / "kept.json").read_text("utf-8"))["rounds"]) == 1
+    gone_on = searched(toys, Rough(), **options, name="kept")
+    assert torch.equal(gone_on[2]["samples"], whole[2]["samples"])
+
+
+def test_prompts_are_rows(toys):
+    texts = ("one", "two")
+    prompts = Prompts(texts, tuple([[torch.full((1, 1, 1), value), {}]] for value in (0.3, 0.5)))
+    reward = Near(needs_prompt=True)
+    _, _, latent, sweep, *_ = searched(toys, reward, prompts=prompts, seeds=2, precision=0.5)
+    assert sweep.rows == 4
+    assert len(latent["samples"]) == 4 * sweep.columns
+    assert {text for _, asked in reward.asked for text in asked} == {"one", "two"}
+
+
+REFUSED = {
+    "range": (dict(start=1.0, end=0.5), "must rise"),
+    "most": (dict(most=5), "first round alone takes 12"),
+    "sweep": (dict(lambda_schedule=Sweep((0.0, 1.0))), "chooses its λ itself"),
+    "prompt": (dict(reward=Near(needs_prompt=True)), "type what they should show"),
+    "name": (dict(name="a/b"), "must be one for a file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_before_a_picture_is_made(toys, case, monkeypatch):
+    monkeypatch.setattr("realign.nodes.searched.sampled", lambda *_: pytest.fail("a picture was made"))
+    options, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        searched(toys, **{"reward": Near()} | options)
+
+
+def test_an_anchor_that_is_not_searched_and_a_vae_of_another_model_are_refused(toys, monkeypatch):
+    monkeypatch.setattr("realign.nodes.searched.sampled", lambda *_: pytest.fail("a picture was made"))
+    fixed = RealignAnchorLambda.execute(toys[0][1], LambdaSchedule(start=0.5)).args[0]
+    with pytest.raises(ValueError, match="schedule of its own"):
+        searched(toys, Near(), anchor=fixed)
+    with pytest.raises(RewardError, match="VAE cannot decode"):
+        searched(toys, Near(), vae=comfy.sd.VAE(sd=weights_of("wan")))
