@@ -108,10 +108,12 @@ front:
 search:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  OMP_NUM_THREADS=1 "$$python" benchmarks/search.py --host "$$host" $(ARGS)
+
 # ARGS: options of benchmarks/peer.py, e.g. make peer ARGS="--small --out /tmp"
 peer:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
 	  "$$python" -m tools.host.run_peer --host "$$host" $(ARGS)
+
 # ARGS: options of benchmarks/evidence_exact.py, e.g. make evidence-exact ARGS="--out /tmp"
 evidence-exact:
 	@python="$$($(BOOT) python)" && OMP_NUM_THREADS=1 "$$python" benchmarks/evidence_exact.py $(ARGS)

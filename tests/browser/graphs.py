@@ -44,22 +44,21 @@ def build(tab, nodes, links):
 
 def until(act, locator, again=1000):
     """Act until it shows, as an artist does: a page that has only just opened does not hear everything."""
-    for _ in range(PATIENCE // again):
-        act()
-        with suppress(TimeoutError):
-            locator.wait_for(timeout=again)
-            return
-    raise AssertionError(f"{locator} never showed")
+    _until(act, lambda: locator.wait_for(timeout=again), again, locator)
 
 
 def until_true(act, tab, code, again=1000):
     """The same until a function of the page says so."""
+    _until(act, lambda: tab.page.wait_for_function(code, timeout=again), again, code)
+
+
+def _until(act, wait, again, wanted):
     for _ in range(PATIENCE // again):
         act()
         with suppress(TimeoutError):
-            tab.page.wait_for_function(code, timeout=again)
+            wait()
             return
-    raise AssertionError(f"never true: {code}")
+    raise AssertionError(f"in vain: {wanted}")
 
 
 def js(tab, code, arg=None):
