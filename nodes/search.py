@@ -127,16 +127,16 @@ class RealignSearch(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, start: Any = None, end: Any = None, seeds: Any = None, most: Any = None) -> bool | str:
+    def validate_inputs(cls, start: Any = None, end: Any = None) -> bool | str:
         """Before anything runs, of what is typed: what comes by a link is None, and left to the run. The host leaves
-        the ranges of these four to it."""
-        typed = {"start": start, "end": end, "seeds": seeds, "most": most}
+        the ranges of these two to it, and marks both, whichever is wrong: so no more of them are here."""
+        typed = {"start": start, "end": end}
         try:
             for item in cls.define_schema().inputs:
                 if typed.get(item.id) is not None:
                     checked(item, typed[item.id])
             if start is not None and end is not None:
-                Search(start, end, *(() if seeds is None or most is None else (seeds, most)))
+                Search(start, end)
         except ValueError as error:
             return str(error)
         return True
