@@ -9,17 +9,20 @@ from typing import Any, TypeVar
 
 import comfy.utils
 import latent_preview
+from comfy.model_patcher import ModelPatcher
 from comfy_execution.utils import get_executing_context
 from einops import repeat
 from PIL import Image
 from torch import Tensor
 
-from ..realign_core import Trace
+from ..realign_core import Sweep, Trace
+from .models.latents import streams
 from .page import show_text
 from .pictures.labels import number
 from .pictures.particle_strip import ParticleStrip
 from .pictures.particle_words import told
 from .pictures.strip import Strip
+from .pictures.text import as_image
 from .run.call import Call
 from .run.picked import Picked
 from .run.planned import Planned
@@ -29,6 +32,7 @@ Drawn = TypeVar("Drawn")
 Callback = Callable[[int, Tensor, Tensor, int], None]  # the host's: (step, x0, x, total steps)
 SHARE = 0.01  # of a run's time that the strip may take
 TEXT_INTERVAL = 0.2  # seconds
+NOT_SHOWN = "Realign: the sweep's pictures cannot be shown on the node (%s)"
 
 
 class Progress:
@@ -66,8 +70,7 @@ class Progress:
         many = realignment.particles > 1
         if realignment.sweep is None and not many:
             return cls(realignment, callback, shapes)
-        theirs = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
-        preview = theirs or quick_previewer(patcher.model.latent_format, len(shapes[0]) - 2)
+        theirs, preview = _previewers(patcher, shapes[0])
         if preview is None:
             return cls(realignment, callback, shapes)
         size = call.noise.shape[0]
@@ -191,7 +194,7 @@ class Progress:
         try:
             return draw(self.strip)
         except Exception as error:
-            logging.warning("Realign: the sweep's pictures cannot be shown while they are sampled (%s)", error)
+            logging.warning(NOT_SHOWN, error)
             self.strip = None
             return None
 
@@ -232,6 +235,30 @@ def quick_previewer(latent_format: Any, dimensions: int) -> Any:
     names = ("latent_rgb_factors_bias", "latent_rgb_factors_reshape")
     known = {name: getattr(latent_format, name, None) for name in names}
     return latent_preview.Latent2RGBPreviewer(factors, **{name: v for name, v in known.items() if v is not None})
+
+
+def _previewers(patcher: ModelPatcher, shape: Sequence[int]) -> tuple[Any, Any]:
+    """The host's, by the user's setting, and the one to use; None for each that there is not. shape: of the latent."""
+    theirs = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
+    return theirs, theirs or quick_previewer(patcher.model.latent_format, len(shape) - 2)
+
+
+def strip_of(patcher: ModelPatcher, samples: Tensor, sweep: Sweep, seed: int) -> Tensor | None:
+    """IMAGE (1, H, W, 3): the strip of a sweep that is there. samples: its latents, as they came out. None where they
+    cannot be shown."""
+    first = streams(samples)[0]
+    _, preview = _previewers(patcher, first.shape)
+    if preview is None:
+        return None
+    strip = Strip(sweep, seed)
+    try:
+        for place in range(len(first)):
+            latent = patcher.model.process_latent_in(first[place : place + 1].to(patcher.load_device))
+            strip.show([place], [preview.decode_latent_to_preview(latent)])
+        return as_image(strip.picture())
+    except Exception as error:
+        logging.warning(NOT_SHOWN, error)
+        return None
 
 
 def _population_facts(plan: Planned) -> list[str]:

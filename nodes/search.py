@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Limit, Search, Sweep
-from .checked import Node
+from .checked import Node, checked
 from .inputs import (
     ADVANCED,
     cfg_input,
@@ -28,6 +28,7 @@ from .inputs import (
     step_inputs,
     text,
 )
+from .live import strip_of
 from .models.anchor import Anchors
 from .page import show_text
 from .pictures.search_panels import search_plot
@@ -126,6 +127,21 @@ class RealignSearch(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, start: Any = None, end: Any = None) -> bool | str:
+        """Before anything runs, of what is typed: what comes by a link is None, and left to the run. The host leaves
+        the ranges of these two to it, and marks both, whichever is wrong: so no more of them are here."""
+        typed = {"start": start, "end": end}
+        try:
+            for item in cls.define_schema().inputs:
+                if typed.get(item.id) is not None:
+                    checked(item, typed[item.id])
+            if start is not None and end is not None:
+                Search(start, end)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(
         cls,
         model: ModelPatcher,
@@ -206,7 +222,10 @@ class RealignSearch(Node):
         curve = search_plot(search, found.seen, found.found)
         report = json.dumps(found.told(), ensure_ascii=False)
         best, beta = found.found.lambda_, found.beta or 0.0
-        return io.NodeOutput(best, beta, latent, sweep, trace.to_json(), curve, report)
+        outputs = (best, beta, latent, sweep, trace.to_json(), curve, report)
+        strip = strip_of(model, latent["samples"], sweep, seed)
+        shown = {"realign_strip": ui.PreviewImage(strip, cls=cls).values} if strip is not None else {}
+        return io.NodeOutput(*outputs, ui={"text": [found.words]} | shown)
 
 
 NODES = [RealignSearch]

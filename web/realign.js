@@ -13,6 +13,7 @@ import { tick } from "./lib/live.js";
 import { isOfPack } from "./lib/pack.js";
 import { attachPick, attachPreference } from "./lib/pick.js";
 import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
+import { SEARCH, attachSearch, searchOutputsUpdated, showStripsAgain } from "./lib/search_result.js";
 import { injectStyles } from "./lib/styles.js";
 import { translateTemplates } from "./lib/templates.js";
 
@@ -24,6 +25,7 @@ const ATTACH = new Map([
   ["RealignPick", attachPick],
   ["RealignLearnedTaste", attachPreference],
   ["RealignCheck", attachCheck],
+  [SEARCH, (node) => attachSearch(node, showText)],
 ]);
 
 /** The page finds the node in the graph that is open. */
@@ -49,11 +51,13 @@ app.registerExtension({
   afterConfigureGraph() {
     requestAnimationFrame(tick); // undo, a tab, a file: the nodes are new, and so are their widgets
     showTextsAgain(showText);
+    showStripsAgain();
     translateTemplates();
   },
   onNodeOutputsUpdated(outputs) {
     betaOutputsUpdated(outputs);
     runOutputsUpdated(outputs);
     checkOutputsUpdated(outputs);
+    searchOutputsUpdated(outputs, showText);
   },
 });

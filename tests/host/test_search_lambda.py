@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from dataclasses import dataclass, field
 
 import comfy.model_management
 import comfy.sd
+import execution
+import numpy as np
 import pytest
 import torch
 import toy_models
+from PIL import Image
 from realign.nodes.combine_anchors import RealignAnchorLambda
 from realign.nodes.grid import RealignGrid
 from realign.nodes.models.anchor import Anchor
@@ -71,14 +76,19 @@ def folders(tmp_path, monkeypatch):
     return tmp_path / "output" / "realign" / "searches"
 
 
-def searched(toys, reward, **options):
-    """(λ, β, LATENT, sweep, trace, curve, report) of λ Search."""
+def search(toys, reward, **options):
+    """What λ Search gives the host."""
     (model, anchor, positive, negative), vae = toys
     given = {"start": 0.0, "end": 1.0, "most": 48, "kl_budget": 0.0, "seeds": 3, "reward": reward, "vae": vae}
     given |= {"latent_image": toy_models.latent(), **RUN, **options}
-    out = RealignSearch.execute(
+    return RealignSearch.execute(
         **{"model": model, "anchor": anchor, "positive": positive, "negative": negative} | given
-    ).args
+    )
+
+
+def searched(toys, reward, **options):
+    """(λ, β, LATENT, sweep, trace, curve, report) of λ Search."""
+    out = search(toys, reward, **options).args
     return (*out[:4], json.loads(out[4]), out[5], json.loads(out[6]))
 
 
@@ -130,6 +140,29 @@ def test_the_pictures_go_on_into_the_grid(toys):
     _, _, latent, sweep, trace, *_ = searched(toys, Near())
     grid = RealignGrid.execute(toys[1].decode(latent["samples"]), sweep, json.dumps(trace)).args[0]
     assert grid.shape[0] == 1
+
+
+def test_the_page_is_told_and_shown_it_with_the_outputs(toys, folders, monkeypatch, caplog):
+    """Which the host keeps, and sends again where the node is not run again."""
+    out = search(toys, Near())
+    report, (text,), (strip,) = json.loads(out.args[6]), out.ui["text"], out.ui["realign_strip"]
+    assert text.startswith(f"best λ {report['lambda']:g} (")
+    assert f"{report['pictures']} pictures at 3 prompts and seeds · ended: {report['ended']}" in text
+    temp = folders.parents[2] / "temp"
+    assert strip["type"] == "temp"
+    with Image.open(temp / strip["subfolder"] / strip["filename"]) as picture:
+        columns, shown = len(out.args[3].values), np.asarray(picture.convert("L"), dtype=float)
+    assert shown.shape[1] > shown.shape[0] * columns / 3 / 1.5
+    assert shown[shown.shape[0] // 2 :, shown.shape[1] // 2 :].std() > 1  # pictures, no empty cells
+
+    def broken(*_):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("realign.nodes.live.Strip.show", broken)
+    with caplog.at_level("WARNING"):
+        again = search(toys, Near())
+    assert again.ui == {"text": [text]}
+    assert "cannot be shown on the node (no picture)" in caplog.text
 
 
 def test_a_kl_budget_and_a_second_reward_limit_it(toys):
@@ -217,6 +250,42 @@ def test_what_cannot_be_is_refused_before_a_picture_is_made(toys, case, monkeypa
     options, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         searched(toys, **{"reward": Near()} | options)
+
+
+TYPED = {"start": 0.0, "end": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({}, None),
+        ({"start": 3.0, "end": 1.0}, "from 3 to 1, but the range must rise"),
+        ({"start": 1.0, "end": 1.0}, "must rise"),
+        ({"start": 11.0}, "“start” is 11, but must be a number from -10 to 10"),
+        ({"end": float("nan")}, "“end” is nan, which is not a finite number"),
+        ({"start": 3.0, "end": None}, None),  # None: by a link
+        ({"start": None, "end": 12.0}, "“end” is 12, but"),
+    ],
+)
+def test_what_is_typed_is_refused_before_anything_runs(typed, message):
+    given = {name: value for name, value in (TYPED | typed).items() if value is not None}
+    said = RealignSearch.validate_inputs(**given)
+    if message is None:
+        assert said is True
+    else:
+        assert re.search(message, said)
+        assert "\n" not in said
+
+
+def test_the_host_asks_it_and_runs_nothing(monkeypatch):
+    monkeypatch.setitem(execution.nodes.NODE_CLASS_MAPPINGS, "RealignSearch", RealignSearch)
+    inputs = TYPED | {"start": 3.0, "end": 1.0}
+    prompt = {"1": {"class_type": "RealignSearch", "inputs": inputs}}
+    valid, errors, _ = asyncio.run(execution.validate_inputs("a", prompt, "1", {}))
+    own = [one for one in errors if one["type"] == "custom_validation_failed"]
+    assert not valid
+    assert {one["extra_info"]["input_name"] for one in own} == set(TYPED)
+    assert all("the range must rise" in one["details"] for one in own)
 
 
 def test_an_anchor_that_is_not_searched_and_a_vae_of_another_model_are_refused(toys, monkeypatch):

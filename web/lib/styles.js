@@ -15,6 +15,10 @@ const CSS = `
   -webkit-line-clamp: 2; font-size: 11px; line-height: 16px; color: var(--descrip-text, var(--input-text));
   cursor: default; text-wrap: balance;
 }
+.realign-ruler {
+  position: fixed; left: 0; top: 0; visibility: hidden; pointer-events: none; box-sizing: border-box; max-height: 200px;
+  white-space: pre-line;
+}
 .realign-plot, .realign-compare, .realign-check { display: flex; flex-direction: column; gap: 6px; min-height: 0; }
 .realign-plot { height: 100%; min-height: 172px; padding: 2px; }
 .realign-plot canvas { flex: 1 1 0px; min-height: 120px; height: 0; width: 100%; border-radius: 5px;
