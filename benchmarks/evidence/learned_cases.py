@@ -42,15 +42,17 @@ class Asked:
 class Extent:
     """How much is done with a network.
 
-    betas: of the anchors of each way, smallest first. starts: from how many of them λ is tried step by step and merged
-    (`corrected`, `RLG`: from the first, which has the longest way). again: places of those that are trained twice.
-    doubled: of those that are trained with twice the steps, to see whether the training was at its end. above: places
-    of anchors from which the next smaller β is tried, λ above 1. every: which of the 320 captions.
+    betas: of the anchors of each way, smallest first. starts: from how many of them all larger β are reached step by
+    step and with merged weights. some: places of the targets that are reached corrected and by RLG, from the first
+    anchor, which has the longest way. again: places of anchors that are trained twice. doubled: of those that are
+    trained with twice the steps, to see whether the training was at its end. above: places of anchors from which the
+    next smaller β is tried, λ above 1. every: which of the 320 captions.
     """
 
     network: Network
     betas: dict[str, tuple[float, ...]] = field(hash=False)
     starts: dict[str, int] = field(hash=False)
+    some: dict[str, tuple[int, ...]] = field(hash=False)
     again: tuple[int, ...]
     doubled: dict[str, tuple[int, ...]] = field(hash=False)
     above: tuple[int, ...]
@@ -80,9 +82,10 @@ class Extent:
     def cases(self) -> list[Case]:
         found = []
         for way, betas in self.betas.items():
-            for place, anchor in enumerate(self.anchors(way)[: self.starts[way]]):
-                methods = METHODS if place == 0 else (STEPWISE, MERGED)
-                found += [Case(method, anchor, beta) for method in methods for beta in betas[place + 1 :]]
+            anchors = self.anchors(way)
+            for place, anchor in enumerate(anchors[: self.starts[way]]):
+                found += [Case(method, anchor, beta) for method in (STEPWISE, MERGED) for beta in betas[place + 1 :]]
+            found += [Case(method, anchors[0], betas[at]) for method in (CORRECTED, RLG) for at in self.some[way]]
             found += [Case(STEPWISE, self.trained(way, place), betas[place - 1]) for place in self.above]
         return found
 
@@ -90,13 +93,14 @@ class Extent:
         """The studies: all cases, every network by itself at λ 1, and the reference at λ 0, by both kinds of sampler:
         the deterministic one's pictures are compared with its own."""
         cases, first = self.cases(), self.anchors(next(iter(self.betas)))[0]
+        beside = [self.trained(way, place) for way in self.betas for place in (0, *self.some[way])]
+        alone = {STEPWISE: self.all_trained()[1:], RLG: beside}
         for method in METHODS:
-            alone = method in (STEPWISE, RLG)
             for anchor in self.all_trained()[1:]:
                 lambdas = [case.lambda_ for case in cases if (case.method, case.anchor) == (method, anchor)]
-                if method == STEPWISE or (alone and anchor in self.anchors(anchor.way)):
+                if anchor in alone.get(method, ()):
                     lambdas.append(1.0)
-                if alone and anchor == first:
+                if method in alone and anchor == first:
                     lambdas.append(0.0)
                 if lambdas:
                     yield Asked(method, anchor, tuple(sorted(lambdas)))
@@ -105,18 +109,30 @@ class Extent:
 WHOLE = Extent(
     TWIN,
     {TILTED: (0.06, 0.08, 0.1, 0.14, 0.2, 0.4), PREFERRED: (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)},
-    starts={TILTED: 5, PREFERRED: 2},
+    starts={TILTED: 2, PREFERRED: 1},
+    some={TILTED: (1, 2, 4), PREFERRED: (1, 3)},
     again=(0, 2),
     doubled={PREFERRED: (1,)},
-    above=(2, 4),
+    above=(2,),
     seeds=8,
     every=5,
 )
-ONE_ANCHOR = Extent(SHIPPED, {TILTED: (0.06, 0.1, 0.2)}, {TILTED: 1}, again=(), doubled={}, above=(), seeds=8, every=10)
+ONE_ANCHOR = Extent(
+    SHIPPED,
+    {TILTED: (0.06, 0.1, 0.2)},
+    starts={TILTED: 1},
+    some={TILTED: (1, 2)},
+    again=(),
+    doubled={},
+    above=(),
+    seeds=8,
+    every=10,
+)
 SMALLEST = Extent(
     TRIAL,
     {TILTED: (0.06, 0.1, 0.2), PREFERRED: (250.0, 500.0, 1000.0)},
     {TILTED: 2, PREFERRED: 1},
+    {TILTED: (1,), PREFERRED: (2,)},
     again=(0,),
     doubled={PREFERRED: (1,)},
     above=(1,),

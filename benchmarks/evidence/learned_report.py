@@ -65,8 +65,10 @@ def networks(found: Found) -> str:
         for one in (*found.extent.anchors(way), *found.extent.more(way)):
             which = "twice the steps" if one.doubled else f"seed {one.seed}"
             data = f"{found.truth[one.beta]:.3f}" if way == TILTED else "–"
-            nats = f"{found.nats(found.alone(one)):.0f}"
-            rows.append([f"{way}, β {one.beta:g}", which, *_means(found, one), data, nats])
+            nats = found.nats(found.alone(one))
+            rows.append(
+                [f"{way}, β {one.beta:g}", which, *_means(found, one), data, f"{nats:.0f}" if nats == nats else "–"]
+            )
     note = "KL(it ‖ reference) of its own runs, by the sampler's trace."
     return f"## The networks by themselves\n\n{note}\n\n{table(rows)}\n"
 

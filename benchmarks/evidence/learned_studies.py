@@ -105,6 +105,7 @@ def write_plan(extent: Extent, asked: Asked, folder: Path) -> Path:
         "lambda": list(asked.lambdas),
         "seeds": {"from": 0, "count": extent.seeds},
         "inputs": {"lambda": slot},
+        "measure_ends": not (asked.anchor.seed or asked.anchor.doubled),  # KL of the first trainings alone
         "out": str(folder),
     }
     file = folder / "asked.yaml"

@@ -137,7 +137,7 @@ def test_the_sentences_say_what_the_numbers_say(short, noise, said):
     found = invented(short, noise)
     lines = findings(found)
     assert said in lines[0]
-    assert f"surely short of the retrained one in {15 if short else 0} " in "".join(lines)
+    assert f"surely short of the retrained one in {9 if short else 0} " in "".join(lines)
     assert "100%" in next(line for line in lines if "tilted data's gain" in line)
     moved = next(line for line in lines if "twice the steps" in line)
     assert "+0.0000, less than" in moved
