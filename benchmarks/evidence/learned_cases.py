@@ -108,7 +108,7 @@ class Extent:
 
 WHOLE = Extent(
     TWIN,
-    {TILTED: (0.06, 0.08, 0.1, 0.14, 0.2, 0.4), PREFERRED: (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)},
+    {TILTED: (0.06, 0.08, 0.1, 0.14, 0.2, 0.4), PREFERRED: (500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0)},
     starts={TILTED: 2, PREFERRED: 1},
     some={TILTED: (1, 2, 4), PREFERRED: (1, 3)},
     again=(0, 2),
