@@ -88,14 +88,16 @@ def train_all(wanted: Iterable[Trained], host: Path, folder: Path, workers: int)
     folder.mkdir(parents=True, exist_ok=True)
     for references in (True, False):
         now = [one for one in left if (one.way == REFERENCE) == references]
+        # Several at once have a thread each: two threads on two cores that are shared wait for each other.
+        threads = workers if len(now) == 1 else 1
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            for job in as_completed([pool.submit(train, one, host, folder) for one in now]):
+            for job in as_completed([pool.submit(train, one, host, folder, threads) for one in now]):
                 job.result()
 
 
-def train(one: Trained, host: Path, folder: Path) -> None:
-    """Write its file. Works in a process of its own."""
-    torch.set_num_threads(1)  # two threads on two cores that are shared wait for each other
+def train(one: Trained, host: Path, folder: Path, threads: int) -> None:
+    """Write its file. For a process of its own."""
+    torch.set_num_threads(threads)
     import_host(str(host))
     from tools.train.train_demo import load_reference
 
