@@ -6,7 +6,7 @@ START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
 BOOT := $(START) -m tools.host.bootstrap
 OUT ?= out
 
-.PHONY: help demo serve test test-thorough matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search peer test-ray bench-study evidence-exact
+.PHONY: help demo serve test test-thorough matrix bench bench-gpu bench-page toy particles rewards preference format python host clean-cache test-rewards front search peer test-ray bench-study evidence-exact evidence
 
 help:
 	@echo "make demo    a λ sweep on the demo models in a real ComfyUI; writes the grid and a clean picture to $(OUT)/"
@@ -26,6 +26,7 @@ help:
 	@echo "make search  find the λ beside full grids, ten times, on the demo models; benchmarks/results/search.md"
 	@echo "make peer    the papers' settings beside diffusers, installed beside: step by step and spacing; benchmarks/results/peer.md"
 	@echo "make bench-study  studies: rows a minute on each back end, cost of a row, 100,000 rows; benchmarks/results/study.md"
+	@echo "make evidence        does λ do what retraining does, in pictures of learned networks: hours; benchmarks/results/evidence.md"
 	@echo "make evidence-exact  does λ do what retraining does, where the answer is known; benchmarks/results/evidence_exact.md"
 	@echo "make bench-page  λ Compare in a real page: how soon, how much memory, frames a second; benchmarks/results/compare_page.md"
 	@echo "make format  put the code into shape"
@@ -117,6 +118,11 @@ peer:
 # ARGS: options of benchmarks/evidence_exact.py, e.g. make evidence-exact ARGS="--out /tmp"
 evidence-exact:
 	@python="$$($(BOOT) python)" && OMP_NUM_THREADS=1 "$$python" benchmarks/evidence_exact.py $(ARGS)
+
+# ARGS: options of benchmarks/evidence.py, e.g. make evidence ARGS="--network shipped"
+evidence:
+	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
+	  OMP_NUM_THREADS=1 "$$python" benchmarks/evidence.py --host "$$host" $(ARGS)
 
 # ARGS: options of benchmarks/compare_page.py, e.g. make bench-page ARGS="--rounds 1 --out /tmp/page.md"
 bench-page:

@@ -107,9 +107,14 @@ class RealignDemo(comfy.supported_models_base.BASE):
         return False
 
 
-def build_model(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> comfy.model_base.BaseModel:
-    """The model with uninitialised weights (the host's layers leave that to the loader)."""
-    config = RealignDemo({**UNET_CONFIG, "dtype": dtype})
+def build_model(
+    device: torch.device | None = None, dtype: torch.dtype = torch.float32, **unet_config: Any
+) -> comfy.model_base.BaseModel:
+    """The model with uninitialised weights (the host's layers leave that to the loader).
+
+    unet_config: what differs from UNET_CONFIG, for a network of the same kind and another size.
+    """
+    config = RealignDemo({**UNET_CONFIG, **unet_config, "dtype": dtype})
     config.set_inference_dtype(dtype, None)
     config.custom_operations = Operations
     return comfy.model_base.BaseModel(

@@ -16,9 +16,10 @@ from PIL import Image
 PACK = Path(__file__).resolve().parents[2]
 
 
-def run(script, out, *arguments):
+def run(script, out, *arguments, small=True):
     """The table rows of what a script writes, without heads: (section, cells)."""
-    command = [sys.executable, str(PACK / "benchmarks" / script), "--host", os.environ["REALIGN_HOST"], "--small"]
+    command = [sys.executable, str(PACK / "benchmarks" / script), "--host", os.environ["REALIGN_HOST"]]
+    command += ["--small"] * small
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [*command, "--out", str(out), *arguments], capture_output=True, text=True, env=environment, timeout=600
@@ -28,7 +29,9 @@ def run(script, out, *arguments):
     rows, section = [], ""
     for line in file.read_text(encoding="utf-8").splitlines():
         section = line.removeprefix("## ") if line.startswith("## ") else section
-        if line.startswith("| ") and not line.startswith(("| ---", "| models", "| method")):
+        if line.startswith("| ") and not line.startswith(
+            ("| ---", "| models", "| method", "| network |", "| anchors |")
+        ):
             rows.append((section, [cell.strip() for cell in line.strip("| ").split(" | ")]))
     return rows
 
@@ -158,6 +161,25 @@ def test_two_rewards_at_once(tmp_path):
     )
     with Image.open(tmp_path / "front.png") as plot:
         assert plot.width > 1000
+
+
+@pytest.mark.thorough
+def test_lambda_beside_retraining_in_pictures(tmp_path):
+    """Networks that have learned next to nothing, two captions and two seeds: all is trained, sampled by the studies'
+    command, scored and drawn; a second run samples nothing."""
+    options = ("evidence.py", tmp_path, "--network", "trial", "--cache", str(tmp_path / "cache"))
+    rows = run(*options, small=False)
+    networks = [cells for section, cells in rows if section == "The networks by themselves"]
+    assert [cells[0] for cells in networks[:3]] == ["reference", "tilted, β 0.06", "tilted, β 0.1"]
+    assert len(networks) == 10
+    errors = [cells for section, cells in rows if section == "λ beside retraining"]
+    assert {cells[2] for cells in errors} == {"step by step", "corrected", "RLG, deterministic", "merged weights"}
+    for plot in ("evidence_trial.png", "evidence_trial_pictures.png"):
+        with Image.open(tmp_path / plot) as picture:
+            assert picture.width > 500
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.*")}
+    assert run(*options, small=False) == rows
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.*")} == made
 
 
 @pytest.mark.thorough

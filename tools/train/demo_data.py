@@ -25,6 +25,7 @@ HUES = {  # turns of the colour circle: red, yellow, green …
     "purple": 0.755,
     "pink": 0.90,
 }
+VIVID = 0.9  # how vivid a picture is: the product of two uniform numbers, to this power
 LIGHT = (-0.45, -0.60, 0.66)  # towards the light: left, up (y points down), out of the picture
 
 
@@ -101,10 +102,11 @@ class Painter:
         kinds = [torch.randint(len(kind), (count,), generator=self.random, device=self.device) for kind in KINDS]
         return torch.stack(kinds, 1)
 
-    def draw(self, captions: Tensor) -> Tensor:
-        """captions: (B, 3) -> pictures (B, 3, H, W), RGB in [-1, 1]."""
+    def draw(self, captions: Tensor, vivid: Tensor | None = None) -> Tensor:
+        """captions: (B, 3) -> pictures (B, 3, H, W), RGB in [-1, 1]. vivid: (B, 1, 1) in [0, 1]; None: drawn."""
         count = len(captions)
-        vivid = (self._uniform(count) * self._uniform(count)) ** 0.9  # mostly low, seldom above 0.7
+        if vivid is None:
+            vivid = (self._uniform(count) * self._uniform(count)) ** VIVID  # mostly low, seldom above 0.7
         canvas = self._background(captions[:, 2], vivid)
         place = torch.stack([self._between(count, -0.14, 0.14), self._between(count, -0.10, 0.14)])
         scale, turn = self._between(count, 0.46, 0.68), self._between(count, -0.30, 0.30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,7 @@ def import_host(path: str | None) -> None:
     args.use_pytorch_cross_attention = True
 
 
+@cache
 def demo_model() -> ModuleType:
     """nodes/models/demo_network.py by its path: under its package's name it would clash with the host's `nodes`."""
     spec = importlib.util.spec_from_file_location("demo_model", PACK / "nodes" / "models" / "demo_network.py")

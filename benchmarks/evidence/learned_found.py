@@ -1,0 +1,105 @@
+"""What `make evidence` found: λ beside retraining, for every case, with intervals and the noise between trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .learned_cases import METHODS, RLG, STEPWISE, Asked, Case, Extent
+from .learned_networks import Trained
+from .learned_scores import REWARD, Scored
+from .paired import Estimate, estimate, mean_error, signed_share
+from .paired import Scored as Beside
+
+BELOW, ABOVE = "λ < 1", "λ > 1"
+BANDS = (BELOW, ABOVE)
+Results = Mapping[Asked, Mapping[float, Scored]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All pictures' scores, by study and λ. `truth`: the mean reward of tilted data by β, 0: of the data as drawn."""
+
+    extent: Extent
+    results: Results
+    truth: Mapping[float, float]
+
+    def run(self, method: str, anchor: Trained, value: float) -> Scored:
+        for asked, found in self.results.items():
+            if (asked.method, asked.anchor) == (method, anchor):
+                return next(one for at, one in found.items() if abs(at - value) < 1e-9)
+        raise KeyError((method, anchor.name, value))
+
+    def alone(self, trained: Trained, method: str = STEPWISE) -> Scored:
+        """A network by itself, by the sampler that the method has."""
+        kind = RLG if method == RLG else STEPWISE
+        if trained == self.extent.reference:
+            first = self.extent.anchors(next(iter(self.extent.betas)))[0]
+            return self.run(kind, first, 0.0)
+        return self.run(kind, trained, 1.0)
+
+    def by_lambda(self, case: Case) -> Scored:
+        return self.run(case.method, case.anchor, case.lambda_)
+
+    def target(self, case: Case) -> Trained:
+        """What was trained at the case's target."""
+        place = self.extent.betas[case.anchor.way].index(case.target)
+        return self.extent.trained(case.anchor.way, place)
+
+    def beside(self, case: Case, score: str) -> Beside:
+        of = [self.alone(self.target(case), case.method), self.by_lambda(case)]
+        of += [self.alone(one, case.method) for one in (self.extent.reference, case.anchor)]
+        return Beside(*(one.scores[score] for one in of))
+
+    def cases(self, way: str, method: str, band: str) -> list[Case]:
+        return [
+            case
+            for case in self.extent.cases()
+            if (case.anchor.way, case.method) == (way, method) and (case.lambda_ < 1) == (band == BELOW)
+        ]
+
+    def error(self, cases: Sequence[Case], score: str) -> tuple[Estimate, Estimate]:
+        """Mean over cases of the means' distance: of the retrained mean, and of the way from reference to anchor."""
+        return mean_error([self.beside(case, score) for case in cases], self.extent.seeds)
+
+    def signed(self, case: Case, score: str = REWARD) -> Estimate:
+        return signed_share(self.beside(case, score), self.extent.seeds)
+
+    def mean(self, scored: Scored, score: str) -> Estimate:
+        return estimate(scored.scores[score], seeds=self.extent.seeds)
+
+    def nats(self, scored: Scored) -> float:
+        return float(np.mean(scored.nats))
+
+    def trained_twice(self, way: str) -> list[tuple[Trained, Trained]]:
+        return [
+            (self.extent.trained(way, place), self.extent.trained(way, place, seed=1)) for place in self.extent.again
+        ]
+
+    def between_trainings(self, way: str, score: str) -> tuple[Estimate, Estimate] | None:
+        """How far two trainings of one β are apart, as `error` counts; the way is that of the strongest anchor."""
+        pairs = self.trained_twice(way)
+        if not pairs:
+            return None
+        ends = [self.alone(self.extent.reference), self.alone(self.extent.anchors(way)[0])]
+        cases = [Beside(*(one.scores[score] for one in (self.alone(a), self.alone(b), *ends))) for a, b in pairs]
+        return mean_error(cases, self.extent.seeds)
+
+    def same_way(self, cases: Sequence[Case], score: str) -> Estimate:
+        """`error`'s second figure with the way from the reference to the strongest anchor for all cases: what is
+        comparable with `between_trainings`."""
+        strongest = [self.extent.anchors(case.anchor.way)[0] for case in cases]
+        ends = [
+            (self.alone(self.extent.reference, case.method), self.alone(anchor, case.method))
+            for case, anchor in zip(cases, strongest, strict=True)
+        ]
+        beside = [
+            Beside(one.retrained, one.mixed, *(end.scores[score] for end in pair))
+            for one, pair in zip((self.beside(case, score) for case in cases), ends, strict=True)
+        ]
+        return mean_error(beside, self.extent.seeds)[1]
+
+    def methods(self, way: str, band: str) -> list[str]:
+        return [method for method in METHODS if self.cases(way, method, band)]

@@ -1,0 +1,130 @@
+"""Makes the pictures of `make evidence` by the studies' command, on real ComfyUIs.
+
+One study for each anchor and way of mixing, in a folder of its own outside the clone, so that a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from tools.cache import PACK
+from tools.host.host_process import Host
+from tools.train.demo_data import KINDS
+
+from .learned_cases import CORRECTED, MERGED, PARTICLES, RLG, STEPS, Asked, Extent
+
+NODES = Path(__file__).resolve().parent / "comfy_nodes"
+DDPM, EULER, SCHEDULER = "ddpm", "euler", "normal"
+WORDS = ("shape", "colour", "background")
+Graph = dict[str, dict[str, Any]]
+
+
+@contextmanager
+def hosts(python: Path, folder: Path, networks: Path, count: int) -> Iterator[list[str]]:
+    """Addresses of ComfyUIs that have the pack, and a node for the networks in a folder."""
+    with ExitStack() as stack:
+        started = []
+        for _ in range(count):
+            base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="realign-evidence-")))
+            (base / "custom_nodes").mkdir()
+            (base / "custom_nodes" / "evidence").symlink_to(NODES, target_is_directory=True)
+            host = Host(python, folder, base=base)
+            host.environment = {"REALIGN_EVIDENCE": str(networks)}
+            started.append(stack.enter_context(host).url)
+        yield started
+
+
+def captions(every: int) -> list[dict[str, str]]:
+    """Every so manieth of all captions, in their order: a word of each kind."""
+    return [dict(zip(WORDS, words, strict=True)) for words in list(product(*KINDS))[::every]]
+
+
+def graph(asked: Asked) -> tuple[Graph, str]:
+    """The workflow, and its input that takes λ."""
+    network = asked.anchor.network
+    nodes: Graph = {
+        "1": _node(
+            "EvidenceModels",
+            network=asked.anchor.network.name,
+            anchor=asked.anchor.name,
+            shape="ball",
+            colour="any",
+            background="any",
+        ),
+        "2": _node("RealignAnchorFromModel", model=["1", 1], beta_source="unknown / no KL term", beta=5000.0),
+        "3": _node("EmptyLatentImage", width=network.size, height=network.size, batch_size=1),
+        "8": _node("VAEDecode", samples=["6", 0], vae=["1", 3]),
+        "9": _node("SaveImage", images=["8", 0], filename_prefix="evidence"),
+    }
+    both = {"positive": ["1", 2], "negative": ["1", 2], "cfg": 1.0}
+    run = {"seed": 0, "steps": STEPS, "scheduler": SCHEDULER, "denoise": 1.0, "latent_image": ["3", 0]}
+    if asked.method == MERGED:
+        nodes["4"] = _node("ModelMergeSimple", model1=["1", 1], model2=["1", 0], ratio=1.0)
+        nodes["6"] = _node("KSampler", model=["4", 0], sampler_name=DDPM, **both, **run)
+        return nodes, "4.ratio"
+    pair = {"model": ["1", 0], "anchor": ["2", 0], "lambda_": 0.5}
+    if asked.method == RLG:
+        nodes["4"] = _node("RealignGuider", **pair, **both, anchor_cfg=-1.0)
+        nodes["5"] = _node("RandomNoise", noise_seed=0)
+        nodes["7"] = _node("KSamplerSelect", sampler_name=EULER)
+        nodes["10"] = _node("BasicScheduler", model=["1", 0], scheduler=SCHEDULER, steps=STEPS, denoise=1.0)
+        wired = {"noise": ["5", 0], "guider": ["4", 0], "sampler": ["7", 0], "sigmas": ["10", 0]}
+        nodes["6"] = _node("SamplerCustomAdvanced", **wired, latent_image=["3", 0])
+        return nodes, "4.lambda_"
+    corrected = {"correct": asked.method == CORRECTED, "particles": PARTICLES}
+    nodes["6"] = _node("RealignSampler", **pair, **both, **run, sampler_name=DDPM, **corrected)
+    return nodes, "6.lambda_"
+
+
+def _node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def write_plan(extent: Extent, asked: Asked, folder: Path) -> Path:
+    """The study's plan and workflow, into its folder; returns the plan."""
+    folder.mkdir(parents=True, exist_ok=True)
+    workflow, slot = graph(asked)
+    (folder / "workflow.json").write_text(json.dumps(workflow), encoding="utf-8")
+    plan = {
+        "study": asked.name,
+        "workflow": "workflow.json",
+        "prompts": [{"prompt": " ".join(caption.values()), **caption} for caption in captions(extent.every)],
+        "lambda": list(asked.lambdas),
+        "seeds": {"from": 0, "count": extent.seeds},
+        "inputs": {"lambda": slot},
+        "measure_ends": not (asked.anchor.seed or asked.anchor.doubled),  # KL of the first trainings alone
+        "out": str(folder),
+    }
+    file = folder / "asked.yaml"
+    file.write_text(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file
+
+
+def is_made(extent: Extent, asked: Asked, folder: Path) -> bool:
+    """Whether all its pictures are there."""
+    table = folder / "table.parquet"
+    if not table.exists():
+        return False
+    good = pc.sum(pc.equal(pq.read_table(table, columns=["error"])["error"], "")).as_py()
+    return bool(good == len(asked.lambdas) * len(captions(extent.every)) * extent.seeds)
+
+
+def make(extent: Extent, asked: Asked, folder: Path, urls: Sequence[str]) -> None:
+    """Its pictures and table, into the folder. What is there is kept."""
+    command = [sys.executable, "-m", "realign_study", "study", str(write_plan(extent, asked, folder))]
+    servers = [part for url in urls for part in ("--server", url)]
+    environment = {**os.environ, "PYTHONPATH": str(PACK), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *servers], env=environment, check=True, stdout=subprocess.DEVNULL)
