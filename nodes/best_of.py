@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from .checked import Node
 from .inputs import number, prompt_input
 from .models.latents import streams, taken
-from .page import show_text
+from .page import SHOWS, said
 from .pictures.labels import number as digits
 from .reward.protocol import Reward, scores
 from .types import CATEGORY, REWARD_ALIASES, RewardType
@@ -51,6 +51,7 @@ class RealignBestOf(Node):
                 io.Float.Output(display_name="scores", is_output_list=True, tooltip="Their scores, in the same order."),
             ],
             hidden=[io.Hidden.unique_id],
+            **SHOWS,
         )
 
     @classmethod
@@ -68,8 +69,8 @@ class RealignBestOf(Node):
         kept = [float(values[i]) for i in index]
         told = [f"picture {i + 1}: {digits(value)}" for i, value in zip(index, kept)]
         told += [f"all {len(images)} pictures: there are no more"] if count > len(images) else []
-        show_text(getattr(cls.hidden, "unique_id", None), "\n".join([reward.name, *told]))
-        return io.NodeOutput(images[index], taken(latent, index) if latent else None, index, kept)
+        outputs = (images[index], taken(latent, index) if latent else None, index, kept)
+        return io.NodeOutput(*outputs, ui=said(cls, [reward.name, *told]))
 
 
 def check_batches(images: torch.Tensor, latent: Mapping[str, Any] | None) -> None:

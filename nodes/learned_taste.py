@@ -14,7 +14,7 @@ from ..realign_core import KERNELS, Preference
 from .checked import Node
 from .inputs import ADVANCED, choice, number, text
 from .load_reward import crop_input
-from .page import show_text
+from .page import SHOWS, said
 from .reward.features import ColoursAndShapes, Encoded, Features
 from .reward.learned import Learned
 from .reward.picks import Picked, parse_picks
@@ -81,6 +81,7 @@ class RealignLearnedTaste(Node):
                 PreferenceType.Output(display_name="preference", tooltip="For Pick, where you star what you like."),
             ],
             hidden=[io.Hidden.unique_id],
+            **SHOWS,
         )
 
     @classmethod
@@ -109,12 +110,11 @@ class RealignLearnedTaste(Node):
         with torch.inference_mode(False):  # autograd keeps no tensor that was made in it
             seen = session.picks
             learned = Preference.learn(seen, kernel) if len(seen.features) else None
-        show_text(getattr(cls.hidden, "unique_id", None), "\n".join(said(session, told)))
         reward = Learned(session.name, features, learned, boldness if judge == UCB else 0.0)
-        return io.NodeOutput(reward, reward)
+        return io.NodeOutput(reward, reward, ui=said(cls, what_is_known(session, told)))
 
 
-def said(session: Session, told: Mapping[str, Picked]) -> list[str]:
+def what_is_known(session: Session, told: Mapping[str, Picked]) -> list[str]:
     """What is known, in a line or two."""
     rounds = [one for one in session.rounds if one.picked]
     starred = sum(len(one.picked) for one in rounds)

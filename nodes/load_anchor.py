@@ -16,7 +16,7 @@ from .models.files import find_file, list_files
 from .models.formats import MODEL, adapter_clone, load_anchor, open_anchor
 from .models.low_rank import factorise
 from .models.low_rank_cache import Difference, DifferenceCache
-from .page import SHOWS, beta_shown, show_text
+from .page import SHOWS, beta_shown, said
 from .types import CATEGORY, FIRST_ALIASES, AnchorType
 
 FROM_FILE = "from file"
@@ -83,8 +83,8 @@ class LoadAnchorModel(Node):
             known = beta_from_metadata(metadata)
         lines.insert(0, f"β = {known:g}" if known else "β unknown: λ is strength")
         logging.log(level, "Realign anchor %s: %s", path.name, "; ".join(lines))
-        show_text(getattr(cls.hidden, "unique_id", None), "\n".join(lines))
-        return io.NodeOutput((Anchor(patcher, path.name, known),), patcher, ui=beta_shown(known))
+        shown = beta_shown(known) | said(cls, lines)
+        return io.NodeOutput((Anchor(patcher, path.name, known),), patcher, ui=shown)
 
 
 def _loaded(

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from .checked import Node
 from .inputs import ADVANCED, choice
-from .page import show_text
+from .page import SHOWS, said
 from .reward.clip import TextReward
 from .reward.files import find_file, list_files, load_reward, register
 from .reward.vision import CENTRE, CROPS
@@ -57,6 +57,7 @@ class RealignRewardModel(Node):
             ],
             outputs=[RewardType.Output(display_name="reward", tooltip="The reward: higher is better.")],
             hidden=[io.Hidden.unique_id],
+            **SHOWS,
         )
 
     @classmethod
@@ -81,8 +82,7 @@ class RealignRewardModel(Node):
             unused += ["prompt"] if prompt.strip() else []
         lines = [f"{reward.name}: {kind}", *(f"{name} has no effect here" for name in unused)]
         logging.info("Realign reward %s", "; ".join(lines))
-        show_text(getattr(cls.hidden, "unique_id", None), "\n".join(lines))
-        return io.NodeOutput(reward)
+        return io.NodeOutput(reward, ui=said(cls, lines))
 
 
 def crop_input() -> io.Input:

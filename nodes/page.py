@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +19,14 @@ SHOWS: dict[str, Any] = (
 def beta_shown(beta: float | None) -> dict[str, list[float | None]]:
     """An anchor's β for the page's β line; None: unknown."""
     return {"realign_beta": [beta]}
+
+
+def said(node: type[io.ComfyNode], lines: Iterable[str]) -> dict[str, list[str]]:
+    """Show lines on the node that runs, now and as a part of its output: the page hears `show_text` only from a node
+    that really runs, and one that the host has kept says what it said."""
+    text = "\n".join(lines)
+    show_text(getattr(getattr(node, "hidden", None), "unique_id", None), text)
+    return {"realign_text": [text]} if text else {}
 
 
 def show_text(node_id: str | None, text: str) -> None:

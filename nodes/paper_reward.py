@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from .checked import Node
 from .inputs import ADVANCED, choice
-from .page import show_text
+from .page import SHOWS, said
 from .reward.files import FOLDER, list_files, register
 from .reward.papers import AUTO, IMSCORE, PAPERS, find_vocabulary, find_weights, load_paper
 from .types import CATEGORY, REWARD_ALIASES, RewardType
@@ -57,6 +57,7 @@ class RealignPaperReward(Node):
             ],
             outputs=[RewardType.Output(display_name="reward", tooltip="The reward: higher is better.")],
             hidden=[io.Hidden.unique_id],
+            **SHOWS,
         )
 
     @classmethod
@@ -80,8 +81,7 @@ class RealignPaperReward(Node):
         kind = "compares with the prompt" if prompt.strip() else "compares with the prompt of the node that asks"
         text = f"{loaded.name}: {kind}"
         logging.info("Realign reward %s", text)
-        show_text(getattr(cls.hidden, "unique_id", None), text)
-        return io.NodeOutput(loaded)
+        return io.NodeOutput(loaded, ui=said(cls, [text]))
 
 
 NODES = [RealignPaperReward]

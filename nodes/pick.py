@@ -11,7 +11,7 @@ from ..realign_core import LambdaSchedule, Liked, Sweep, liked
 from .checked import Node
 from .compare import shown
 from .inputs import report_input, text
-from .page import show_text
+from .page import said
 from .pictures.facts import Facts
 from .pictures.labels import number
 from .reward.learned import Learned
@@ -85,11 +85,9 @@ class RealignPick(Node):
         of_lambda = lambda_picks(told)
         best = liked(of_lambda) if len(of_lambda.features) else None
         lines = _lines(len(starred), batch.known, best)
-        if lines:
-            show_text(getattr(hidden, "unique_id", None), "\n".join(lines))
         value = batch.lambda_ if best is None else round(best.value, 3)
         chosen = images[starred] if starred else images
-        return io.NodeOutput(chosen, value, "\n".join(lines), ui={"realign_compare": [record]})
+        return io.NodeOutput(chosen, value, "\n".join(lines), ui={"realign_compare": [record]} | said(cls, lines))
 
 
 def _seen(

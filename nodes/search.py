@@ -30,7 +30,7 @@ from .inputs import (
 )
 from .live import strip_of
 from .models.anchor import Anchors
-from .page import show_text
+from .page import said
 from .pictures.search_panels import search_plot
 from .reward.protocol import Reward
 from .reward.session import check_name
@@ -217,7 +217,6 @@ class RealignSearch(Node):
             plain = [settings, etas, anchor_cfg, seeds, prompt, reward.name, second and second.name]
             kept = Kept.under(check_name(name), graph, node_id, LINKED, *plain, latent_image["samples"])
         found, rounds = searched(search, runs, [REWARD, *limits], kept)
-        show_text(node_id, found.words)
         latent, sweep, trace = runs.shown(rounds)
         curve = search_plot(search, found.seen, found.found)
         report = json.dumps(found.told(), ensure_ascii=False)
@@ -225,7 +224,7 @@ class RealignSearch(Node):
         outputs = (best, beta, latent, sweep, trace.to_json(), curve, report)
         strip = strip_of(model, latent["samples"], sweep, seed)
         shown = {"realign_strip": ui.PreviewImage(strip, cls=cls).values} if strip is not None else {}
-        return io.NodeOutput(*outputs, ui={"text": [found.words]} | shown)
+        return io.NodeOutput(*outputs, ui=said(cls, [found.words]) | shown)
 
 
 NODES = [RealignSearch]

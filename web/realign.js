@@ -12,7 +12,7 @@ import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
 import { isOfPack } from "./lib/pack.js";
 import { attachPick, attachPreference } from "./lib/pick.js";
-import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
+import { attachText, progressTextsChanged, showTextsAgain, textOutputsUpdated } from "./lib/progress_text.js";
 import { SEARCH, attachSearch, searchOutputsUpdated, showStripsAgain } from "./lib/search_result.js";
 import { injectStyles } from "./lib/styles.js";
 import { translateTemplates } from "./lib/templates.js";
@@ -25,7 +25,7 @@ const ATTACH = new Map([
   ["RealignPick", attachPick],
   ["RealignLearnedTaste", attachPreference],
   ["RealignCheck", attachCheck],
-  [SEARCH, (node) => attachSearch(node, showText)],
+  [SEARCH, attachSearch],
 ]);
 
 /** The page finds the node in the graph that is open. */
@@ -46,7 +46,7 @@ app.registerExtension({
       attachFold(node);
       attachChoices(node);
     }
-    attachText(node);
+    attachText(node, showText);
   },
   afterConfigureGraph() {
     requestAnimationFrame(tick); // undo, a tab, a file: the nodes are new, and so are their widgets
@@ -58,6 +58,7 @@ app.registerExtension({
     betaOutputsUpdated(outputs);
     runOutputsUpdated(outputs);
     checkOutputsUpdated(outputs);
-    searchOutputsUpdated(outputs, showText);
+    searchOutputsUpdated(outputs);
+    textOutputsUpdated(outputs, showText);
   },
 });

@@ -110,13 +110,12 @@ def test_a_session_goes_on_tomorrow_and_in_another_workflow(user):
     assert scores(other, new).unique().tolist() == [0.5 * SCALE]
 
 
-def test_pictures_seen_elsewhere_are_told(monkeypatch):
-    said = []
-    monkeypatch.setattr("realign.nodes.learned_taste.show_text", lambda node, text: said.append(text))
-    learned(picks={"abc": {"picked": [1]}})
-    assert "do not count (rounds: 1)" in said[-1]
-    learned(picks={"abc": {"picked": []}})
-    assert "do not count" not in said[-1]
+def test_pictures_seen_elsewhere_are_told():
+    def said(**options):
+        return RealignLearnedTaste.execute("taste", **options).ui["realign_text"][0]
+
+    assert "do not count (rounds: 1)" in said(picks=json.dumps({"abc": {"picked": [1]}}))
+    assert "do not count" not in said(picks=json.dumps({"abc": {"picked": []}}))
 
 
 def test_the_same_pictures_are_one_round_however_often_they_are_shown():

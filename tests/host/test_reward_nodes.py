@@ -105,11 +105,10 @@ def test_the_best_come_first_with_their_latents():
     assert RealignBestOf.execute(BRIGHT, greys(), 1).args[1] is None
 
 
-def test_of_fewer_pictures_all_are_kept_and_it_is_said(monkeypatch):
-    shown = []
-    monkeypatch.setattr("realign.nodes.best_of.show_text", lambda node_id, text: shown.append(text))
-    assert RealignBestOf.execute(BRIGHT, greys(), 9).args[2] == [1, 3, 2, 0, 4]
-    assert shown[0].endswith("all 5 pictures: there are no more")
+def test_of_fewer_pictures_all_are_kept_and_it_is_said():
+    out = RealignBestOf.execute(BRIGHT, greys(), 9)
+    assert out.args[2] == [1, 3, 2, 0, 4]
+    assert out.ui["realign_text"][0].endswith("all 5 pictures: there are no more")
 
 
 def test_what_belongs_to_a_latent_goes_along():

@@ -145,7 +145,7 @@ def test_the_pictures_go_on_into_the_grid(toys):
 def test_the_page_is_told_and_shown_it_with_the_outputs(toys, folders, monkeypatch, caplog):
     """Which the host keeps, and sends again where the node is not run again."""
     out = search(toys, Near())
-    report, (text,), (strip,) = json.loads(out.args[6]), out.ui["text"], out.ui["realign_strip"]
+    report, (text,), (strip,) = json.loads(out.args[6]), out.ui["realign_text"], out.ui["realign_strip"]
     assert text.startswith(f"best λ {report['lambda']:g} (")
     assert f"{report['pictures']} pictures at 3 prompts and seeds · ended: {report['ended']}" in text
     temp = folders.parents[2] / "temp"
@@ -161,7 +161,7 @@ def test_the_page_is_told_and_shown_it_with_the_outputs(toys, folders, monkeypat
     monkeypatch.setattr("realign.nodes.live.Strip.show", broken)
     with caplog.at_level("WARNING"):
         again = search(toys, Near())
-    assert again.ui == {"text": [text]}
+    assert again.ui == {"realign_text": [text]}
     assert "cannot be shown on the node (no picture)" in caplog.text
 
 

@@ -11,13 +11,14 @@ import { chain } from "./live.js";
 const ORIGIN = "realign_memory";
 const NOWHERE = "00000000-0000-0000-0000-000000000000";
 const PREFIX = "realign/";
-const MOST = 60; // entries that outlive the page
+const MOST = 120; // entries that outlive the page
 const PATIENCE = 400; // ms
 
 const held = new Map(); // "place#part" → value
 const waiting = new Set();
 const named = new WeakMap(); // node → its name for a workflow that has no id
 const names = new Set(); // all that this page has given
+const keeping = new WeakSet(); // nodes whose saved form says where they were
 let timer = null;
 
 /** Where a node is: its workflow, its graph and its id. null: nowhere yet. */
@@ -44,6 +45,8 @@ function workflowOf(node, root) {
 
 /** Has the saved form of a node say where it was. */
 export function keepOrigin(node) {
+  if (keeping.has(node)) return;
+  keeping.add(node);
   chain(node, "onSerialize", (saved) => {
     const place = placeOf(node);
     if (place) saved.properties = { ...saved.properties, [ORIGIN]: place };

@@ -1,11 +1,12 @@
 /**
- * The page's own text on a node that samples. It has no name but an internal one, which the page's panel shows, it is
- * English, it has room for two lines, and it is gone when undo or a reload makes the node anew: here it gets a name, the
- * page's language and the room it needs, and comes again.
+ * The page's own text on a node that samples or says what came out. It has no name but an internal one, which the page's
+ * panel shows, it is English, it has room for two lines, and it is gone when undo or a reload makes the node anew: here
+ * it gets a name, the page's language and the room it needs, and comes again.
  */
 
 import { LAMBDA_NODES } from "./beta_line.js";
-import { allGraphs, kindOf, nearestUpstream, widgetOf } from "./graph.js";
+import { allGraphs, kindOf, nearestUpstream, nodeByLocator, widgetOf } from "./graph.js";
+import { chain } from "./live.js";
 import { keepOrigin, recall, remember } from "./memory.js";
 import { isOfPack } from "./pack.js";
 import * as tables from "./run_words.js";
@@ -26,15 +27,32 @@ let ruler = null;
 
 const isOurs = (node) => LAMBDA_NODES.includes(kindOf(node));
 const isSampledByUs = (node) => isOurs(node) || ["guider", "model"].some((name) => nearestUpstream(node, name, isOurs));
-const isKept = (node) => isOurs(node) || kindOf(node) === "RealignSearch";
 const everyNode = () => allGraphs().flatMap((graph) => graph.nodes ?? []);
 
-export function attachText(node) {
-  if (isKept(node)) keepOrigin(node);
+/** show(node, text): as the host would have the page show it. */
+export function attachText(node, show) {
+  if (!isOfPack(node)) return;
+  keepOrigin(node);
+  chain(node, "onExecuted", (output) => said(node, output, show));
+}
+
+/** What nodes say that the host has kept: it is in their output, and the page hears the rest only from those that run. */
+export function textOutputsUpdated(outputs, show) {
+  for (const [locator, output] of Object.entries(outputs ?? {})) {
+    const node = nodeByLocator(locator);
+    if (node) said(node, output, show);
+  }
+}
+
+function said(node, output, show) {
+  const text = output?.realign_text?.[0];
+  if (typeof text !== "string") return;
+  rememberText(node, text);
+  show(node, text);
 }
 
 /** text: a node's, as the host sent it. */
-export function rememberText(node, text) {
+function rememberText(node, text) {
   kept.set(node, text);
   remember(node, PART, text);
 }
@@ -48,7 +66,7 @@ export function progressTextsChanged() {
     if (ofRun || isOfPack(node)) giveRoom(node, line);
     if (!line.label && ofRun) line.label = words("The run, as it goes");
     const sent = ofRun || isOfPack(node) ? inLanguage(line) : line.value;
-    if (isKept(node) && sent && kept.get(node) !== sent) rememberText(node, sent);
+    if (isOurs(node) && sent && kept.get(node) !== sent) rememberText(node, sent);
   }
 }
 
@@ -88,7 +106,7 @@ function heightOf(text, width) {
 
 /** On nodes that were made anew. show(node, text): as the host would have the page show it. */
 export function showTextsAgain(show) {
-  for (const node of everyNode().filter((one) => isKept(one) && !widgetOf(one, INTERNAL))) {
+  for (const node of everyNode().filter((one) => isOfPack(one) && !widgetOf(one, INTERNAL))) {
     const text = recall(node, PART);
     if (typeof text === "string") show(node, text);
   }

@@ -1,35 +1,28 @@
 /**
- * λ Search's result on its node, whoever made it: the page hears words and preview only from a node that really runs, and
- * a search that the host has kept does not. So both come with its outputs too, and again where the node is made anew.
+ * λ Search's pictures on its node, whoever made them: the page hears previews only from a node that really runs, and a
+ * search that the host has kept does not. So they come with its outputs too, and again where the node is made anew.
  */
 
 import { api } from "../../../scripts/api.js";
 import { allGraphs, kindOf, nodeByLocator } from "./graph.js";
 import { chain } from "./live.js";
 import { recall, remember } from "./memory.js";
-import { rememberText } from "./progress_text.js";
 
 export const SEARCH = "RealignSearch";
 const STRIP = "realign_strip"; // in its output, and what is remembered of it: {filename, subfolder, type}
 
-/** showText(node, text): as the host would have the page show it. */
-export function attachSearch(node, showText) {
-  chain(node, "onExecuted", (output) => shown(node, output, showText));
+export function attachSearch(node) {
+  chain(node, "onExecuted", (output) => shown(node, output));
 }
 
-export function searchOutputsUpdated(outputs, showText) {
+export function searchOutputsUpdated(outputs) {
   for (const [locator, output] of Object.entries(outputs ?? {})) {
     const node = nodeByLocator(locator);
-    if (kindOf(node) === SEARCH) shown(node, output, showText);
+    if (kindOf(node) === SEARCH) shown(node, output);
   }
 }
 
-function shown(node, output, showText) {
-  const text = output?.text?.[0];
-  if (typeof text === "string") {
-    rememberText(node, text);
-    showText(node, text);
-  }
+function shown(node, output) {
   if (output?.[STRIP]?.[0]) {
     remember(node, STRIP, output[STRIP][0]);
     showStrip(node, output[STRIP][0]);
