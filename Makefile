@@ -52,7 +52,8 @@ test:
 # The host tests that `make test` leaves out. ARGS: pytest's options, e.g. make test-thorough ARGS="-k devices"
 test-thorough:
 	@python="$$($(BOOT) python)" && host="$$($(BOOT) host)" && \
-	  REALIGN_HOST="$$host" OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$$python" -m pytest tests/host -m thorough $(ARGS)
+	  REALIGN_HOST="$$host" OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 "$$python" -m pytest tests/host -m thorough \
+	    -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 # ARGS: pytest's options, e.g. make test-rewards ARGS="-k rapidocr"
 test-rewards:

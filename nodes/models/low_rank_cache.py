@@ -30,6 +30,7 @@ from .files import read_file
 from .layouts import StateDict
 from .low_rank import FORMAT, is_plain, weights_of
 from .pair import architecture, prediction_type
+from .whole_files import put
 
 Difference = tuple[StateDict, float]  # the LoRA, and the share of the whole difference that it keeps
 
@@ -38,7 +39,6 @@ _SAFETENSORS = (_ENDING, ".sft")
 _HEADER, _END = 100 << 20, 1 << 20  # bytes: the longest header of a safetensors file; read of each end of other files
 _SAMPLED = 4096  # values of a cached tensor that its fingerprint holds, beside the sum of all
 _RUNS, _RUN = 4, 256  # of a loaded tensor: a few pages of the file that it may be mapped from
-_TRIES, _PAUSE = 5, 0.05  # s, twice as long each time: how long another process may hold a file that is replaced
 _ABANDONED = 24 * 3600  # s after which an unfinished file was left by a process that is gone
 
 
@@ -127,14 +127,12 @@ class DifferenceCache:
 def _put(part: Path, path: Path) -> Path:
     """Move a whole file to its place; beside it, under the part's name, where Windows keeps an open one from being
     replaced for longer than we wait. Returns where it is."""
-    for attempt in range(_TRIES):
-        try:
-            os.replace(part, path)
-            return path
-        except PermissionError:
-            if not path.exists():  # nothing is in the way: the folder itself takes no file
-                raise
-            time.sleep(_PAUSE * 2**attempt)
+    try:
+        put(part, path)
+        return path
+    except PermissionError:
+        if not path.exists():
+            raise
     beside = part.with_suffix(_ENDING)
     os.replace(part, beside)
     return beside

@@ -6,7 +6,6 @@ round's run. The pictures themselves are not kept, and nothing is sent anywhere.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import uuid
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...realign_core import Picks
+from ..models.whole_files import put
 from .picks import MOST_PICTURES, Picked, Place, RunId
 
 NAME = re.compile(r"\w(?:[\w .\-]{0,62}[\w\-])?")
@@ -206,6 +206,6 @@ def replaced(path: Path, write: Callable[[Path], object]) -> None:
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         write(new)
-        os.replace(new, path)
+        put(new, path)
     finally:
         new.unlink(missing_ok=True)

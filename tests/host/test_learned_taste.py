@@ -9,6 +9,7 @@ import pytest
 import reward_files
 import torch
 from realign.nodes.learned_taste import MEAN, UCB, RealignLearnedTaste
+from realign.nodes.models import whole_files
 from realign.nodes.pick import RealignPick
 from realign.nodes.reward.features import ColoursAndShapes, Encoded
 from realign.nodes.reward.learned import SCALE
@@ -184,6 +185,25 @@ def test_names_and_damaged_files_are_refused(user):
     (user / "taste.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="cannot be read: it is damaged"):
         learned()
+
+
+def test_a_session_that_another_process_reads_is_waited_for(monkeypatch):
+    """As Windows has it: a file that is open is not replaced."""
+    _, preference = learned()
+    seen(preference, coloured(2))
+    real, tried = whole_files.os.replace, []
+
+    def replace(source, target):
+        tried.append(target)
+        if tried.count(target) == 1:
+            raise PermissionError(13, "The process cannot access the file because it is being used", str(target))
+        return real(source, target)
+
+    monkeypatch.setattr(whole_files.os, "replace", replace)
+    monkeypatch.setattr(whole_files.time, "sleep", lambda seconds: None)
+    seen(preference, coloured(3, 1))
+    assert len(Session.open("taste", ColoursAndShapes.name).rounds) == 2
+    assert len(tried) == 2 * len(set(tried)) == 4
 
 
 def test_a_folder_that_cannot_be_written_is_told(user):

@@ -12,7 +12,7 @@ import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from realign.nodes import load_anchor
 from realign.nodes.load_anchor import LoadAnchorModel
-from realign.nodes.models import low_rank_cache
+from realign.nodes.models import low_rank_cache, whole_files
 from safetensors.torch import load_file, save_file
 
 KEY = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
@@ -154,8 +154,8 @@ def held(monkeypatch, times):
                 raise PermissionError(13, "The process cannot access the file because it is being used", str(target))
         return real(source, target)
 
-    monkeypatch.setattr(low_rank_cache.os, "replace", replace)
-    monkeypatch.setattr(low_rank_cache.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(whole_files.os, "replace", replace)
+    monkeypatch.setattr(whole_files.time, "sleep", lambda seconds: None)
     return tried
 
 
@@ -177,7 +177,7 @@ def test_a_broken_file_that_another_process_reads_is_replaced(tiny, anchor, fold
     monkeypatch.setattr(type(file), "unlink", no_unlink)
     _, model = load(reference_of(tiny), anchor)
     assert computed == [16, 16]
-    assert len(tried) == min(times + 1, low_rank_cache._TRIES)
+    assert len(tried) == min(times + 1, whole_files.TRIES)
     assert (file.read_bytes() == broken) == (times == 1000)
     assert len(list(folder.iterdir())) == (2 if times == 1000 else 1)
     assert not list(folder.glob("*.part"))
