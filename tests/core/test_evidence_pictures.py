@@ -34,21 +34,24 @@ def plain():
     return asked, colourfulness(painter.draw(asked)).double()
 
 
+@pytest.fixture(scope="module")
+def data():
+    return pool(32, 0, 6000)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.2, 0.4])
-def test_tilted_pictures_have_the_reward_that_plain_draws_weighed_by_exp_have(plain, beta):
+def test_tilted_pictures_have_the_reward_that_plain_draws_weighed_by_exp_have(plain, data, beta):
     _, reward = plain
     weight = torch.softmax(reward / beta, 0) if beta else torch.full_like(reward, 1 / len(reward))
     mean = float(weight @ reward)
     spread = float((weight.square() @ (reward - mean).square()).sqrt())
-    data = pool(32, 0, 6000)
     chances = data.chances(beta)
     own = float((chances.square() @ (data.reward.double() - data.mean_reward(beta)).square()).sqrt())
     assert data.mean_reward(beta) == pytest.approx(mean, abs=4 * (spread**2 + own**2) ** 0.5)
     assert abs(data.mean_reward(0.06) - mean) > 20 * spread  # the bound tells one β from another
 
 
-def test_a_tilt_leaves_every_caption_as_likely_as_it_was():
-    data = pool(32, 0, 6000)
+def test_a_tilt_leaves_every_caption_as_likely_as_it_was(data):
     kind = data.captions @ torch.tensor([64, 8, 1])
     share = torch.zeros(512, dtype=torch.float64).index_add(0, kind, data.chances(0.06))
     there = share[share > 0]
