@@ -71,6 +71,7 @@ def write_plan(tmp_path):
     return write
 
 
+PATIENCE = 900  # seconds until a process that hangs is given up, on a machine that has other work
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACK), "OMP_NUM_THREADS": "1"}
 ENVIRONMENT.pop("COMFYUI_PATH", None)
 
@@ -85,7 +86,7 @@ def started(*arguments, **options):
 def realign(*arguments, **options):
     """The command, to its end: a CompletedProcess."""
     process = started(*arguments, **options)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 

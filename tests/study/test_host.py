@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PACK, realign, same, started, table_of
+from conftest import PACK, PATIENCE, realign, same, started, table_of
 from PIL import Image
 
 from realign_study.hosts import Client
@@ -126,7 +126,7 @@ def test_a_study_that_is_stopped_ends_what_runs_on_the_host(host, demo, tmp_path
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     end = time.monotonic() + 30
     while host.get("/queue")["queue_running"] and time.monotonic() < end:

@@ -7,7 +7,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import realign, records, same, started, table_of
+from conftest import PATIENCE, realign, records, same, started, table_of
 
 BAD = ["silent", "stuck", "forgetful", "dies", "noise", "wrong", "deep", "broken", "html", "escapes", "untraced"]
 
@@ -46,7 +46,7 @@ def test_a_worker_killed_in_the_middle_gives_its_rows_to_another(fake, write_pla
         assert process.poll() is None
         time.sleep(0.01)
     first.process.kill()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert same(table_of(tmp_path / "out")) == right
     assert told.startswith(f"{first.url} ")
@@ -112,7 +112,7 @@ def test_a_study_that_is_stopped_keeps_what_it_has(fake, write_plan, tmp_path, h
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(how)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Stopped. What was finished is kept" in told
     assert len(pq.read_table(out / "table.parquet")) >= 1

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, alive, gone, parent, realign, records, same, started, table_of, written
+from conftest import ENVIRONMENT, PATIENCE, alive, gone, parent, realign, records, same, started, table_of, written
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not here: make test-ray")
 KILLS = 20
@@ -199,7 +199,7 @@ def test_an_actor_that_is_killed_is_started_again(by_ray, comfyui, tmp_path, rig
         time.sleep(0.02)
     (pid,) = comfyui.pids()
     os.kill(parent(parent(pid)), signal.SIGKILL)
-    _, told = process.communicate(timeout=100)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert same(table_of(tmp_path / "out")) == right
     assert len(comfyui.pids()) == 2
@@ -217,7 +217,7 @@ def test_a_node_that_is_lost_gives_its_rows_to_another(by_ray, comfyui, cluster,
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         os.killpg(node.process.pid, signal.SIGKILL)
-        _, told = process.communicate(timeout=110)
+        _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == 2, told
         assert "No host is left. actor 1 " in told
         assert "Traceback" not in told
@@ -289,7 +289,7 @@ def test_a_study_that_is_stopped_leaves_no_host(by_ray, comfyui, tmp_path, how):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(how)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, told
     assert "Stopped. What was finished is kept" in told
     assert not any(map(alive, comfyui.pids()))

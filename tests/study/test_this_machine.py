@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from conftest import alive, gone, parent, realign, same, started, table_of, written
+from conftest import PATIENCE, alive, gone, parent, realign, same, started, table_of, written
 
 
 def test_this_machines_host_gives_the_same_rows_and_ends_with_the_study(comfyui, write_plan, tmp_path, right):
@@ -55,7 +55,7 @@ def test_a_host_whose_keeper_is_killed_ends_and_is_started_again(comfyui, write_
     (pid,) = comfyui.pids()
     os.kill(parent(pid), signal.SIGKILL)
     assert gone(pid)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     assert same(table_of(tmp_path / "out")) == right
     assert len(comfyui.pids()) == 2

@@ -12,7 +12,7 @@ import time
 
 import pytest
 import yaml
-from conftest import PACK, realign, records, started, table_of, written
+from conftest import PACK, PATIENCE, realign, records, started, table_of, written
 
 from tools.host.host_process import Host
 
@@ -49,7 +49,7 @@ def killed_and_resumed(tmp_path, name, plan, *arguments):
     process.communicate()
     there = len(written(out))
     process = started("study", plan, "--out", out, *arguments)
-    _, told = process.communicate(timeout=1200)
+    _, told = process.communicate(timeout=8 * PATIENCE if WHOLE else PATIENCE)
     assert process.returncode == 0, told
     rows = table_of(out)
     assert there < len(rows) == len(records(out))
