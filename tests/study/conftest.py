@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -80,7 +81,12 @@ def started(*arguments, **options):
     """The command as a process."""
     command = [sys.executable, "-m", "realign_study", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT, **pipes, **options)
+    return subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=_hears_ctrl_c, **pipes, **options)
+
+
+def _hears_ctrl_c():
+    """A shell has what runs in its background ignore it, and the tests may run there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def realign(*arguments, **options):
