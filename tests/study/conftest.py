@@ -77,16 +77,16 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACK), "OMP_NUM_THREADS": "1"}
 ENVIRONMENT.pop("COMFYUI_PATH", None)
 
 
-def started(*arguments, **options):
-    """The command as a process."""
+def started(*arguments, first=lambda: None, **options):
+    """The command as a process, which calls first() before it begins."""
+
+    def begin():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has what runs in its background ignore Ctrl-C
+        first()
+
     command = [sys.executable, "-m", "realign_study", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=_hears_ctrl_c, **pipes, **options)
-
-
-def _hears_ctrl_c():
-    """A shell has what runs in its background ignore it, and the tests may run there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=begin, **pipes, **options)
 
 
 def realign(*arguments, **options):

@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_what_was_there_goes_on(fake, writ
     log = tmp_path / "log"
     arguments = ("study", write_plan(seeds=[1, 2, 3, 4]), "--server", fake(log=log).url, "--out", tmp_path / "out")
     small = (resource.RLIMIT_FSIZE, (4000, 4000))  # bytes of a file: a few records
-    done = realign(*arguments, preexec_fn=lambda: resource.setrlimit(*small))
+    done = realign(*arguments, first=lambda: resource.setrlimit(*small))
     assert done.returncode == 2
     assert "What was finished is kept" in done.stderr
     assert "Traceback" not in done.stderr
