@@ -91,8 +91,14 @@ def change(tab):
 
 def press_undo(tab, redo=False):
     js(tab, "() => { document.activeElement?.blur(); window.old = window.app.rootGraph.nodes[0]; }")
-    tab.page.keyboard.press("Control+y" if redo else "Control+z")
+    # The keys are let go after the step, as by hand: within the same frame the page first looks for changes, finds the
+    # empty `widgets_values` that it gives each node it loads, and forgets what redo would do.
+    keys = ("Control", "y" if redo else "z")
+    for key in keys:
+        tab.page.keyboard.down(key)
     tab.page.wait_for_function("() => window.app.rootGraph.nodes[0] !== window.old")
+    for key in reversed(keys):
+        tab.page.keyboard.up(key)
     # The page takes no further step while it still restores this one.
     tracker = "window.app.extensionManager.workflow.activeWorkflow.changeTracker"
     tab.page.wait_for_function(f"() => !{tracker}._restoringState")
