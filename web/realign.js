@@ -2,18 +2,20 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { BETA_READERS, attachBetaReader, betaOutputsUpdated } from "./lib/beta.js";
+import { BETA_READERS, attachBetaReader } from "./lib/beta.js";
 import { LAMBDA_NODES, attachBetaLine } from "./lib/beta_line.js";
-import { attachCheck, checkOutputsUpdated } from "./lib/check.js";
-import { attachCompare, runOutputsUpdated } from "./lib/compare.js";
+import { attachCheck } from "./lib/check.js";
+import { attachCompare } from "./lib/compare.js";
 import { attachChoices } from "./lib/choices.js";
 import { attachFold } from "./lib/fold.js";
 import { attachSchedule } from "./lib/schedule_widget.js";
 import { tick } from "./lib/live.js";
+import { keepOrigin } from "./lib/memory.js";
+import { outputsUpdated } from "./lib/outputs.js";
 import { isOfPack } from "./lib/pack.js";
 import { attachPick, attachPreference } from "./lib/pick.js";
-import { attachText, progressTextsChanged, showTextsAgain, textOutputsUpdated } from "./lib/progress_text.js";
-import { SEARCH, attachSearch, searchOutputsUpdated, showStripsAgain } from "./lib/search_result.js";
+import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
+import { SEARCH, attachSearch, showStripsAgain } from "./lib/search_result.js";
 import { injectStyles } from "./lib/styles.js";
 import { translateTemplates } from "./lib/templates.js";
 
@@ -41,11 +43,11 @@ app.registerExtension({
     for (const event of ["progress_text", "executed"]) api.addEventListener(event, progressTextsChanged);
   },
   nodeCreated(node) {
+    if (!isOfPack(node)) return;
+    keepOrigin(node);
     ATTACH.get(node.comfyClass)?.(node);
-    if (isOfPack(node)) {
-      attachFold(node);
-      attachChoices(node);
-    }
+    attachFold(node);
+    attachChoices(node);
     attachText(node, showText);
   },
   afterConfigureGraph() {
@@ -55,10 +57,6 @@ app.registerExtension({
     translateTemplates();
   },
   onNodeOutputsUpdated(outputs) {
-    betaOutputsUpdated(outputs);
-    runOutputsUpdated(outputs);
-    checkOutputsUpdated(outputs);
-    searchOutputsUpdated(outputs);
-    textOutputsUpdated(outputs, showText);
+    outputsUpdated(outputs);
   },
 });

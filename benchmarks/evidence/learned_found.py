@@ -48,10 +48,14 @@ class Found:
         place = self.extent.betas[case.anchor.way].index(case.target)
         return self.extent.trained(case.anchor.way, place)
 
-    def beside(self, case: Case, score: str) -> Beside:
-        of = [self.alone(self.target(case), case.method), self.by_lambda(case)]
-        of += [self.alone(one, case.method) for one in (self.extent.reference, case.anchor)]
-        return Beside(*(one.scores[score] for one in of))
+    def beside(self, case: Case, score: str, way_of: Trained | None = None) -> Beside:
+        """The way is the reference's to the case's anchor, or to another one."""
+        retrained = self.alone(self.target(case), case.method)
+        return self._beside(retrained, self.by_lambda(case), way_of or case.anchor, case.method, score)
+
+    def _beside(self, retrained: Scored, mixed: Scored, anchor: Trained, method: str, score: str) -> Beside:
+        ends = (self.alone(one, method) for one in (self.extent.reference, anchor))
+        return Beside(*(one.scores[score] for one in (retrained, mixed, *ends)))
 
     def cases(self, way: str, method: str, band: str) -> list[Case]:
         return [
@@ -83,22 +87,14 @@ class Found:
         pairs = self.trained_twice(way)
         if not pairs:
             return None
-        ends = [self.alone(self.extent.reference), self.alone(self.extent.anchors(way)[0])]
-        cases = [Beside(*(one.scores[score] for one in (self.alone(a), self.alone(b), *ends))) for a, b in pairs]
+        strongest, alone = self.extent.anchors(way)[0], self.alone
+        cases = [self._beside(alone(a), alone(b), strongest, STEPWISE, score) for a, b in pairs]
         return mean_error(cases, self.extent.seeds)
 
     def same_way(self, cases: Sequence[Case], score: str) -> Estimate:
         """`error`'s second figure with the way from the reference to the strongest anchor for all cases: what is
         comparable with `between_trainings`."""
-        strongest = [self.extent.anchors(case.anchor.way)[0] for case in cases]
-        ends = [
-            (self.alone(self.extent.reference, case.method), self.alone(anchor, case.method))
-            for case, anchor in zip(cases, strongest, strict=True)
-        ]
-        beside = [
-            Beside(one.retrained, one.mixed, *(end.scores[score] for end in pair))
-            for one, pair in zip((self.beside(case, score) for case in cases), ends, strict=True)
-        ]
+        beside = [self.beside(case, score, self.extent.anchors(case.anchor.way)[0]) for case in cases]
         return mean_error(beside, self.extent.seeds)[1]
 
     def methods(self, way: str, band: str) -> list[str]:

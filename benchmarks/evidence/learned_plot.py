@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -16,7 +15,7 @@ from realign_study.report.drawing import COLOURS, GREY
 from .learned_cases import STEPWISE, Asked, Case
 from .learned_found import BELOW, Found
 from .learned_scores import REWARD
-from .learned_studies import captions
+from .learned_studies import captions, rows_of
 from .plots import bland_altman, curve, ecdf, scatter, sheet
 
 ROWS = 4  # captions on the sheet of pictures
@@ -123,6 +122,5 @@ def pictures(found: Found, studies: Path, path: Path) -> None:
 
 def _pictures(folder: Path, value: float, prompts: Sequence[str]) -> list[Image.Image]:
     """Of some captions, of the first seed."""
-    rows = pq.read_table(folder / "table.parquet").to_pylist()
-    own = {row["prompt"]: row for row in rows if abs(row["lambda"] - value) < 1e-9 and row["seed"] == "0"}
+    own = {row["prompt"]: row for row in rows_of(folder, value) if row["seed"] == "0"}
     return [Image.open(folder / own[prompt]["picture"]).convert("RGB") for prompt in prompts]

@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from einops import rearrange
 from PIL import Image
@@ -26,7 +25,7 @@ from tools.train.demo_data import HUES, SHAPES, Painter, colourfulness
 
 from .kept import Kept
 from .learned_cases import Asked, Extent
-from .learned_studies import captions
+from .learned_studies import captions, rows_of
 
 REWARD, CAPTION, DIVERSITY = "mean chroma", "caption", "diversity"
 SCORES = (REWARD, CAPTION, DIVERSITY)
@@ -108,13 +107,11 @@ class Judge:
 
     def scored(self, asked: Asked, folder: Path) -> dict[float, Scored]:
         """By λ, all pictures of a study. Raises SystemExit where some are missing."""
-        rows = pq.read_table(folder / "table.parquet").to_pylist()
-        bad = [row["error"] for row in rows if row["error"]]
         found = {}
         for value in asked.lambdas:
-            own = [row for row in rows if abs(row["lambda"] - value) < 1e-9 and not row["error"]]
+            own = rows_of(folder, value)
             if len(own) != len(self.wanted):
-                raise SystemExit(f"{folder}: {len(own)} of {len(self.wanted)} pictures of λ {value:g}. {bad[:1]}")
+                raise SystemExit(f"{folder}: {len(own)} of {len(self.wanted)} pictures of λ {value:g}.")
             own.sort(key=lambda row: (self.order[row["prompt"]], int(row["seed"])))
             nats = np.array([np.nan if row["kl"] is None else row["kl"] for row in own], float)
             found[value] = Scored(self.of([folder / row["picture"] for row in own]), nats)

@@ -58,7 +58,7 @@ def graph(asked: Asked) -> tuple[Graph, str]:
     nodes: Graph = {
         "1": _node(
             "EvidenceModels",
-            network=asked.anchor.network.name,
+            network=network.name,
             anchor=asked.anchor.name,
             shape="ball",
             colour="any",
@@ -120,6 +120,12 @@ def is_made(extent: Extent, asked: Asked, folder: Path) -> bool:
         return False
     good = pc.sum(pc.equal(pq.read_table(table, columns=["error"])["error"], "")).as_py()
     return bool(good == len(asked.lambdas) * len(captions(extent.every)) * extent.seeds)
+
+
+def rows_of(folder: Path, value: float) -> list[dict[str, Any]]:
+    """A study's rows of this λ that have a picture."""
+    rows = pq.read_table(folder / "table.parquet").to_pylist()
+    return [row for row in rows if abs(row["lambda"] - value) < 1e-9 and not row["error"]]
 
 
 def make(extent: Extent, asked: Asked, folder: Path, urls: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 TRIES, PAUSE = 5, 0.05  # s, twice as long each time: how long another process may hold a file that is replaced
@@ -19,3 +21,13 @@ def put(part: Path, path: Path) -> None:
             if attempt == TRIES - 1 or not path.exists():  # nothing is in the way: the folder itself takes no file
                 raise
             time.sleep(PAUSE * 2**attempt)
+
+
+def replaced(path: Path, write: Callable[[Path], object]) -> None:
+    """A file that is there whole or not at all."""
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        write(new)
+        put(new, path)
+    finally:
+        new.unlink(missing_ok=True)

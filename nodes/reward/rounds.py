@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...realign_core import MOST_CELLS, Seen, Trace
-from .session import check_name, replaced
+from ..models.whole_files import replaced
+from .session import check_name
 
 Lambda = Annotated[float, Field(ge=-10, le=10)]
 Values = list[FiniteFloat | None]

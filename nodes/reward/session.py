@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...realign_core import Picks
-from ..models.whole_files import put
+from ..models.whole_files import replaced
 from .picks import MOST_PICTURES, Picked, Place, RunId
 
 NAME = re.compile(r"\w(?:[\w .\-]{0,62}[\w\-])?")
@@ -199,13 +198,3 @@ def _damaged(path: Path) -> ValueError:
         f"The preference in {path} cannot be read: it is damaged, or of another version. Move it away with the other "
         "file of that name, or type another name to start anew."
     )
-
-
-def replaced(path: Path, write: Callable[[Path], object]) -> None:
-    """A file that is there whole or not at all."""
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        write(new)
-        put(new, path)
-    finally:
-        new.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 /** The β of the anchor that arrives at a node: typed in the graph, or as the last run read it from the file. */
 
-import { chain } from "./live.js";
-import { effectiveSource, isConnected, kindOf, nodeByLocator, settingOf } from "./graph.js";
-import { keepOrigin, recall, remember } from "./memory.js";
+import { effectiveSource, isConnected, kindOf, settingOf } from "./graph.js";
+import { recall, remember } from "./memory.js";
+import { onOutput } from "./outputs.js";
 
 export const BETA_READERS = ["LoadAnchorModel", "RealignDemoModels"];
 
@@ -13,23 +13,11 @@ const valueOf = (node, name) => settingOf(node, name).widget?.value;
 const fileOf = (node) => JSON.stringify([valueOf(node, "anchor_name"), valueOf(node, "beta_source")]);
 
 /** Keeps what a run says of the β of a node that reads it. */
-function rememberBeta(node, output) {
-  if (!output?.realign_beta) return;
-  told.set(node, { beta: output.realign_beta[0], from: fileOf(node) });
-  remember(node, TOLD, told.get(node));
-}
-
 export function attachBetaReader(node) {
-  keepOrigin(node);
-  chain(node, "onExecuted", (output) => rememberBeta(node, output));
-}
-
-export function betaOutputsUpdated(outputs) {
-  for (const [locator, output] of Object.entries(outputs ?? {})) {
-    if (!output?.realign_beta) continue;
-    const node = nodeByLocator(locator);
-    if (BETA_READERS.includes(kindOf(node))) rememberBeta(node, output);
-  }
+  onOutput(node, "realign_beta", (beta) => {
+    told.set(node, { beta, from: fileOf(node) });
+    remember(node, TOLD, told.get(node));
+  });
 }
 
 const known = (beta) => (beta > 0 ? { state: "known", beta } : { state: "none" });

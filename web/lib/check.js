@@ -1,15 +1,14 @@
 /** Realign Check: the table of what is right and what is not, and its text for a bug report. */
 
-import { kindOf, nodeByLocator } from "./graph.js";
-import { addElement, chain, keepUpdated } from "./live.js";
-import { hasOrigin, keepOrigin, recall, remember } from "./memory.js";
+import { addElement, keepUpdated } from "./live.js";
+import { hasOrigin, recall, remember } from "./memory.js";
+import { onOutput } from "./outputs.js";
 import { el } from "./styles.js";
 import { words } from "./words.js";
 
 const KEY = "realign_check";
 const HINT = "Run: what is right and what is not with these models appears here.";
 const AGAIN = 2000; // ms until the button says again what it does
-const views = new WeakMap();
 
 /** Where the page is not served from this machine, browsers keep the clipboard from it: the old way then. */
 async function copied(text) {
@@ -76,18 +75,8 @@ class CheckView {
 
 export function attachCheck(node) {
   const view = new CheckView(node);
-  views.set(node, view);
   addElement(node, KEY, view.root, { min: 340, hideOnZoom: false });
   node.setSize?.([Math.max(node.size[0], 430), Math.max(node.size[1], 580)]);
-  keepOrigin(node);
-  chain(node, "onExecuted", (output) => view.show(output?.[KEY]?.[0]));
+  onOutput(node, KEY, (result) => view.show(result));
   keepUpdated(node, () => view.restore());
-}
-
-export function checkOutputsUpdated(outputs) {
-  for (const [locator, output] of Object.entries(outputs ?? {})) {
-    if (!output?.[KEY]) continue;
-    const node = nodeByLocator(locator);
-    if (kindOf(node) === "RealignCheck") views.get(node)?.show(output[KEY][0]);
-  }
 }

@@ -8,9 +8,9 @@ import { GONE } from "./compare/pictures.js";
 import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
 import { Sheet } from "./compare/sheet.js";
 import { Stage } from "./compare/stage.js";
-import { nodeByLocator, valueOf } from "./graph.js";
+import { valueOf } from "./graph.js";
 import { addElement, chain, keepUpdated } from "./live.js";
-import { keepOrigin } from "./memory.js";
+import { onOutput } from "./outputs.js";
 import { el } from "./styles.js";
 import { words } from "./words.js";
 import { pickedPlace } from "./write_back.js";
@@ -205,8 +205,7 @@ export function attachView(node, kind) {
   views.set(node, view);
   addElement(node, KEY, view.root, { min: LEAST, hideOnZoom: false });
   node.setSize?.([Math.max(node.size[0], kind.size[0]), Math.max(node.size[1], kind.size[1])]);
-  keepOrigin(node);
-  chain(node, "onExecuted", (output) => view.show(output?.[KEY]?.[0]));
+  onOutput(node, KEY, (run) => view.show(run));
   chain(node, "onRemoved", () => view.loupe.close());
   keepUpdated(node, () => view.follow());
 }
@@ -218,10 +217,4 @@ export function keptOf(node) {
   const kept = views.get(node)?.look.kept;
   kept?.restore();
   return kept;
-}
-
-export function runOutputsUpdated(outputs) {
-  for (const [locator, output] of Object.entries(outputs ?? {})) {
-    if (output?.[KEY]) views.get(nodeByLocator(locator))?.show(output[KEY][0]);
-  }
 }

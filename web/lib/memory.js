@@ -18,7 +18,6 @@ const held = new Map(); // "place#part" → value
 const waiting = new Set();
 const named = new WeakMap(); // node → its name for a workflow that has no id
 const names = new Set(); // all that this page has given
-const keeping = new WeakSet(); // nodes whose saved form says where they were
 let timer = null;
 
 /** Where a node is: its workflow, its graph and its id. null: nowhere yet. */
@@ -45,8 +44,6 @@ function workflowOf(node, root) {
 
 /** Has the saved form of a node say where it was. */
 export function keepOrigin(node) {
-  if (keeping.has(node)) return;
-  keeping.add(node);
   chain(node, "onSerialize", (saved) => {
     const place = placeOf(node);
     if (place) saved.properties = { ...saved.properties, [ORIGIN]: place };

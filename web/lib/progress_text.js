@@ -5,9 +5,9 @@
  */
 
 import { LAMBDA_NODES } from "./beta_line.js";
-import { allGraphs, kindOf, nearestUpstream, nodeByLocator, widgetOf } from "./graph.js";
-import { chain } from "./live.js";
-import { keepOrigin, recall, remember } from "./memory.js";
+import { allGraphs, kindOf, nearestUpstream, widgetOf } from "./graph.js";
+import { recall, remember } from "./memory.js";
+import { onOutput } from "./outputs.js";
 import { isOfPack } from "./pack.js";
 import * as tables from "./run_words.js";
 import { spoken } from "./sentences.js";
@@ -29,26 +29,12 @@ const isOurs = (node) => LAMBDA_NODES.includes(kindOf(node));
 const isSampledByUs = (node) => isOurs(node) || ["guider", "model"].some((name) => nearestUpstream(node, name, isOurs));
 const everyNode = () => allGraphs().flatMap((graph) => graph.nodes ?? []);
 
-/** show(node, text): as the host would have the page show it. */
+/** What a node says with its output. show(node, text): as the host would have the page show it. */
 export function attachText(node, show) {
-  if (!isOfPack(node)) return;
-  keepOrigin(node);
-  chain(node, "onExecuted", (output) => said(node, output, show));
-}
-
-/** What nodes say that the host has kept: it is in their output, and the page hears the rest only from those that run. */
-export function textOutputsUpdated(outputs, show) {
-  for (const [locator, output] of Object.entries(outputs ?? {})) {
-    const node = nodeByLocator(locator);
-    if (node) said(node, output, show);
-  }
-}
-
-function said(node, output, show) {
-  const text = output?.realign_text?.[0];
-  if (typeof text !== "string") return;
-  rememberText(node, text);
-  show(node, text);
+  onOutput(node, "realign_text", (text) => {
+    rememberText(node, text);
+    show(node, text);
+  });
 }
 
 /** text: a node's, as the host sent it. */

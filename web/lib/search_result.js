@@ -4,29 +4,18 @@
  */
 
 import { api } from "../../../scripts/api.js";
-import { allGraphs, kindOf, nodeByLocator } from "./graph.js";
-import { chain } from "./live.js";
+import { allGraphs, kindOf } from "./graph.js";
 import { recall, remember } from "./memory.js";
+import { onOutput } from "./outputs.js";
 
 export const SEARCH = "RealignSearch";
 const STRIP = "realign_strip"; // in its output, and what is remembered of it: {filename, subfolder, type}
 
 export function attachSearch(node) {
-  chain(node, "onExecuted", (output) => shown(node, output));
-}
-
-export function searchOutputsUpdated(outputs) {
-  for (const [locator, output] of Object.entries(outputs ?? {})) {
-    const node = nodeByLocator(locator);
-    if (kindOf(node) === SEARCH) shown(node, output);
-  }
-}
-
-function shown(node, output) {
-  if (output?.[STRIP]?.[0]) {
-    remember(node, STRIP, output[STRIP][0]);
-    showStrip(node, output[STRIP][0]);
-  }
+  onOutput(node, STRIP, (file) => {
+    remember(node, STRIP, file);
+    showStrip(node, file);
+  });
 }
 
 /** On nodes that were made anew; their words are shown again with all other nodes'. */
