@@ -62,6 +62,7 @@ class Progress:
         self.began, self.drawing, self.said = time.perf_counter(), 0.0, 0.0
         self.facts, self.notes = "", ""  # on the node: of the newest step, and what holds for the whole run
         self.whole: list[Tensor] = []
+        self.picture: Image.Image | None = None  # the strip as it is at the end
 
     @classmethod
     def of(cls, realignment: Realignment, guider: Any, call: Call) -> Progress:
@@ -111,7 +112,8 @@ class Progress:
             self.callback(*self._of_host(picked and picked.index))
         total = self.last[-1]
         if self.strip is not None:
-            self._send(self._drawn(lambda strip: strip.picture()), total, total)
+            self.picture = self._drawn(lambda strip: strip.picture())
+            self._send(self.picture, total, total)
         if picked is not None:
             self.notes = (
                 "\n".join(["", *told(picked.trace.info["particles"], swept=self.realignment.sweep is not None)])
@@ -124,8 +126,17 @@ class Progress:
         self.notes += f"\n{text}"
         self._show()
 
+    @property
+    def text(self) -> str:
+        """What stands on the node."""
+        return f"{self.facts}{self.notes}".strip()
+
+    def strip_image(self) -> Tensor | None:
+        """IMAGE (1, H, W, 3): the strip that is on the node; None where there is none."""
+        return None if self.picture is None else as_image(self.picture)
+
     def _show(self) -> None:
-        show_text(self.node_id, f"{self.facts}{self.notes}".strip())
+        show_text(self.node_id, self.text)
 
     def _in_whole(self, places: Sequence[int], *parts: Tensor) -> list[Tensor]:
         """The whole batch, with what is not sampled yet at 0."""

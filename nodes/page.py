@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
+from torch import Tensor
 
 # Schema fields of a node that is no output node but has something to show. Hosts that know the first also send what a
 # cached node showed, so that a page that was loaded again learns it.
@@ -21,12 +22,14 @@ def beta_shown(beta: float | None) -> dict[str, list[float | None]]:
     return {"realign_beta": [beta]}
 
 
-def said(node: type[io.ComfyNode], lines: Iterable[str]) -> dict[str, list[str]]:
-    """Show lines on the node that runs, now and as a part of its output: the page hears `show_text` only from a node
-    that really runs, and one that the host has kept says what it said."""
+def said(node: type[io.ComfyNode], lines: Iterable[str], strip: Tensor | None = None) -> dict[str, list[Any]]:
+    """Show lines on the node that runs, now and as a part of its output: the page hears `show_text` and previews only
+    from a node that really runs, and one that the host has kept says and shows what it did. strip: IMAGE (1, H, W, 3)
+    that is on the node as a preview."""
     text = "\n".join(lines)
     show_text(getattr(getattr(node, "hidden", None), "unique_id", None), text)
-    return {"realign_text": [text]} if text else {}
+    drawn = {} if strip is None else {"realign_strip": ui.PreviewImage(strip, cls=node).values}
+    return ({"realign_text": [text]} if text else {}) | drawn
 
 
 def show_text(node_id: str | None, text: str) -> None:

@@ -29,6 +29,7 @@ from .inputs import (
 )
 from .models.anchor import Anchors
 from .models.latents import check_streams, multiplied, shape_of
+from .page import SHOWS, said
 from .reward.decoded import FULL, HOW, Decoder
 from .reward.judge import Judge
 from .reward.protocol import Reward, needs_prompt
@@ -128,6 +129,7 @@ class RealignParticles(Node):
                     tooltip="JSON: λ, σ, KL, rewards, effective sample size and lineage of every step, for λ Report.",
                 ),
             ],
+            **SHOWS,
         )
 
     @classmethod
@@ -209,12 +211,11 @@ class RealignParticles(Node):
             "denoise": denoise,
         }
         latents = multiplied(latent_image, pictures)
-        latent, denoised, trace = sampled(
-            model, realignment, (positive, negative), latents, sigmas, etas, settings, add_noise
-        )
-        told = trace.info.get("particles", {})
-        weights = told.get("weights") or [1.0] * trace.batch_size
-        return io.NodeOutput(latent, denoised, told.get("scores") or [], weights, trace.to_json())
+        run = sampled(model, realignment, (positive, negative), latents, sigmas, etas, settings, add_noise)
+        known = run.trace.info.get("particles", {})
+        weights = known.get("weights") or [1.0] * run.trace.batch_size
+        outputs = (run.latent, run.denoised, known.get("scores") or [], weights, run.trace.to_json())
+        return io.NodeOutput(*outputs, ui=said(cls, [run.told.text], run.told.strip_image()))
 
 
 def tilt_of(

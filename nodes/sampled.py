@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.samplers
@@ -18,6 +19,16 @@ from .run.realignment import Realignment
 from .types import Conditioning
 
 
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What came of a run."""
+
+    latent: dict[str, Any]
+    denoised: dict[str, Any]  # the last step's
+    trace: Trace
+    told: Progress  # what the page was told of it
+
+
 def sampled(
     model: ModelPatcher,
     realignment: Realignment,
@@ -28,16 +39,16 @@ def sampled(
     settings: Mapping[str, Any],
     add_noise: bool,
     note: str = "",
-) -> tuple[dict[str, Any], dict[str, Any], Trace]:
-    """The latent, the last step's denoised, and the run's trace. prompts: positive, negative. etas: of the reference,
-    then of the anchors. settings: seed, cfg, sampler_name and what else the trace is to tell. note: stands on the node
-    meanwhile."""
+) -> Sampled:
+    """prompts: positive, negative. etas: of the reference, then of the anchors. settings: seed, cfg, sampler_name and
+    what else the trace is to tell. note: stands on the node meanwhile."""
+    runs: list[Progress] = []
 
     def listener(*told: Any) -> Progress:
-        progress = Progress.of(*told)
+        runs.append(Progress.of(*told))
         if note:
-            progress.say(note)
-        return progress
+            runs[-1].say(note)
+        return runs[-1]
 
     realigned = attach(model, realignment, listener)
     guider = comfy.samplers.CFGGuider(realigned)
@@ -49,7 +60,7 @@ def sampled(
     latent, denoised = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent_image).args
     trace = Attached.behind(realigned).trace()
     trace.info |= {"etas": list(etas), "settings": dict(settings)}
-    return latent, denoised, trace
+    return Sampled(latent, denoised, trace, runs[-1])
 
 
 def etas_of(of_sampler: float, eta: float, anchor_eta: float, anchors: int) -> list[float]:

@@ -27,6 +27,7 @@ from .inputs import (
     step_inputs,
 )
 from .models.anchor import Anchors
+from .page import SHOWS, said
 from .run.fewer_calls import OFF, FewerCalls
 from .run.particles import Steering
 from .run.parts import check_batch
@@ -82,6 +83,7 @@ class RealignSampler(Node):
                 io.Latent.Output(display_name="denoised", tooltip="The last step's prediction of the clean latent."),
                 io.String.Output(display_name="trace", tooltip="JSON: λ, σ, KL spent and model calls of every step."),
             ],
+            **SHOWS,
         )
 
     @classmethod
@@ -141,10 +143,10 @@ class RealignSampler(Node):
             "scheduler": scheduler,
             "denoise": denoise,
         }
-        latent, denoised, trace = sampled(
-            model, realignment, (positive, negative), latent_image, sigmas, etas, settings, add_noise
+        run = sampled(model, realignment, (positive, negative), latent_image, sigmas, etas, settings, add_noise)
+        return io.NodeOutput(
+            run.latent, run.denoised, run.trace.to_json(), ui=said(cls, [run.told.text], run.told.strip_image())
         )
-        return io.NodeOutput(latent, denoised, trace.to_json())
 
 
 NODES = [RealignSampler]

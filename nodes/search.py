@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..realign_core import MOST_CELLS, LambdaSchedule, Limit, Search, Sweep
 from .checked import Node, checked
@@ -223,8 +223,7 @@ class RealignSearch(Node):
         best, beta = found.found.lambda_, found.beta or 0.0
         outputs = (best, beta, latent, sweep, trace.to_json(), curve, report)
         strip = strip_of(model, latent["samples"], sweep, seed)
-        shown = {"realign_strip": ui.PreviewImage(strip, cls=cls).values} if strip is not None else {}
-        return io.NodeOutput(*outputs, ui=said(cls, [found.words]) | shown)
+        return io.NodeOutput(*outputs, ui=said(cls, [found.words], strip))
 
 
 NODES = [RealignSearch]

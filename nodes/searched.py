@@ -68,7 +68,7 @@ class Runs:
         """All rows at these λ. note: stands on the node meanwhile."""
         sweep = replace(self.sweep, values=tuple(lambdas))
         realignment = Realignment.of(self.anchor, 0.0, sweep, **self.options)
-        latent, _, trace = sampled(
+        run = sampled(
             self.model,
             realignment,
             self.prompts,
@@ -80,7 +80,7 @@ class Runs:
             note,
         )
         comfy.model_management.throw_exception_if_processing_interrupted()
-        samples = latent["samples"]
+        samples, trace = run.latent["samples"], run.trace
         judged = [self._scores(one, samples, sweep) for one in (self.reward, self.second) if one is not None]
         nats = [torch.nan if value is None else value for value in trace.kl_reference()]
         numbers = torch.stack([judged[0], torch.tensor(nats, dtype=torch.float64), *judged[1:]], 1)

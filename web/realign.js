@@ -15,7 +15,7 @@ import { outputsUpdated } from "./lib/outputs.js";
 import { isOfPack } from "./lib/pack.js";
 import { attachPick, attachPreference } from "./lib/pick.js";
 import { attachText, progressTextsChanged, showTextsAgain } from "./lib/progress_text.js";
-import { SEARCH, attachSearch, showStripsAgain } from "./lib/search_result.js";
+import { attachStrip, showStripsAgain } from "./lib/strip.js";
 import { injectStyles } from "./lib/styles.js";
 import { translateTemplates } from "./lib/templates.js";
 
@@ -27,7 +27,6 @@ const ATTACH = new Map([
   ["RealignPick", attachPick],
   ["RealignLearnedTaste", attachPreference],
   ["RealignCheck", attachCheck],
-  [SEARCH, attachSearch],
 ]);
 
 /** The page finds the node in the graph that is open. */
@@ -49,6 +48,7 @@ app.registerExtension({
     attachFold(node);
     attachChoices(node);
     attachText(node, showText);
+    attachStrip(node);
   },
   afterConfigureGraph() {
     requestAnimationFrame(tick); // undo, a tab, a file: the nodes are new, and so are their widgets

@@ -63,6 +63,19 @@ export function remember(node, part, value) {
   timer ??= setTimeout(save, PATIENCE);
 }
 
+export function forget(node, part) {
+  const place = placeOf(node);
+  if (!place) return;
+  const key = `${place}#${part}`;
+  held.set(key, undefined);
+  waiting.delete(key);
+  try {
+    localStorage.removeItem(PREFIX + key);
+  } catch {
+    // no storage: nothing outlives the page
+  }
+}
+
 /** What was remembered last at the place that the node was saved at; undefined where nothing was. */
 export function recall(node, part) {
   if (!hasOrigin(node)) return undefined;

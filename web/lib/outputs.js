@@ -8,9 +8,9 @@ import { chain } from "./live.js";
 
 const listeners = new WeakMap(); // node → [(output) => …]
 
-/** listen(value): of the first thing that goes by this name. */
+/** listen(value, output): the first thing that goes by this name, and all that the run gives. */
 export function onOutput(node, name, listen) {
-  const hear = (output) => output?.[name] && listen(output[name][0]);
+  const hear = (output) => output?.[name] && listen(output[name][0], output);
   listeners.set(node, [...(listeners.get(node) ?? []), hear]);
   chain(node, "onExecuted", hear);
 }

@@ -1,28 +1,29 @@
 /**
- * λ Search's pictures on its node, whoever made them: the page hears previews only from a node that really runs, and a
- * search that the host has kept does not. So they come with its outputs too, and again where the node is made anew.
+ * The strip of a run's pictures on its node, whoever made them: the page hears previews only from a node that really runs,
+ * and one that the host has kept does not. So it comes with the outputs too, and again where the node is made anew.
  */
 
 import { api } from "../../../scripts/api.js";
-import { allGraphs, kindOf } from "./graph.js";
-import { recall, remember } from "./memory.js";
+import { allGraphs } from "./graph.js";
+import { forget, recall, remember } from "./memory.js";
 import { onOutput } from "./outputs.js";
+import { isOfPack } from "./pack.js";
 
-export const SEARCH = "RealignSearch";
-const STRIP = "realign_strip"; // in its output, and what is remembered of it: {filename, subfolder, type}
+const STRIP = "realign_strip"; // in the output, and what is remembered of it: {filename, subfolder, type}
+const WORDS = "realign_text"; // in each output of a node that may have a strip
 
-export function attachSearch(node) {
-  onOutput(node, STRIP, (file) => {
-    remember(node, STRIP, file);
+export function attachStrip(node) {
+  onOutput(node, WORDS, (_, output) => {
+    const file = output[STRIP]?.[0] ?? null; // a run that is no sweep has none
+    if (file) remember(node, STRIP, file);
+    else forget(node, STRIP);
     showStrip(node, file);
   });
 }
 
 /** On nodes that were made anew; their words are shown again with all other nodes'. */
 export function showStripsAgain() {
-  for (const node of allGraphs()[0]?.nodes ?? []) {
-    if (kindOf(node) === SEARCH) showStrip(node, recall(node, STRIP));
-  }
+  for (const node of (allGraphs()[0]?.nodes ?? []).filter(isOfPack)) showStrip(node, recall(node, STRIP));
 }
 
 /** As a preview, in the place of those of the run: the page knows a node by its id where it is in no subgraph. */
