@@ -19,6 +19,7 @@ sys.path.append(str(PACK))
 
 import torch  # noqa: E402
 from evidence import learned_plot  # noqa: E402
+from evidence.held_out import losses  # noqa: E402
 from evidence.kept import Kept, fingerprint  # noqa: E402
 from evidence.learned_cases import EXTENTS, Extent  # noqa: E402
 from evidence.learned_found import Found  # noqa: E402
@@ -38,6 +39,7 @@ TRAINING = [
 ]
 SAMPLING = [
     *TRAINING,
+    HERE / "learned_cases.py",
     HERE / "learned_studies.py",
     HERE / "comfy_nodes" / "__init__.py",
     *(PACK / "realign_core").glob("*.py"),
@@ -89,7 +91,8 @@ def report(extent: Extent, options: argparse.Namespace, networks: Path, studies:
     judge = Judge(extent, kept)
     results = {one: judge.scored(one, studies / one.name) for one in extent.asked()}
     data = pool(extent.network.size, 0, extent.network.pool)
-    found = Found(extent, results, {beta: data.mean_reward(beta) for beta in (0.0, *extent.betas[TILTED])})
+    truth = {beta: data.mean_reward(beta) for beta in (0.0, *extent.betas[TILTED])}
+    found = Found(extent, results, truth, losses(extent, options.host, networks))
     weights = load_file(extent.reference.file(networks))
     count = sum(value.numel() for name, value in weights.items() if name.startswith("unet."))
     name = "evidence" if extent.network == TWIN else f"evidence_{extent.network.name}"

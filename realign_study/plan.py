@@ -78,9 +78,12 @@ class Betas(BaseModel):
 
 
 class SeedRange(BaseModel):
+    """`count` seeds, the same for all prompts, or of each prompt's `own`, on from where those of the one before end."""
+
     model_config = STRICT
     start: Seed = Field(0, alias="from")
     count: Count
+    own: bool = False
 
 
 class Anchor(BaseModel):
@@ -198,10 +201,17 @@ class Plan(BaseModel):
     def all_anchors(self) -> list[Anchor]:
         return [Anchor(name=anchor) if isinstance(anchor, str) else anchor for anchor in self.anchors]
 
-    def all_seeds(self) -> list[int]:
-        if isinstance(self.seeds, SeedRange):
-            return list(range(self.seeds.start, self.seeds.start + self.seeds.count))
-        return list(self.seeds)
+    @property
+    def shares_seeds(self) -> bool:
+        """Whether all prompts have the same."""
+        return not (isinstance(self.seeds, SeedRange) and self.seeds.own)
+
+    def seeds_of(self, prompt: int) -> list[int]:
+        """Of the prompt at this place; as many for each."""
+        if not isinstance(self.seeds, SeedRange):
+            return list(self.seeds)
+        start = self.seeds.start + (prompt * self.seeds.count if self.seeds.own else 0)
+        return list(range(start, start + self.seeds.count))
 
 
 class PlanFile:
@@ -227,6 +237,8 @@ class PlanFile:
             raise self._sentence(error) from None
         self._check_values()
         self.prompts = self._read_prompts()
+        if max(self.plan.seeds_of(len(self.prompts) - 1)) > LARGEST_SEED:
+            raise self.wrong(("seeds",), f"seeds go up to {LARGEST_SEED}.")
         self.folder = out or self.near(self.plan.out or re.sub(r"\s+", "-", self.plan.study.strip()))
 
     def near(self, name: str) -> Path:
@@ -257,11 +269,9 @@ class PlanFile:
         except ValueError as error:
             raise self.wrong(("lambda",), f"{error}.") from None
         self._twice("anchors", [anchor.name for anchor in plan.all_anchors()])
-        self._twice("seeds", plan.all_seeds())
+        self._twice("seeds", plan.seeds_of(0))
         self._check_back_end()
         self._twice("settings", [sorted(setting.items()) for setting in plan.settings])
-        if max(plan.all_seeds()) > LARGEST_SEED:
-            raise self.wrong(("seeds",), f"seeds go up to {LARGEST_SEED}.")
 
     def _check_back_end(self) -> None:
         hosts = self.plan.hosts

@@ -33,7 +33,7 @@ class Row:
 
 
 class Study:
-    """`rows`, all of them; `graph`, `task` and `facts` of a row.
+    """`rows`, all of them; `graph`, `task` and `facts` of a row. `seeds`: how many each prompt has.
 
     The order keeps what a host has loaded: anchors outermost, then sampler settings, prompts, seeds and λ. Each row is
     a prompt of its own on the host. The λ of a group could share one as a sweep, which is faster where the batch fits
@@ -45,7 +45,7 @@ class Study:
         twice."""
         self.plan_file, self.plan, self.prompts = plan_file, plan_file.plan, plan_file.prompts
         self.workflow = Workflow(plan_file)
-        self.anchors, self.seeds = self.plan.all_anchors(), self.plan.all_seeds()
+        self.anchors, self.seeds = self.plan.all_anchors(), len(self.plan.seeds_of(0))
         self._check_slots()
         _ = self.reward_graphs  # refused before anything runs
 
@@ -67,7 +67,7 @@ class Study:
             lambdas = self.plan.lambdas_of(one)
             for setting in range(len(self.plan.settings)):
                 for prompt in range(len(self.prompts)):
-                    for seed in self.seeds:
+                    for seed in self.plan.seeds_of(prompt):
                         for value in lambdas:
                             yield Row(place, prompt, anchor, setting, value, seed)
                             place += 1
@@ -137,7 +137,7 @@ class Study:
         """Whatever the plan says must go somewhere: nothing is dropped in silence."""
         plan, wrong = self.plan, self.plan_file.wrong
         self._needs("lambda", ("lambda",), "the workflow has no λ: name its input under inputs, as lambda: node.input.")
-        if len(self.seeds) > 1 or "seeds" in plan.model_fields_set:
+        if self.seeds > 1 or "seeds" in plan.model_fields_set:
             self._needs("seed", ("seeds",), "nothing in the workflow takes a seed.")
         for place, anchor in enumerate(self.anchors):
             if anchor.name is not None:

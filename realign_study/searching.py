@@ -56,7 +56,8 @@ class SearchStudy(Study):
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """Prompts with seeds: the first seed of every prompt, then the second …"""
-        return [(prompt, seed) for seed in self.seeds for prompt in range(len(self.prompts))]
+        seeds = [self.plan.seeds_of(prompt) for prompt in range(len(self.prompts))]
+        return [(prompt, of_prompt[place]) for place in range(self.seeds) for prompt, of_prompt in enumerate(seeds)]
 
     def ask(self, anchor: int, setting: int, lambda_: float, pair: int) -> Row:
         """The row of a picture, which is one of the study's from now on."""

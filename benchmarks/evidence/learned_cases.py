@@ -46,7 +46,8 @@ class Extent:
     step and with merged weights. some: places of the targets that are reached corrected and by RLG, from the first
     anchor, which has the longest way. again: places of anchors that are trained twice. doubled: of those that are
     trained with twice the steps, to see whether the training was at its end. above: places of anchors from which the
-    next smaller β is tried, λ above 1. every: which of the 320 captions.
+    next smaller β is tried, λ above 1. every: of how many of the 320 captions one is asked. seeds: of each caption, its
+    own.
     """
 
     network: Network
@@ -112,7 +113,7 @@ WHOLE = Extent(
     starts={TILTED: 2, PREFERRED: 1},
     some={TILTED: (1, 2, 4), PREFERRED: (1, 3)},
     again=(0, 2),
-    doubled={PREFERRED: (1,)},
+    doubled={PREFERRED: (0, 1)},
     above=(2,),
     seeds=8,
     every=5,

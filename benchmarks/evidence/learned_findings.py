@@ -8,6 +8,7 @@ from .learned_cases import CORRECTED, MERGED, STEPWISE, Case
 from .learned_found import ABOVE, BELOW, Found
 from .learned_networks import TILTED, Trained
 from .learned_scores import CAPTION, DIVERSITY, REWARD
+from .paired import estimate
 
 PAPER = "0.15 to 0.43 %"  # of the mean, on SDXL: arXiv 2601.20198
 
@@ -28,14 +29,18 @@ def goal(found: Found, way: str) -> str:
         f"{way.capitalize()} anchors, λ below 1, step by step: the mean reward is off by {mean.text(1, True)} of "
         f"itself (the paper: {PAPER}), {share.text(0, True)} of the way from reference to anchor"
     )
-    if noise is None:
+    times = found.times_the_noise(cases, REWARD)
+    if noise is None or times is None:
         return f"{text}."
-    longest = found.same_way(cases, REWARD)
-    ratio = longest.value / noise[1].value
-    verdict = "no more than twice" if ratio <= 2 else "more than twice"
+    apart = " and ".join(f"{_apart(found, *pair):+.4f}" for pair in found.trained_twice(way))
+    verdict = "whether it is more than twice the noise between trainings, so few cannot tell"
+    if times.high <= 2:
+        verdict = "no more than twice the noise between trainings"
+    elif times.low > 2:
+        verdict = "more than twice the noise between trainings"
     return (
-        f"{text}; that is {ratio:.1f} times what two trainings of one β differ by ({noise[0].text(1, True)} of the "
-        f"mean): {verdict} the noise between trainings."
+        f"{text}; two trainings of one β differ by {apart} ({noise[0].text(1, True)} of the mean), of which the error "
+        f"is {times.text(1)} times: {verdict}."
     )
 
 
@@ -59,9 +64,9 @@ def others(found: Found) -> str:
     parts = []
     for score in (CAPTION, DIVERSITY):
         noise = found.between_trainings(way, score)
-        mean, _ = found.error(found.cases(way, STEPWISE, BELOW), score)
+        mean, share = found.error(found.cases(way, STEPWISE, BELOW), score)
         beside = f" (two trainings: {noise[0].text(1, True)})" if noise else ""
-        parts.append(f"{score} {mean.text(1, True)}{beside}")
+        parts.append(f"{score} {mean.text(1, True)}{beside}, of the way {share.of_way()}")
     return f"What training never saw, {way} anchors, λ below 1, off by, of the retrained mean: {'; '.join(parts)}."
 
 
@@ -113,9 +118,16 @@ def ended(found: Found) -> str:
             verdict = "less" if abs(moved) < max(noise) else "more"
             parts.append(
                 f"twice the steps move the mean reward of β {first.beta:g} by {moved:+.4f}, {verdict} than two "
-                f"trainings differ by (up to {max(noise):.4f})"
+                f"trainings differ by (up to {max(noise):.4f}){_losses(found, first, longer)}"
             )
     return f"Whether Diffusion-DPO was at its end: {'; '.join(parts)}." if parts else ""
+
+
+def _losses(found: Found, first: Trained, longer: Trained) -> str:
+    if not {first, longer} <= found.losses.keys():
+        return ""
+    before, after = (found.losses[one] for one in (first, longer))
+    return f", and the loss on held-out pairs from {before.mean():.4f} by {estimate(after - before).text(4)}"
 
 
 def _apart(found: Found, one: Trained, other: Trained) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.stats import chi2
 
 from .learned_cases import METHODS, RLG, STEPWISE, Asked, Case, Extent
 from .learned_networks import Trained
 from .learned_scores import REWARD, Scored
-from .paired import Estimate, estimate, mean_error, signed_share
+from .paired import LEVEL, Array, Estimate, estimate, mean_error, signed_share
 from .paired import Scored as Beside
 
 BELOW, ABOVE = "λ < 1", "λ > 1"
@@ -20,11 +21,13 @@ Results = Mapping[Asked, Mapping[float, Scored]]
 
 @dataclass(frozen=True)
 class Found:
-    """All pictures' scores, by study and λ. `truth`: the mean reward of tilted data by β, 0: of the data as drawn."""
+    """All pictures' scores, by study and λ. truth: the mean reward of tilted data by β, 0: of the data as drawn.
+    losses: on held-out pairs, (batches,), the same for all, of networks whose training's end is looked at."""
 
     extent: Extent
     results: Results
     truth: Mapping[float, float]
+    losses: Mapping[Trained, Array] = field(default_factory=dict)
 
     def run(self, method: str, anchor: Trained, value: float) -> Scored:
         for asked, found in self.results.items():
@@ -90,6 +93,17 @@ class Found:
         strongest, alone = self.extent.anchors(way)[0], self.alone
         cases = [self._beside(alone(a), alone(b), strongest, STEPWISE, score) for a, b in pairs]
         return mean_error(cases, self.extent.seeds)
+
+    def times_the_noise(self, cases: Sequence[Case], score: str) -> Estimate | None:
+        """`same_way` in units of `between_trainings`. Two or three second trainings tell little of how far trainings
+        are apart: the interval has that in it (their differences as draws of a normal density about 0), too."""
+        noise = self.between_trainings(cases[0].anchor.way, score)
+        if noise is None:
+            return None
+        error, count = self.same_way(cases, score), len(self.extent.again)
+        few, many = np.sqrt(count / chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], count))
+        apart = noise[1].value
+        return Estimate(error.value / apart, error.low / (many * apart), error.high / (few * apart))
 
     def same_way(self, cases: Sequence[Case], score: str) -> Estimate:
         """`error`'s second figure with the way from the reference to the strongest anchor for all cases: what is

@@ -121,6 +121,7 @@ def pictures(found: Found, studies: Path, path: Path) -> None:
 
 
 def _pictures(folder: Path, value: float, prompts: Sequence[str]) -> list[Image.Image]:
-    """Of some captions, of the first seed."""
-    own = {row["prompt"]: row for row in rows_of(folder, value) if row["seed"] == "0"}
+    """Of some captions, of the first seed of each."""
+    rows = sorted(rows_of(folder, value), key=lambda row: int(row["seed"]), reverse=True)
+    own = {row["prompt"]: row for row in rows}
     return [Image.open(folder / own[prompt]["picture"]).convert("RGB") for prompt in prompts]

@@ -9,7 +9,7 @@ from .learned_findings import findings
 from .learned_found import BANDS, BELOW, Found
 from .learned_networks import PREFERRED, TILTED, Trained
 from .learned_scores import CAPTION, DIVERSITY, REWARD, SCORES
-from .paired import Estimate
+from .learned_studies import captions
 
 HEAD = """# Does λ do what retraining does? Pictures of learned networks
 
@@ -20,12 +20,12 @@ trained at {count} strengths of β, λ = β of the anchor / β wanted. *Tilted*:
 were resampled by exp(r/β), whose density is the optimum of alignment at β. {preferred}All start at the reference's
 weights and keep its tokens. r is the mean chroma.
 
-Pictures are made by `realign study` on a real ComfyUI: {captions} captions × {seeds} seeds for every figure, the same
-noise for all, cfg 1, {steps} steps, ddpm; *RLG* and what it is compared with: euler. *Corrected*: {particles}
-particles. *Merged*: ModelMergeSimple at ratio λ. Training never saw *{caption}* (a classifier's chance of the shape and
-colour that were asked for; it tells {told:.1%} of drawn pictures) and *{diversity}* (distance between pictures of one
-caption, in its features). In brackets: 95 % intervals by bootstrap over captions, and seeds within them: of the
-pictures, not of other trainings.
+Pictures are made by `realign study` on a real ComfyUI: {captions} captions × {seeds} seeds of each caption's own for
+every figure, the same noise for all, cfg 1, {steps} steps, ddpm; *RLG* and what it is compared with: euler.
+*Corrected*: {particles} particles. *Merged*: ModelMergeSimple at ratio λ. Training never saw *{caption}* (a
+classifier's chance of the shape and colour that were asked for; it tells {told:.1%} of drawn pictures) and
+*{diversity}* (distance between pictures of one caption, in its features). In brackets: 95 % intervals by bootstrap over
+captions, and seeds within them: of the pictures, not of other trainings.
 """
 DPO = (
     "*Preferred*: Diffusion-DPO on pairs of drawn pictures whose winner is drawn by Bradley–Terry from r; β is the "
@@ -43,7 +43,7 @@ def text(found: Found, told: float, weights: int, plots: str) -> str:
         weights=weights,
         count=len(next(iter(extent.betas.values()))),
         preferred=DPO if PREFERRED in extent.betas else "",
-        captions=-(-320 // extent.every),
+        captions=len(captions(extent.every)),
         seeds=extent.seeds,
         steps=STEPS,
         particles=PARTICLES,
@@ -89,8 +89,8 @@ def errors(found: Found) -> str:
                     mean, share = found.error(cases, score)
                     longest = found.same_way(cases, score)
                     noise = found.between_trainings(way, score)
-                    apart = [noise[0].text(1, True), _share(noise[1])] if noise else ["–", "–"]
-                    figures = [mean.text(1, True), _share(share), _share(longest)]
+                    apart = [noise[0].text(1, True), noise[1].of_way()] if noise else ["–", "–"]
+                    figures = [mean.text(1, True), share.of_way(), longest.of_way()]
                     rows.append([way, band, method, str(len(cases)), score, *figures, *apart])
     note = (
         "|mean by λ − mean of the retrained network|, averaged over pairs of anchor and target: as a share of the "
@@ -98,11 +98,6 @@ def errors(found: Found) -> str:
         "is that to the strongest anchor, the same for every pair, and what two trainings' distance is a share of."
     )
     return f"## λ beside retraining\n\n{note}\n\n{table(rows)}\n"
-
-
-def _share(share: Estimate) -> str:
-    """A score that an anchor hardly moves has no way that could be gone."""
-    return share.text(0, True) if share.high < 10 else "–"
 
 
 def pairs(found: Found, way: str) -> str:

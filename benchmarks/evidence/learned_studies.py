@@ -48,8 +48,11 @@ def hosts(python: Path, folder: Path, networks: Path, count: int) -> Iterator[li
 
 
 def captions(every: int) -> list[dict[str, str]]:
-    """Every so manieth of all captions, in their order: a word of each kind."""
-    return [dict(zip(WORDS, words, strict=True)) for words in list(product(*KINDS))[::every]]
+    """One of each so many of all captions, in their order, another one of each: so that no word is left out where the
+    number of words divides `every`."""
+    whole = list(product(*KINDS))
+    places = range(len(whole) // every)
+    return [dict(zip(WORDS, whole[place * every + place % every], strict=True)) for place in places]
 
 
 def graph(asked: Asked) -> tuple[Graph, str]:
@@ -103,7 +106,7 @@ def write_plan(extent: Extent, asked: Asked, folder: Path) -> Path:
         "workflow": "workflow.json",
         "prompts": [{"prompt": " ".join(caption.values()), **caption} for caption in captions(extent.every)],
         "lambda": list(asked.lambdas),
-        "seeds": {"from": 0, "count": extent.seeds},
+        "seeds": {"from": 0, "count": extent.seeds, "own": True},  # pictures of one noise are alike
         "inputs": {"lambda": slot},
         "measure_ends": not (asked.anchor.seed or asked.anchor.doubled),  # KL of the first trainings alone
         "out": str(folder),

@@ -2,7 +2,8 @@
 
 The paper (DeRaDiff, arXiv 2601.20198) gives the error of a mean score in per cent of that mean. A score that hardly
 moves from the reference to the anchor makes any error small so: it is given as a share of that way too. Intervals are
-of the bootstrap over pairs (prompts, and seeds within a prompt), the same draws for all that is compared.
+of the bootstrap over pairs (prompts, and seeds within a prompt, which are its own), the same draws for all that is
+compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from realign_study.report.statistics import Array, interval, means, resamples
+from realign_study.report.statistics import LEVEL, Array, interval, means, resamples
+
+__all__ = ["LEVEL", "Array", "Estimate", "Scored", "estimate", "mean_error", "signed_share"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Estimate:
     def text(self, digits: int = 3, percent: bool = False) -> str:
         value, low, high = (v * (100 if percent else 1) for v in (self.value, self.low, self.high))
         return f"{value:.{digits}f}{' %' if percent else ''} ({low:.{digits}f} … {high:.{digits}f})"
+
+    def of_way(self) -> str:
+        """A score that an anchor hardly moves has no way that could be gone."""
+        return self.text(0, True) if self.high < 10 else "–"
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Scored:
 @lru_cache(4)
 def _counts(prompts: int, seeds: int) -> Array:
     """How often each draw holds each (prompt, seed), (draws, prompts × seeds): the same for all that is compared."""
-    return np.concatenate(list(resamples(prompts, seeds)))
+    return np.concatenate(list(resamples(prompts, seeds, shared=False)))
 
 
 def estimate(values: Array, of: Callable[[Array], Array] = lambda means: means[:, 0], seeds: int = 1) -> Estimate:

@@ -60,7 +60,7 @@ def find(study: Study, table: pa.Table, wanted: Sequence[float] = ()) -> Finding
     scores = [Found(name, own, [best(one) for one in own]) for name, own in zip(study.rewards, found)]
     for one in scores:
         one.within = [[best_within(*pair, limit) for pair in zip(one.curves, kl)] for limit in limits]
-    return Findings(len(study.prompts) * len(study.seeds), groups, pictures, kl, scores, limits, left_out)
+    return Findings(len(study.prompts) * study.seeds, groups, pictures, kl, scores, limits, left_out)
 
 
 def _curves(study: Study, groups: list[Group], cells: list[list[Array]]) -> list[list[Curve]]:
@@ -69,7 +69,7 @@ def _curves(study: Study, groups: list[Group], cells: list[list[Array]]) -> list
     ordered = [group.lambdas for _ in cells for group in groups]
     bases = [base_of(lambdas, values) for lambdas, values in zip(ordered, flat)]
     columns = [*flat, *(gains(values, base) for values, base in zip(flat, bases))]
-    draws = drawn_means(np.hstack(columns), len(study.prompts), len(study.seeds))
+    draws = drawn_means(np.hstack(columns), len(study.prompts), study.seeds, study.plan.shares_seeds)
     parts = np.split(draws, np.cumsum([one.shape[1] for one in columns])[:-1], axis=1)
     made = [curve(*one) for one in zip(ordered, flat, bases, parts[: len(flat)], parts[len(flat) :])]
     return [made[start : start + len(groups)] for start in range(0, len(made), len(groups))]
@@ -77,15 +77,15 @@ def _curves(study: Study, groups: list[Group], cells: list[list[Array]]) -> list
 
 def _cells(study: Study, table: pa.Table, groups: list[Group], columns: list[str]) -> tuple[list[list[Array]], int]:
     """By column and group (prompts × seeds, λ), NaN where there is nothing, and how many numbers were too large."""
-    units = len(study.prompts) * len(study.seeds)
+    units = len(study.prompts) * study.seeds
     places = {(group.anchor, group.setting): place for place, group in enumerate(groups)}
-    seeds = {seed: place for place, seed in enumerate(study.seeds)}
+    seeds = [{seed: at for at, seed in enumerate(study.plan.seeds_of(one))} for one in range(len(study.prompts))]
     lines = {key: line for line, key in enumerate(table["key"].to_pylist())}
     at: list[list[tuple[int, int, int]]] = [[] for _ in groups]  # the unit, the λ and the table's line
     for row in study.rows:
         if row.key in lines:
             group = places[row.anchor, row.setting]
-            unit = row.prompt * len(study.seeds) + seeds[row.seed]
+            unit = row.prompt * study.seeds + seeds[row.prompt][row.seed]
             at[group].append((unit, groups[group].lambdas.index(row.lambda_), lines[row.key]))
     cells, left_out = [], 0
     for column in columns:

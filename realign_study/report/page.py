@@ -70,7 +70,7 @@ def signed(value: float) -> str:
 
 def _facts(study: Study, table: pa.Table) -> dict[str, Any]:
     made = table.filter(pc.equal(table["error"], ""))
-    prompts, seeds = len(study.prompts), len(study.seeds)
+    prompts, seeds = len(study.prompts), study.seeds
     scored = {name: made.num_rows - made[f"score_{name}"].null_count for name in study.rewards}
     return {
         "rows": len(study.rows),
@@ -79,6 +79,7 @@ def _facts(study: Study, table: pa.Table) -> dict[str, Any]:
         "left": len(study.rows) - table.num_rows,
         "prompts": prompts,
         "seeds": seeds,
+        "shared": study.plan.shares_seeds and prompts > 1,
         "anchors": sorted({name for name in table["anchor"].to_pylist() if name}),
         "unscored": {name: made.num_rows - count for name, count in scored.items() if count < made.num_rows},
         "hosts": sorted({host for host in made["host"].to_pylist() if host}),

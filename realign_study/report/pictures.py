@@ -40,7 +40,7 @@ class Sheet:
 
     label: str
     lambdas: list[float]
-    seed: int
+    seed: int | None  # None: each line has another
     lines: list[Line]
 
 
@@ -57,9 +57,10 @@ def chosen(study: Study, wanted: Sequence[int] = ()) -> list[int]:
 
 
 def sheets(study: Study, table: pa.Table, groups: Sequence[Group], prompts: Sequence[int]) -> list[Sheet]:
-    """The pictures of the plan's first seed."""
-    seed, wanted = study.seeds[0], set(prompts)
-    rows = [row for row in study.rows if row.seed == seed and row.prompt in wanted]
+    """The pictures of each prompt's first seed."""
+    first = {prompt: study.plan.seeds_of(prompt)[0] for prompt in prompts}
+    seed = study.plan.seeds_of(0)[0] if study.plan.shares_seeds else None
+    rows = [row for row in study.rows if first.get(row.prompt) == row.seed]
     lines = {key: place for place, key in enumerate(table["key"].to_pylist())}
     there = [row for row in rows if row.key in lines]
     told = table.take(pa.array([lines[row.key] for row in there], pa.int64())).to_pylist()

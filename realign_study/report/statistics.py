@@ -1,9 +1,11 @@
 """What a study's numbers say, and how surely: means over prompts and seeds, gains of pairs, and the best λ.
 
-The bootstrap draws prompts with replacement, and of each drawn prompt its seeds with replacement: pictures of one
-prompt are alike, so they are not drawn as if they were prompts of their own. With one seed it is the plain bootstrap
-over prompts. One draw holds for all λ, metrics, anchors and settings at once: they are compared on the same prompts and
-seeds.
+The bootstrap draws prompts with replacement: pictures of one prompt are alike, so they are not drawn as if they were
+prompts of their own. Where each prompt has seeds of its own, those of each drawn prompt are drawn with replacement too.
+Where all prompts have the same seeds, pictures of one seed are alike as well, for they start from one noise: then seeds
+are drawn once for all prompts (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1, 386). With one seed
+it is the plain bootstrap over prompts. One draw holds for all λ, metrics, anchors and settings at once: they are
+compared on the same prompts and seeds.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ DRAWS = 2000
 AT_ONCE = 2**22  # numbers of a piece of draws
 
 
-def resamples(prompts: int, seeds: int, draws: int = DRAWS) -> Iterator[Array]:
-    """How often each draw holds each (prompt, seed): pieces (draws, prompts × seeds). The same at every call."""
+def resamples(prompts: int, seeds: int, shared: bool, draws: int = DRAWS) -> Iterator[Array]:
+    """How often each draw holds each (prompt, seed): pieces (draws, prompts × seeds). The same at every call.
+
+    shared: the seeds are the same for all prompts."""
     random = np.random.default_rng(0)
     units = prompts * seeds
     piece = max(1, min(draws, AT_ONCE // max(units, 1)))
@@ -31,7 +35,7 @@ def resamples(prompts: int, seeds: int, draws: int = DRAWS) -> Iterator[Array]:
         counts = np.empty((min(piece, draws - start), units))
         for line in counts:
             prompt = random.integers(prompts, size=prompts)
-            seed = random.integers(seeds, size=(prompts, seeds))
+            seed = random.integers(seeds, size=(1 if shared else prompts, seeds))
             drawn = rearrange(prompt, "prompt -> prompt 1") * seeds + seed
             line[:] = np.bincount(drawn.ravel(), minlength=units)
         yield counts
@@ -46,9 +50,9 @@ def means(values: Array, counts: Array) -> Array:
     return np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0)
 
 
-def drawn_means(values: Array, prompts: int, seeds: int, draws: int = DRAWS) -> Array:
-    """(prompts × seeds, columns) → (draws, columns)."""
-    return np.concatenate([means(values, counts) for counts in resamples(prompts, seeds, draws)])
+def drawn_means(values: Array, prompts: int, seeds: int, shared: bool, draws: int = DRAWS) -> Array:
+    """(prompts × seeds, columns) → (draws, columns). shared: as `resamples`."""
+    return np.concatenate([means(values, counts) for counts in resamples(prompts, seeds, shared, draws)])
 
 
 def mean(values: Array) -> Array:

@@ -91,6 +91,14 @@ def test_a_plan_is_all_its_combinations_in_an_order_that_keeps_what_is_loaded(tm
     assert "8" not in graph  # Save Image and the trace's text make no picture
 
 
+def test_each_prompt_may_have_seeds_of_its_own(tmp_path):
+    _, rows = study_of(plan_of(tmp_path, GOOD.replace("[1, 2]", "{from: 7, count: 2, own: true}")))
+    assert {(row.prompt, row.seed) for row in rows} == {(0, 7), (0, 8), (1, 9), (1, 10)}
+    file = plan_of(tmp_path, GOOD.replace("[1, 2]", f"{{from: {2**64 - 3}, count: 2, own: true}}"))
+    with pytest.raises(PlanError, match="line 5: seeds go up to"):
+        study_of(file)
+
+
 def test_betas_are_lambdas(tmp_path):
     text = GOOD.replace("[0, 0.5, 1]", "{betas: [2000, 5000, 10000]}") + "anchors: {name: x.safetensors, beta: 5000}\n"
     study, rows = study_of(plan_of(tmp_path, text))

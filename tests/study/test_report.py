@@ -249,6 +249,8 @@ STUDIES = {
     "one λ made": (lambda row: value_of(row) if row.lambda_ else None, {"lambda": [0, 0.5]}, "the only λ with scores"),
     "no KL": (lambda row: value_of(row) | {"kl": None}, {}, "No λ has a KL that is known and not 0"),
     "one picture": (value_of, {"prompts": ["a"], "seeds": [1]}, "One picture at each λ has no interval."),
+    "one seed": (value_of, {"seeds": [1]}, "not of other noise"),
+    "own seeds": (value_of, {"seeds": {"count": 2, "own": True}}, "the first seed of each"),
     "one prompt": (value_of, {"prompts": ["a"]}, "the intervals tell of other seeds, not of other prompts"),
     "all alike": (lambda row: {"kl": 0.0, "good": 1.0, "small": 1.0}, {}, "all λ score alike: none is better"),
     "λ below 0": (value_of, {"lambda": [-1, 0, 2]}, "Best λ"),

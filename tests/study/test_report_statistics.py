@@ -32,7 +32,7 @@ LAMBDAS = [0.0, 0.5, 1.0]
 def curve_of(values, prompts=None, seeds=1, lambdas=LAMBDAS, base=0):
     values = np.asarray(values, np.float64)
     prompts = prompts or len(values)
-    drawn = [drawn_means(one, prompts, seeds) for one in (values, gains(values, base))]
+    drawn = [drawn_means(one, prompts, seeds, False) for one in (values, gains(values, base))]
     return curve(lambdas, values, base, *drawn)
 
 
@@ -50,7 +50,7 @@ def test_means_are_numpys_of_what_each_draw_holds():
 
 def test_intervals_are_scipys_of_the_same_draws():
     values = np.random.default_rng(3).normal(size=(20, 1))
-    draws = drawn_means(values, 20, 1)
+    draws = drawn_means(values, 20, 1, True)
     result = scipy.stats.bootstrap((values[:, 0],), np.mean, n_resamples=9, method="percentile")
     result.bootstrap_distribution = draws[:, 0]
     right = scipy.stats.bootstrap(
@@ -60,13 +60,13 @@ def test_intervals_are_scipys_of_the_same_draws():
 
 
 def test_draws_take_prompts_and_of_each_as_many_seeds():
-    counts = np.concatenate(list(resamples(5, 3, 400)))
+    counts = np.concatenate(list(resamples(5, 3, False, 400)))
     of_prompt = counts.reshape(400, 5, 3).sum(axis=2)
     assert (counts.sum(axis=1) == 15).all()
     assert (of_prompt % 3 == 0).all()
     assert (counts.reshape(-1, 3).max(axis=1) > 3).any()  # a prompt twice, and a seed in both
     assert set(of_prompt.ravel()) >= {0, 3, 6}
-    assert_array_equal(counts, np.concatenate(list(resamples(5, 3, 400))))
+    assert_array_equal(counts, np.concatenate(list(resamples(5, 3, False, 400))))
 
 
 def test_draws_spread_as_prompts_and_seeds_do():
@@ -74,16 +74,36 @@ def test_draws_spread_as_prompts_and_seeds_do():
     random = np.random.default_rng(1)
     table = random.normal(size=(8, 1)) * 3 + random.normal(size=(8, 4))
     right = table.mean(axis=1).var() / 8 + table.var(axis=1).mean() / 32
-    draws = drawn_means(table.reshape(32, 1), 8, 4, 8000)
+    draws = drawn_means(table.reshape(32, 1), 8, 4, False, 8000)
     assert draws.var() == pytest.approx(right, rel=5 * np.sqrt(2 / 8000))  # five standard errors of a variance
     assert table.var() / 32 < right / 2  # of pictures drawn as if each had a prompt of its own
 
 
+def test_seeds_that_all_prompts_have_are_drawn_for_all_at_once():
+    counts = np.concatenate(list(resamples(5, 3, True, 400))).reshape(400, 5, 3)
+    of_prompt, of_seed = counts.sum(axis=2), counts.sum(axis=1)
+    assert_array_equal(counts * 15, of_prompt[:, :, None] * of_seed[:, None, :])
+    assert (of_prompt.sum(axis=1) == 15).all()
+    assert set(of_seed.ravel()) == {0, 5, 10, 15}
+
+
+def test_draws_spread_as_seeds_do_that_all_prompts_have():
+    """What a seed brings to all prompts does not become less by more prompts."""
+    random = np.random.default_rng(2)
+    seeds = random.normal(size=(1, 16))
+    table = seeds + 0.1 * random.normal(size=(64, 16))
+    right = table.mean(axis=0).var() / 16
+    draws = drawn_means(table.reshape(-1, 1), 64, 16, True, 8000)
+    assert draws.var() == pytest.approx(right, rel=0.1)
+    apart = drawn_means(table.reshape(-1, 1), 64, 16, False, 8000)
+    assert apart.var() < right / 10
+
+
 def test_pieces_of_draws_are_the_whole(monkeypatch):
-    whole = drawn_means(np.arange(6.0)[:, None], 3, 2, 50)
+    whole = drawn_means(np.arange(6.0)[:, None], 3, 2, False, 50)
     monkeypatch.setattr("realign_study.report.statistics.AT_ONCE", 20)
-    assert len(list(resamples(3, 2, 50))) == 17
-    assert_allclose(drawn_means(np.arange(6.0)[:, None], 3, 2, 50), whole, **EXACT)
+    assert len(list(resamples(3, 2, False, 50))) == 17
+    assert_allclose(drawn_means(np.arange(6.0)[:, None], 3, 2, False, 50), whole, **EXACT)
 
 
 def test_gains_are_of_pairs_so_what_prompts_differ_in_is_not_in_their_intervals():
