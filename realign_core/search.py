@@ -3,9 +3,10 @@
 A pair is a prompt with a seed. Every pair's pictures start from the same noise at each λ, so that what differs between
 two λ is λ's doing: a reward over λ is modelled as a curve f(λ) that all pairs share, an offset of each pair, and what
 is a pair's own over λ (curves.py). Looked for is the λ at which the pairs' mean is best, as a full grid of all pairs
-would tell it. Pictures are chosen by what they are expected to tell of that λ: the share of its variance that a linear
-regression on what would be seen explains, over draws of the posterior (as Strong, Oakley and Brennan 2014, Medical
-Decision Making 34, 311, do for what a decision is worth).
+would tell it. What it says for other pairs takes these as drawn independently: where several prompts have the same few
+seeds, it is somewhat too narrow. Pictures are chosen by what they are expected to tell of that λ: the share of its
+variance that a linear regression on what would be seen explains, over draws of the posterior (as Strong, Oakley and
+Brennan 2014, Medical Decision Making 34, 311, do for what a decision is worth).
 Limits enter the draws, as in constrained Bayesian optimisation (Gardner et al. 2014, ICML, section 3): in each draw the
 best λ is among those that keep them.
 """
