@@ -38,6 +38,7 @@ WRONG = {
     "a workflow that is not there": ("Realign SDXL - Diffusion-DPO", "x.json", 2, "x.json cannot be read"),
     "a setting that goes nowhere": ("  - {steps: 30}", "  - {stepz: 30}", 7, "nothing in the workflow takes “stepz”"),
     "a setting that is an axis": ("  - {steps: 30}", "  - {seed: 30}", 7, "“seed” has a place of its own"),
+    "an axis beside a prompt": ("a bear]", "{prompt: a bear, lambda: 9}]", 3, "the column “lambda” has a place"),
     "β without the anchor's": ("[0, 0.5, 1]", "{betas: [5000]}", 4, "need the β of every anchor"),
     "a range": ("[0, 0.5, 1]", "{from: 0, to: 1}", 4, "count is missing"),
     "two kinds of host": ("seeds", "hosts: {servers: [http://a], comfyui: b}\nseeds", 5, "not both"),
@@ -89,6 +90,14 @@ def test_a_plan_is_all_its_combinations_in_an_order_that_keeps_what_is_loaded(tm
     assert graph["6"]["inputs"] | {"seed": 2, "lambda_": 1.0, "steps": 50, "cfg": 5} == graph["6"]["inputs"]
     assert graph["3"]["inputs"]["text"] == "a bear"
     assert "8" not in graph  # Save Image and the trace's text make no picture
+
+
+@pytest.mark.parametrize("name", ["seed", "lambda", "anchor", "beta"])
+def test_a_column_that_the_plan_has_a_place_for_is_refused(tmp_path, name):
+    """The table would name the plan's value, and the picture would be of the column's."""
+    (tmp_path / "p.csv").write_text(f"prompt,{name}\na fox,7\n", encoding="utf-8")
+    with pytest.raises(PlanError, match=f"^plan.yaml, line 3: the column “{name}” has a place of its own in the plan"):
+        study_of(plan_of(tmp_path, GOOD.replace("[a fox, a bear]", "p.csv")))
 
 
 def test_betas_are_lambdas(tmp_path):
