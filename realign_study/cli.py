@@ -8,6 +8,7 @@ rows are there; 1 some have failed; 2 it could not go on, with a sentence on sta
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import shlex
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -23,7 +25,7 @@ from . import running, searching
 from .backends import backend_of, places, workers
 from .errors import StudyError, shown
 from .estimate import estimate
-from .plan import Hosts, PlanFile
+from .plan import Hosts, PlanFile, plain
 from .progress import Shown
 from .results import Folder
 from .rows import Study
@@ -38,12 +40,14 @@ EXAMPLES = ("example", "demo", "paper-sdxl", "paper-sd15")  # plans/
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a log of another encoding has no λ
     options = _parser().parse_args(arguments)
     told = Console(stderr=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a job that is ended leaves no host behind
     try:
         if options.stage == "study" and options.example:
-            sys.stdout.write((resources.files(__package__) / "plans" / f"{options.example}.yaml").read_text("utf-8"))
+            _write((resources.files(__package__) / "plans" / f"{options.example}.yaml").read_bytes())
             return 0
         if options.plan is None:
             raise StudyError("Name a plan, as: realign study plan.yaml. `realign study --example` writes one.")
@@ -122,6 +126,14 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _write(file: bytes) -> None:
+    """To standard output as it is: a file that is redirected there is UTF-8, whatever the terminal speaks."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.buffer.write(file)
+    else:
+        sys.stdout.write(file.decode())
+
+
 def _command(options: argparse.Namespace) -> str:
     """What a report of the same study is asked for by."""
     return shlex.join([options.plan, *(["--out", options.out] if options.out else [])])
@@ -146,8 +158,8 @@ def _other_hosts(plan_file: PlanFile, options: argparse.Namespace) -> None:
             kept["ray"] = {**(kept["ray"] or {}), "address": options.ray}
     try:
         hosts = Hosts.model_validate(kept | {key: value for key, value in named.items() if value})
-    except ValueError as error:
-        raise StudyError(f"--server, --comfyui, --ray: {error}") from None
+    except ValidationError as error:
+        raise StudyError(f"--server, --comfyui, --ray: {plain(error.errors()[0])}.") from None
     back_end = "ray" if by_ray else "servers"
     plan_file.plan = plan.model_copy(update={"hosts": hosts, "back_end": back_end})
 

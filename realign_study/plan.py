@@ -23,6 +23,8 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 def _address(url: str) -> str:
+    """“127.0.0.1:8188” is one too."""
+    url = url if "://" in url else f"http://{url}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("an address is such as http://127.0.0.1:8188")
@@ -293,7 +295,7 @@ class PlanFile:
         said = {
             "extra_forbidden": f"{name} is not known here" + (f"; a plan has {known}." if len(place) == 1 else "."),
             "missing": f"{name} is missing.",
-        }.get(found["type"], f"{name}: {_plain(found)}.")
+        }.get(found["type"], f"{name}: {plain(found)}.")
         return self.wrong(place, said)
 
     def _place(self, error: Any) -> tuple[int | str, ...]:
@@ -316,7 +318,8 @@ class PlanFile:
         return len(self._place(error)), error["type"] not in ("string_type", "list_type", "dict_type", "model_type")
 
 
-def _plain(error: Any) -> str:
+def plain(error: Any) -> str:
+    """One of pydantic's errors in words."""
     message = str(error["msg"]).removeprefix("Value error, ")
     shown = error["input"]
     told = f", not {shown!r}" if isinstance(shown, (str, int, float, bool)) or shown is None else ""

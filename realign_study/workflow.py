@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from .errors import PlanError
 from .plan import PlanFile
 from .slots import Graph, Slots, is_link, title_of, walked
+from .texts import read_json
 
 PICTURE, TRACE, ENDS = "realign_picture", "realign_trace", "realign_ends"  # the nodes that are added
 # Which output of which node is a run's trace.
@@ -169,16 +169,19 @@ def load(plan_file: PlanFile) -> Graph:
         if name in shared():
             text = (resources.files(__package__) / "workflows" / shared()[name]).read_text(encoding="utf-8")
         elif Path(name).suffix == ".json":
-            text = plan_file.near(name).read_text(encoding="utf-8")
+            text = plan_file.near(name).read_text(encoding="utf-8-sig")
         else:
             raise PlanError(f"no shared workflow is called “{name}”; there are {', '.join(shared())}; or name a .json.")
-        return checked(json.loads(text))
     except PlanError as error:
         raise plan_file.wrong(("workflow",), str(error)) from None
     except OSError as error:
         raise plan_file.wrong(("workflow",), f"{name} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, RecursionError):
-        raise plan_file.wrong(("workflow",), f"{name} is not JSON.") from None
+    except UnicodeDecodeError:
+        raise plan_file.wrong(("workflow",), f"{name} is not UTF-8: save it as UTF-8.") from None
+    try:
+        return checked(read_json(text))
+    except PlanError as error:
+        raise plan_file.wrong(("workflow",), f"{name}: {error}") from None
 
 
 def checked(content: Any) -> Graph:
