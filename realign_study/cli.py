@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, told: Console) -> int:
     plan_file = PlanFile(Path(options.plan), Path(options.out) if options.out else None)
     _other_hosts(plan_file, options)
+    Folder(plan_file.folder).refuse_others(plan_file)
     study = Study(plan_file)
     if options.dry_run:
         for line in estimate(study, plan_file.folder, workers(plan_file, options.stage == "score")).lines():

@@ -33,6 +33,12 @@ def _address(url: str) -> str:
     return url.rstrip("/")
 
 
+def _folder_name(name: str) -> str:
+    if not re.search(r"\w", name):
+        raise ValueError("a study's name has a letter or a digit, as its folder is called so")
+    return name
+
+
 def _cluster(address: str) -> str:
     if not re.fullmatch(r"local|auto|(ray://)?[^/\s]+:\d+", address):
         raise ValueError("an address is such as ray://head:10001 or head:6379, or auto, or local")
@@ -167,7 +173,7 @@ class Plan(BaseModel):
     """What a plan file holds."""
 
     model_config = STRICT
-    study: Name
+    study: Annotated[Name, AfterValidator(_folder_name)]
     workflow: str  # a shared workflow's title, or a file in API format
     prompts: str | Prompts | Annotated[list[str | PromptLine], Field(min_length=1)]
     anchors: Annotated[list[str | Anchor], Field(min_length=1), BeforeValidator(_listed)] = [Anchor()]

@@ -154,7 +154,7 @@ def test_a_picture_that_is_gone_or_cut_short_is_made_again(study, tmp_path):
 
 
 def test_two_studies_in_one_folder_are_refused(fake, write_plan, tmp_path):
-    host = fake(delay=0.5)
+    host = fake(delay=60)  # longer than the second takes to start
     arguments = ("study", write_plan(), "--server", host.url, "--out", tmp_path / "out")
     first = started(*arguments)
     try:
@@ -206,6 +206,40 @@ def test_the_study_ends_with_its_plan_beside_its_results(study, tmp_path):
     ]
     assert [row["beta"] for row in rows[:2]] == [None, 1000.0]
     assert not list(out.rglob("*.tmp"))
+
+
+def test_a_file_that_no_study_wrote_is_not_overwritten_by_the_plans_copy(study, write_plan, tmp_path):
+    own = tmp_path / "out" / "plan.yaml"
+    own.parent.mkdir()
+    own.write_text("study: my own\n")
+    for arguments in ((), ("--dry-run",)):
+        done = study(*arguments)
+        assert done.returncode == 2
+        assert f"{own} is another file than {tmp_path / 'plan.yaml'}, and no study wrote it" in done.stderr
+        assert [file.name for file in own.parent.iterdir()] == ["plan.yaml"]
+    assert own.read_text() == "study: my own\n"
+    own.unlink()
+    assert study().returncode == 0
+    assert study(seeds=[1, 2, 3]).returncode == 0  # its own copy it may
+    assert own.read_bytes() == (tmp_path / "plan.yaml").read_bytes()
+    own.write_text("study: edited\n")
+    assert "no study wrote it" in study().stderr
+    assert own.read_text() == "study: edited\n"
+
+
+def test_a_plan_may_lie_in_its_studys_folder(fake, write_plan, tmp_path):
+    host = fake()
+    plan = write_plan(out=".", seeds=[1])
+    assert realign("study", plan, "--server", host.url).returncode == 0
+    text = write_plan(out=".").read_text()
+    assert realign("study", plan, "--server", host.url).returncode == 0
+    assert len(table_of(tmp_path)) == 12
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("a fox", "a hare"))
+    done = realign("study", other, "--server", host.url, "--changed-plan")
+    assert done.returncode == 2
+    assert "no study wrote it" in done.stderr
+    assert plan.read_text() == text
 
 
 def test_the_package_needs_neither_torch_nor_a_host():

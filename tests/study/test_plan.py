@@ -30,6 +30,7 @@ WRONG = {
     "a key that is a list": ("study: test", "? [a, b]\n: c", 1, "before a colon stands one word or number"),
     "half an emoji": ("a fox", r'"a fox \ud83e"', 3, r"half a letter (\ud83e), as where it was cut"),
     "half an emoji in a key": ("{steps: 30}", r'{"\udd8a": 30}', 7, r"half a letter (\udd8a)"),
+    "a name of dots": ("study: test", "study: '..'", 1, "a study's name has a letter or a digit"),
     "an unknown key": ("seeds: [1, 2]", "seed: [1, 2]", 5, "seed is not known here; a plan has anchors, back_end,"),
     "missing": ("lambda: [0, 0.5, 1]\n", "", 1, "lambda is missing"),
     "no number": ("[0, 0.5, 1]", "[0, half, 1]", 4, "'half'"),
