@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -267,7 +268,7 @@ class PlanFile:
         self._twice("anchors", [anchor.name for anchor in plan.all_anchors()])
         self._twice("seeds", plan.all_seeds())
         self._check_back_end()
-        self._twice("settings", [sorted(setting.items()) for setting in plan.settings])
+        self._twice("settings", [tuple(sorted(setting.items())) for setting in plan.settings])
         if max(plan.all_seeds()) > LARGEST_SEED:
             raise self.wrong(("seeds",), f"seeds go up to {LARGEST_SEED}.")
 
@@ -285,10 +286,12 @@ class PlanFile:
                 "this has an effect only with back_end: ray: add that line to the plan, or remove ray.",
             )
 
-    def _twice(self, name: str, values: list[Any]) -> None:
+    def _twice(self, name: str, values: Iterable[Hashable]) -> None:
+        seen = set()
         for place, value in enumerate(values):
-            if value in values[:place]:
+            if value in seen:
                 raise self.wrong((name, place), f"{name}: {value} stands there twice; leave one.")
+            seen.add(value)
 
     def _sentence(self, error: ValidationError) -> PlanError:
         """The first error, at its line. Of a value that may be of several kinds, the kind that came farthest."""

@@ -122,7 +122,7 @@ class Study:
             "study": self.plan.study,
             "prompt": prompt.text,
             "inputs": _json(prompt.inputs),
-            "anchor": anchor.name or str(self.workflow.slots.value("anchor") or ""),
+            "anchor": anchor.name or str(self.workflow.own("anchor") or ""),
             "setting": _json(self.plan.settings[row.setting]),
             "lambda": row.lambda_,
             "seed": str(row.seed),
@@ -143,6 +143,8 @@ class Study:
         for place, anchor in enumerate(self.anchors):
             if anchor.name is not None:
                 self._needs("anchor", ("anchors", place), "no node of the workflow loads an anchor file.")
+            if anchor.beta is not None:
+                self._takes("beta", ("anchors", place))
         for place, setting in enumerate(plan.settings):
             for name in setting:
                 self._free(name, ("settings", place, name), f"“{name}”")
@@ -163,12 +165,15 @@ class Study:
         self._needs(name, place, f"nothing in the workflow takes {called}.")
 
     def _needs(self, name: str, place: tuple[str | int, ...], sentence: str) -> None:
+        if not self._takes(name, place):
+            raise self.plan_file.wrong(place, sentence)
+
+    def _takes(self, name: str, place: tuple[str | int, ...]) -> bool:
+        """Raises PlanError where it is not clear what of the workflow does."""
         try:
-            found = self.workflow.takes(name)
+            return self.workflow.takes(name)
         except PlanError as error:
             raise self.plan_file.wrong(place, str(error)) from None
-        if not found:
-            raise self.plan_file.wrong(place, sentence)
 
 
 def _of_anchor(anchor: Anchor, workflow: Workflow) -> dict[str, Any]:

@@ -138,12 +138,16 @@ class Workflow:
         taken = "lambda_schedule" in inputs or inputs.get("fewer_calls", "off") != "off"
         return not taken and inputs["lambda_"] == 1
 
-    def number(self, name: str) -> float | None:
-        """A number that the workflow itself has at an input of this name, where that is clear."""
+    def own(self, name: str) -> Any:
+        """What the workflow itself has at an input of this name; None where that is not clear."""
         try:
-            value = self.slots.value(name)
+            return self.slots.value(name)
         except PlanError:
             return None
+
+    def number(self, name: str) -> float | None:
+        """The same, where it is a number."""
+        value = self.own(name)
         return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     def size(self) -> tuple[int, int] | None:

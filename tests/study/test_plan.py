@@ -151,6 +151,42 @@ def test_prompts_that_are_none_are_refused(tmp_path, name, text, said):
         read_prompts(tmp_path / name)
 
 
+def test_a_workflow_of_two_anchor_files_is_a_study_of_both(tmp_path):
+    """Which of them the plan's anchor and β would be is not clear; without these it need not be."""
+    graph = json.loads((PACK / "realign_study" / "workflows" / "Realign SDXL - Diffusion-DPO.json").read_text("utf-8"))
+    graph["both"] = {"class_type": "Both", "inputs": {"a": ["2", 0], "b": ["second", 0]}}
+    graph["second"] = {**graph["2"], "inputs": {**graph["2"]["inputs"], "anchor_name": "second.safetensors"}}
+    graph["6"]["inputs"]["anchor"] = ["both", 0]
+    (tmp_path / "own.json").write_text(json.dumps(graph), encoding="utf-8")
+    text = GOOD.replace("Realign SDXL - Diffusion-DPO", "own.json")
+    study, rows = study_of(plan_of(tmp_path, text))
+    assert study.facts(rows[0])["anchor"] == ""
+    for anchor, name in (("a.safetensors", "anchor"), ("{beta: 5}", "beta")):
+        said = f"^plan.yaml, line 9: several inputs of the workflow could take “{name}”"
+        with pytest.raises(PlanError, match=said):
+            study_of(plan_of(tmp_path, f"{text}anchors: [{anchor}]\n"))
+
+
+class Counted(int):
+    """A number that counts how often one like it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_to_look_for_what_stands_twice_takes_one_look_at_each(tmp_path):
+    file, values = PlanFile(plan_of(tmp_path, GOOD)), [Counted(value) for value in range(1000)]
+    file._twice("seeds", values)
+    assert Counted.compared < 1000
+    with pytest.raises(PlanError, match="seeds: 7 stands there twice"):
+        file._twice("seeds", [*values, Counted(7)])
+
+
 @pytest.mark.parametrize("name", ["plan.yaml", "p.jsonl"])
 def test_the_two_halves_of_a_letter_are_one(tmp_path, name):
     """JSON escapes an emoji as two; YAML takes JSON."""
