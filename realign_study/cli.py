@@ -77,6 +77,8 @@ def _run(options: argparse.Namespace, told: Console) -> int:
     with Folder(plan_file.folder) as folder, Shown(told) as watch:
         if changed := folder.check_plan(study, options.changed_plan):
             watch.say(changed)
+        if older := folder.keep_workflow(study.workflow):
+            watch.say(older)
         backend = backend_of(plan_file, watch.say, options.stage == "score")
         stage = running.score if options.stage == "score" else running.sample
         try:
@@ -103,6 +105,8 @@ def _search(options: argparse.Namespace, told: Console) -> int:
         print(f"where: {places(plan_file)}; into {path}")
         return 0
     with Folder(path) as folder, Shown(told) as watch:
+        if older := folder.keep_workflow(study.workflow):
+            watch.say(older)
         backend = backend_of(plan_file, watch.say)
         try:
             results = searching.search(study, folder, backend, watch, options.retry_failed)

@@ -2,6 +2,7 @@
 
 plan.yaml             a copy of the plan as it last ran
 study.json            the keys that it had, and the SHA-256 of that copy
+workflows/            a workflow of the pack as it was when the study began
 pictures/ab/ab….png   a picture, by its row's key
 rows/, scores/        records (parts.py)
 table.parquet         all rows of the plan with their scores, written at the end of a run
@@ -25,6 +26,7 @@ from .errors import FolderError
 from .parts import Parts, Record, whole, write_table
 from .plan import PlanFile
 from .rows import Study
+from .workflow import Workflow
 
 TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int64()
 ROWS = pa.schema(
@@ -50,6 +52,7 @@ ROWS = pa.schema(
         ("host", TEXT),
         ("worker", TEXT),
         ("files", TEXT),  # model files' SHA-256 as the plan names them, JSON
+        ("realign", TEXT),  # version of the pack that asked for it; null: older than this column
         ("error", TEXT),  # "" where there is a picture
     ]
 )
@@ -170,6 +173,23 @@ class Folder:
             except ValueError:
                 found = {}
         return found if found is None or (isinstance(found, dict) and isinstance(found.get("keys"), list)) else {}
+
+    def keep_workflow(self, workflow: Workflow) -> str:
+        """So that later versions of the pack go on with these rows. A sentence where theirs is another, else ""."""
+        path = workflow.kept_at
+        if path is None:
+            return ""
+        with said(path.parent):
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole(path) as temporary:
+                    temporary.write_text(workflow.text, encoding="utf-8")
+        if not workflow.older:
+            return ""
+        return (
+            f"The pack's workflow “{path.stem}” is another by now. The study goes on with the one that it began with, "
+            f"{path}. For the pack's new one name another folder by --out."
+        )
 
     def _keep_plan(self, plan: Path, before: str | None) -> str | None:
         """Copy the plan, unless it lies where its copy would. The hash of the copy that a study wrote last; None where

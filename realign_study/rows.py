@@ -14,6 +14,7 @@ from .errors import PlanError
 from .plan import Anchor, PlanFile
 from .scoring import asked, reward_graph
 from .slots import Graph
+from .version import version
 from .workflow import PICTURE, TRACE, Workflow
 
 FORMAT = 1  # of keys: raise it where the same graph would no longer give the same picture
@@ -127,6 +128,7 @@ class Study:
             "lambda": row.lambda_,
             "seed": str(row.seed),
             "files": _json(self.plan.files),
+            "realign": version(),
         }
 
     def _named(self, row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ENVIRONMENT, realign, same, started, table_of
+from conftest import ENVIRONMENT, PACK, realign, same, started, table_of
 
+from realign_study import cli, workflow
 from realign_study import parts as parts_module
 from realign_study.errors import FolderError
 from realign_study.parts import Parts, whole
@@ -240,6 +242,33 @@ def test_a_plan_may_lie_in_its_studys_folder(fake, write_plan, tmp_path):
     assert done.returncode == 2
     assert "no study wrote it" in done.stderr
     assert plan.read_text() == text
+
+
+def test_a_study_goes_on_with_the_workflow_that_it_began_with(fake, write_plan, tmp_path, monkeypatch, capsys):
+    """Whatever another version of the pack adds to it, or where that has none of this name."""
+    log, out = tmp_path / "log", tmp_path / "out"
+    arguments = ["study", str(write_plan(seeds=[1])), "--server", fake(log=log).url, "--out", str(out)]
+    assert cli.main(arguments) == 0
+    assert "by now" not in capsys.readouterr().err
+    table, accepted = table_of(out), log.read_text()
+    (kept,) = (out / "workflows").iterdir()
+    newer = json.loads(kept.read_text(encoding="utf-8"))
+    newer["6"]["inputs"]["new"] = 1
+    for text in (json.dumps(newer), None):
+        monkeypatch.setattr(workflow, "shipped", lambda _, text=text: text)
+        assert cli.main(arguments) == 0
+        assert f"The study goes on with the one that it began with, {kept}." in capsys.readouterr().err
+        assert table_of(out) == table
+        assert log.read_text() == accepted
+    monkeypatch.setattr(workflow, "shipped", lambda _: json.dumps(newer))
+    assert cli.main([*arguments[:-1], str(tmp_path / "new")]) == 0
+    assert not {row["key"] for row in table_of(tmp_path / "new")} & {row["key"] for row in table}
+
+
+def test_a_row_knows_which_version_asked_for_it(study, tmp_path):
+    assert study(seeds=[1]).returncode == 0
+    (found,) = re.findall(r'^version = "(.+)"$', (PACK / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert {row["realign"] for row in table_of(tmp_path / "out")} == {found}
 
 
 def test_the_package_needs_neither_torch_nor_a_host():
