@@ -7,6 +7,8 @@ command goes on with it.
 Who does what, from below:
 
     errors.py      StudyError: a sentence fit to be shown, which ends the command
+    version.py     which version of the pack this is
+    texts.py       JSON and texts as they can be sent on
     yaml_lines.py  YAML with the line of every value      prompts.py  prompts from a text, CSV or JSONL file
     plan.py        Plan, checked; one sentence with its line for each error
     workflow.py    Workflow: which inputs of a graph the plan fills (slots.py finds them), and the graph of a row

@@ -8,6 +8,7 @@ rows are there; 1 some have failed; 2 it could not go on, with a sentence on sta
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import shlex
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -23,7 +25,7 @@ from . import running, searching
 from .backends import backend_of, places, workers
 from .errors import StudyError, shown
 from .estimate import estimate
-from .plan import Hosts, PlanFile
+from .plan import Hosts, PlanFile, plain
 from .progress import Shown
 from .results import Folder
 from .rows import Study
@@ -38,12 +40,14 @@ EXAMPLES = ("example", "demo", "paper-sdxl", "paper-sd15")  # plans/
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a log of another encoding has no λ
     options = _parser().parse_args(arguments)
     told = Console(stderr=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a job that is ended leaves no host behind
     try:
         if options.stage == "study" and options.example:
-            sys.stdout.write((resources.files(__package__) / "plans" / f"{options.example}.yaml").read_text("utf-8"))
+            _write((resources.files(__package__) / "plans" / f"{options.example}.yaml").read_bytes())
             return 0
         if options.plan is None:
             raise StudyError("Name a plan, as: realign study plan.yaml. `realign study --example` writes one.")
@@ -61,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, told: Console) -> int:
     plan_file = PlanFile(Path(options.plan), Path(options.out) if options.out else None)
     _other_hosts(plan_file, options)
+    Folder(plan_file.folder).refuse_others(plan_file)
     study = Study(plan_file)
     if options.dry_run:
         for line in estimate(study, plan_file.folder, workers(plan_file, options.stage == "score")).lines():
@@ -72,6 +77,8 @@ def _run(options: argparse.Namespace, told: Console) -> int:
     with Folder(plan_file.folder) as folder, Shown(told) as watch:
         if changed := folder.check_plan(study, options.changed_plan):
             watch.say(changed)
+        if older := folder.keep_workflow(study.workflow):
+            watch.say(older)
         backend = backend_of(plan_file, watch.say, options.stage == "score")
         stage = running.score if options.stage == "score" else running.sample
         try:
@@ -98,6 +105,8 @@ def _search(options: argparse.Namespace, told: Console) -> int:
         print(f"where: {places(plan_file)}; into {path}")
         return 0
     with Folder(path) as folder, Shown(told) as watch:
+        if older := folder.keep_workflow(study.workflow):
+            watch.say(older)
         backend = backend_of(plan_file, watch.say)
         try:
             results = searching.search(study, folder, backend, watch, options.retry_failed)
@@ -120,6 +129,14 @@ def _report(options: argparse.Namespace) -> int:
         raise StudyError(f"A report needs {error.name}: pip install 'realign[report]' brings it.") from None
     print(f"The report: {write_report(study, folder, options.kl_budget, options.prompt)}")
     return 0
+
+
+def _write(file: bytes) -> None:
+    """To standard output as it is: a file that is redirected there is UTF-8, whatever the terminal speaks."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.buffer.write(file)
+    else:
+        sys.stdout.write(file.decode())
 
 
 def _command(options: argparse.Namespace) -> str:
@@ -146,8 +163,8 @@ def _other_hosts(plan_file: PlanFile, options: argparse.Namespace) -> None:
             kept["ray"] = {**(kept["ray"] or {}), "address": options.ray}
     try:
         hosts = Hosts.model_validate(kept | {key: value for key, value in named.items() if value})
-    except ValueError as error:
-        raise StudyError(f"--server, --comfyui, --ray: {error}") from None
+    except ValidationError as error:
+        raise StudyError(f"--server, --comfyui, --ray: {plain(error.errors()[0])}.") from None
     back_end = "ray" if by_ray else "servers"
     plan_file.plan = plan.model_copy(update={"hosts": hosts, "back_end": back_end})
 

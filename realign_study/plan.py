@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -23,12 +24,20 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 def _address(url: str) -> str:
+    """“127.0.0.1:8188” is one too."""
+    url = url if "://" in url else f"http://{url}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("an address is such as http://127.0.0.1:8188")
     if parts.username or parts.password:
         raise ValueError("an address holds no user or password: it is written into the table")
     return url.rstrip("/")
+
+
+def _folder_name(name: str) -> str:
+    if not re.search(r"\w", name):
+        raise ValueError("a study's name has a letter or a digit, as its folder is called so")
+    return name
 
 
 def _cluster(address: str) -> str:
@@ -168,7 +177,7 @@ class Plan(BaseModel):
     """What a plan file holds."""
 
     model_config = STRICT
-    study: Name
+    study: Annotated[Name, AfterValidator(_folder_name)]
     workflow: str  # a shared workflow's title, or a file in API format
     prompts: str | Prompts | Annotated[list[str | PromptLine], Field(min_length=1)]
     anchors: Annotated[list[str | Anchor], Field(min_length=1), BeforeValidator(_listed)] = [Anchor()]
@@ -271,7 +280,7 @@ class PlanFile:
         self._twice("anchors", [anchor.name for anchor in plan.all_anchors()])
         self._twice("seeds", plan.seeds_of(0))
         self._check_back_end()
-        self._twice("settings", [sorted(setting.items()) for setting in plan.settings])
+        self._twice("settings", [tuple(sorted(setting.items())) for setting in plan.settings])
 
     def _check_back_end(self) -> None:
         hosts = self.plan.hosts
@@ -287,10 +296,12 @@ class PlanFile:
                 "this has an effect only with back_end: ray: add that line to the plan, or remove ray.",
             )
 
-    def _twice(self, name: str, values: list[Any]) -> None:
+    def _twice(self, name: str, values: Iterable[Hashable]) -> None:
+        seen = set()
         for place, value in enumerate(values):
-            if value in values[:place]:
+            if value in seen:
                 raise self.wrong((name, place), f"{name}: {value} stands there twice; leave one.")
+            seen.add(value)
 
     def _sentence(self, error: ValidationError) -> PlanError:
         """The first error, at its line. Of a value that may be of several kinds, the kind that came farthest."""
@@ -303,7 +314,7 @@ class PlanFile:
         said = {
             "extra_forbidden": f"{name} is not known here" + (f"; a plan has {known}." if len(place) == 1 else "."),
             "missing": f"{name} is missing.",
-        }.get(found["type"], f"{name}: {_plain(found)}.")
+        }.get(found["type"], f"{name}: {plain(found)}.")
         return self.wrong(place, said)
 
     def _place(self, error: Any) -> tuple[int | str, ...]:
@@ -326,7 +337,8 @@ class PlanFile:
         return len(self._place(error)), error["type"] not in ("string_type", "list_type", "dict_type", "model_type")
 
 
-def _plain(error: Any) -> str:
+def plain(error: Any) -> str:
+    """One of pydantic's errors in words."""
     message = str(error["msg"]).removeprefix("Value error, ")
     shown = error["input"]
     told = f", not {shown!r}" if isinstance(shown, (str, int, float, bool)) or shown is None else ""

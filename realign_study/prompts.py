@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import PlanError
+from .texts import read_json
 
 LARGEST = 256 * 2**20  # bytes of a file
 Value = str | int | float | bool
@@ -75,19 +75,15 @@ def _jsonl(text: str, name: str) -> Iterator[Prompt]:
         if not one.strip():
             continue
         try:
-            row: Any = json.loads(one, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            raise PlanError(f"{name}, line {line}: this is not JSON.") from None
+            row: Any = read_json(one)
+        except PlanError as error:
+            raise PlanError(f"{name}, line {line}: {error}") from None
         if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
             raise PlanError(f'{name}, line {line}: a line is an object such as {{"prompt": "a red fox"}}.')
         for key, value in row.items():
             if not isinstance(value, (str, int, float)):
                 raise PlanError(f"{name}, line {line}: “{key}” is to be a text, a number, true or false.")
         yield Prompt(row.pop("prompt"), row, line)
-
-
-def _no_number(word: str) -> Any:
-    raise ValueError(word)  # NaN and infinities, which JSON does not have
 
 
 def _typed(text: str) -> Value:

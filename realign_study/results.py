@@ -1,6 +1,8 @@
 """A study's folder: its pictures, its records, and one table of both. Nothing in it is ever overwritten by a guess.
 
-plan.yaml             the plan as it last ran          study.json   the keys that it had
+plan.yaml             a copy of the plan as it last ran
+study.json            the keys that it had, and the SHA-256 of that copy
+workflows/            a workflow of the pack as it was when the study began
 pictures/ab/ab….png   a picture, by its row's key
 rows/, scores/        records (parts.py)
 table.parquet         all rows of the plan with their scores, written at the end of a run
@@ -9,6 +11,7 @@ table.parquet         all rows of the plan with their scores, written at the end
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +24,9 @@ from filelock import FileLock, Timeout
 
 from .errors import FolderError
 from .parts import Parts, Record, whole, write_table
+from .plan import PlanFile
 from .rows import Study
+from .workflow import Workflow
 
 TEXT, REAL, WHOLE = pa.string(), pa.float64(), pa.int64()
 ROWS = pa.schema(
@@ -47,10 +52,18 @@ ROWS = pa.schema(
         ("host", TEXT),
         ("worker", TEXT),
         ("files", TEXT),  # model files' SHA-256 as the plan names them, JSON
+        ("realign", TEXT),  # version of the pack that asked for it; null: older than this column
         ("error", TEXT),  # "" where there is a picture
     ]
 )
 SCORES = pa.schema([("key", TEXT), ("reward", TEXT), ("asked", TEXT), ("score", REAL), ("error", TEXT)])
+
+
+PLAN, STUDY = "plan.yaml", "study.json"
+
+
+def _hash(file: bytes) -> str:
+    return hashlib.sha256(file).hexdigest()
 
 
 def picture_of(key: str) -> str:
@@ -137,19 +150,66 @@ class Folder:
 
     # Plans
 
+    def refuse_others(self, plan_file: PlanFile) -> None:
+        """Raises FolderError where the plan's copy would take the place of a file that no study wrote. Before anything
+        is written."""
+        copy, before = self.path / PLAN, self._before()
+        with said(self.path):
+            there = copy.read_bytes() if copy.exists() else None
+            if there is None or there == plan_file.path.read_bytes():
+                return
+        if before is None or before.get("plan", _hash(there)) != _hash(there):
+            raise FolderError(
+                f"{copy} is another file than {plan_file.path}, and no study wrote it: a study keeps a copy of its "
+                "plan under that name. Name another folder by --out, or rename that file."
+            )
+
+    def _before(self) -> dict[str, Any] | None:
+        """What the last run wrote of itself, {} where that cannot be read; None: there was none."""
+        file = self.path / STUDY
+        with said(self.path):
+            try:
+                found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+            except ValueError:
+                found = {}
+        return found if found is None or (isinstance(found, dict) and isinstance(found.get("keys"), list)) else {}
+
+    def keep_workflow(self, workflow: Workflow) -> str:
+        """So that later versions of the pack go on with these rows. A sentence where theirs is another, else ""."""
+        path = workflow.kept_at
+        if path is None:
+            return ""
+        with said(path.parent):
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole(path) as temporary:
+                    temporary.write_text(workflow.text, encoding="utf-8")
+        if not workflow.older:
+            return ""
+        return (
+            f"The pack's workflow “{path.stem}” is another by now. The study goes on with the one that it began with, "
+            f"{path}. For the pack's new one name another folder by --out."
+        )
+
+    def _keep_plan(self, plan: Path, before: str | None) -> str | None:
+        """Copy the plan, unless it lies where its copy would. The hash of the copy that a study wrote last; None where
+        none did. before: that hash until now."""
+        copy = self.path / PLAN
+        if copy.exists() and copy.samefile(plan):
+            return before
+        file = plan.read_bytes()
+        with whole(copy) as temporary:
+            temporary.write_bytes(file)
+        return _hash(file)
+
     def check_plan(self, study: Study, go_on: bool) -> str:
         """Whether the plan is the one that the folder is of, and a sentence on what has changed, "" for nothing.
 
         A plan may grow. Raises FolderError where rows that are there would no longer belong to it, unless go_on.
         """
-        keys = [row.key for row in study.rows]
-        file = self.path / "study.json"
+        keys, before = [row.key for row in study.rows], self._before() or {}
         with said(self.path):
-            try:
-                before = json.loads(file.read_text(encoding="utf-8"))["keys"] if file.exists() else keys
-            except (ValueError, KeyError, TypeError):
-                before = keys  # only tells what has changed
-            known, had = set(keys), set(before)
+            known, had = set(keys), set(before.get("keys", keys))  # only tells what has changed
             gone = {key for table in self.rows.tables() for key in table["key"].to_pylist()} - known
             if gone and had != known and not go_on:
                 raise FolderError(
@@ -157,11 +217,10 @@ class Folder:
                     "there. To go on with the new plan in this folder add --changed-plan; else undo the change, or "
                     "name another folder by --out."
                 )
-            if had != known or not file.exists():
-                with whole(file) as temporary:
-                    temporary.write_text(json.dumps({"keys": keys}), encoding="utf-8")
-            with whole(self.path / "plan.yaml") as temporary:
-                temporary.write_bytes(study.plan_file.path.read_bytes())
+            told = {"keys": keys, "plan": self._keep_plan(study.plan_file.path, before.get("plan"))}
+            if told != before:
+                with whole(self.path / STUDY) as temporary:
+                    temporary.write_text(json.dumps(told), encoding="utf-8")
         new = len(known - had)
         if not new and not gone:
             return ""

@@ -14,9 +14,11 @@ from .errors import PlanError
 from .plan import Anchor, PlanFile
 from .scoring import asked, reward_graph
 from .slots import Graph
+from .version import version
 from .workflow import PICTURE, TRACE, Workflow
 
 FORMAT = 1  # of keys: raise it where the same graph would no longer give the same picture
+OWN = ("lambda", "seed", "prompt", "anchor", "beta")  # have places of their own in the plan, and columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,12 @@ class Study:
             "study": self.plan.study,
             "prompt": prompt.text,
             "inputs": _json(prompt.inputs),
-            "anchor": anchor.name or str(self.workflow.slots.value("anchor") or ""),
+            "anchor": anchor.name or str(self.workflow.own("anchor") or ""),
             "setting": _json(self.plan.settings[row.setting]),
             "lambda": row.lambda_,
             "seed": str(row.seed),
             "files": _json(self.plan.files),
+            "realign": version(),
         }
 
     def _named(self, row: Row) -> str:
@@ -142,35 +145,37 @@ class Study:
         for place, anchor in enumerate(self.anchors):
             if anchor.name is not None:
                 self._needs("anchor", ("anchors", place), "no node of the workflow loads an anchor file.")
+            if anchor.beta is not None:
+                self._takes("beta", ("anchors", place))
         for place, setting in enumerate(plan.settings):
             for name in setting:
-                self._needs(name, ("settings", place, name), f"nothing in the workflow takes “{name}”.")
-                if name in ("lambda", "seed", "prompt", "anchor"):
-                    raise wrong(("settings", place, name), f"“{name}” has a place of its own in the plan.")
+                self._free(name, ("settings", place, name), f"“{name}”")
         names = {name for prompt in self.prompts for name in prompt.inputs}
         for name in sorted(names):
-            self._needs(name, ("prompts",), f"nothing in the workflow takes the column “{name}”.")
+            self._free(name, ("prompts",), f"the column “{name}”")
         if not names:
             self._needs("prompt", ("prompts",), "nothing in the workflow takes a prompt: name its input under inputs.")
         for name in plan.inputs:
-            if name not in {
-                "lambda",
-                "seed",
-                "prompt",
-                "anchor",
-                "beta",
-                *names,
-                *(k for s in plan.settings for k in s),
-            }:
+            if name not in {*OWN, *names, *(k for s in plan.settings for k in s)}:
                 raise wrong(("inputs", name), f"nothing in the plan says what “{name}” is.")
 
+    def _free(self, name: str, place: tuple[str | int, ...], called: str) -> None:
+        """Refuse what a setting or a prompt's line says where the workflow does not take it, and where the plan says
+        it elsewhere: the table would tell that, and the picture would be of this."""
+        if name in OWN:
+            raise self.plan_file.wrong(place, f"{called} has a place of its own in the plan: say it there alone.")
+        self._needs(name, place, f"nothing in the workflow takes {called}.")
+
     def _needs(self, name: str, place: tuple[str | int, ...], sentence: str) -> None:
+        if not self._takes(name, place):
+            raise self.plan_file.wrong(place, sentence)
+
+    def _takes(self, name: str, place: tuple[str | int, ...]) -> bool:
+        """Raises PlanError where it is not clear what of the workflow does."""
         try:
-            found = self.workflow.takes(name)
+            return self.workflow.takes(name)
         except PlanError as error:
             raise self.plan_file.wrong(place, str(error)) from None
-        if not found:
-            raise self.plan_file.wrong(place, sentence)
 
 
 def _of_anchor(anchor: Anchor, workflow: Workflow) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -80,15 +81,23 @@ def searches(study: SearchStudy) -> Search:
     limits = [Limit("KL", wanted.kl_budget)] if wanted.kl_budget is not None else []
     if wanted.second is not None:
         limits.append(Limit(wanted.second, wanted.may_fall, falls=True))
-    pairs = len(study.pairs)
     try:
-        return Search(
-            *(wanted.start, wanted.end, pairs, wanted.most, wanted.precision, tuple(limits)),
+        found = Search(
+            *(wanted.start, wanted.end, len(study.pairs), sys.maxsize, wanted.precision, tuple(limits)),
             at_once=wanted.at_once,
             reward=wanted.reward,
         )
     except ValueError as error:
         raise study.plan_file.wrong(("search",), str(error)) from None
+    if wanted.most < found.least:
+        fits = wanted.most // len(found.first)
+        raise study.plan_file.wrong(
+            ("search", "most"),
+            f"a search may make {wanted.most:,} pictures, but its first round alone takes {found.least:,} "
+            f"({len(found.first)} λ × {found.block:,} of the {len(study.pairs):,} pairs of prompt and seed): allow more"
+            + (f", or ask fewer pairs in a round, as at_once: {fits}." if fits else "."),
+        )
+    return replace(found, most=wanted.most)
 
 
 def search(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from .errors import PlanError
 from .plan import PlanFile
 from .slots import Graph, Slots, is_link, title_of, walked
+from .texts import read_json
 
 PICTURE, TRACE, ENDS = "realign_picture", "realign_trace", "realign_ends"  # the nodes that are added
 # Which output of which node is a run's trace.
@@ -26,7 +26,9 @@ class Workflow:
 
     def __init__(self, plan_file: PlanFile):
         plan = plan_file.plan
-        self.graph, self.measure_ends = load(plan_file), plan.measure_ends
+        self.text, self.kept_at = text_of(plan_file), kept_at(plan_file)
+        self.graph, self.measure_ends = load(plan_file, self.text), plan.measure_ends
+        self.older = self.kept_at is not None and shipped(plan.workflow) != self.text  # than the pack's is now
         named = {name: [at] if isinstance(at, str) else list(at) for name, at in plan.inputs.items()}
         try:
             self.slots = Slots(self.graph, named)
@@ -138,12 +140,16 @@ class Workflow:
         taken = "lambda_schedule" in inputs or inputs.get("fewer_calls", "off") != "off"
         return not taken and inputs["lambda_"] == 1
 
-    def number(self, name: str) -> float | None:
-        """A number that the workflow itself has at an input of this name, where that is clear."""
+    def own(self, name: str) -> Any:
+        """What the workflow itself has at an input of this name; None where that is not clear."""
         try:
-            value = self.slots.value(name)
+            return self.slots.value(name)
         except PlanError:
             return None
+
+    def number(self, name: str) -> float | None:
+        """The same, where it is a number."""
+        value = self.own(name)
         return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     def size(self) -> tuple[int, int] | None:
@@ -162,23 +168,44 @@ def shared() -> dict[str, str]:
     return {name.removesuffix(".json"): name for name in names}
 
 
-def load(plan_file: PlanFile) -> Graph:
-    """The plan's workflow, checked for its form."""
+def shipped(name: str) -> str | None:
+    """A workflow of the pack, as this version has it."""
+    file = shared().get(name)
+    return file and (resources.files(__package__) / "workflows" / file).read_text(encoding="utf-8")
+
+
+def kept_at(plan_file: PlanFile) -> Path | None:
+    """Where a study keeps the workflow of the pack that it began with, as the next version's makes other rows; None for
+    a file of the user's, which changes when they change it."""
     name = plan_file.plan.workflow
+    return None if Path(name).suffix == ".json" else plan_file.folder / "workflows" / f"{name}.json"
+
+
+def text_of(plan_file: PlanFile) -> str:
+    """The plan's workflow, as it stands in its file: the study's own, where it has begun."""
+    name, kept = plan_file.plan.workflow, kept_at(plan_file)
+    file = plan_file.near(name) if kept is None else kept
     try:
-        if name in shared():
-            text = (resources.files(__package__) / "workflows" / shared()[name]).read_text(encoding="utf-8")
-        elif Path(name).suffix == ".json":
-            text = plan_file.near(name).read_text(encoding="utf-8")
-        else:
-            raise PlanError(f"no shared workflow is called “{name}”; there are {', '.join(shared())}; or name a .json.")
-        return checked(json.loads(text))
-    except PlanError as error:
-        raise plan_file.wrong(("workflow",), str(error)) from None
+        if kept is None or kept.exists():
+            return file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise plan_file.wrong(("workflow",), f"{name} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, RecursionError):
-        raise plan_file.wrong(("workflow",), f"{name} is not JSON.") from None
+        raise plan_file.wrong(("workflow",), f"{file} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise plan_file.wrong(("workflow",), f"{file} is not UTF-8: save it as UTF-8.") from None
+    text = shipped(name)
+    if text is None:
+        listed = ", ".join(shared())
+        sentence = f"no shared workflow is called “{name}”; there are {listed}; or name a .json."
+        raise plan_file.wrong(("workflow",), sentence)
+    return text
+
+
+def load(plan_file: PlanFile, text: str) -> Graph:
+    """A workflow's text, checked for its form."""
+    try:
+        return checked(read_json(text))
+    except PlanError as error:
+        raise plan_file.wrong(("workflow",), f"{plan_file.plan.workflow}: {error}") from None
 
 
 def checked(content: Any) -> Graph:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from .errors import PlanError
+from .texts import joined
 
 Place = tuple[str | int, ...]
 
@@ -56,18 +57,29 @@ def _inside(node: Any, part: str | int) -> tuple[Any, int] | None:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """The safe loader, which also refuses a key that stands twice: the first value would be dropped in silence."""
+    """The safe loader, which also refuses a key that is no word, one that stands twice, as the first value would be
+    dropped in silence, and half a letter."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _wrong("before a colon stands one word or number; a text with braces or brackets is quoted", key)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"“{key.value}” stands here a second time", key.start_mark
-                )
+                raise _wrong(f"“{key.value}” stands here a second time", key)
             seen.add(key.value)
         built: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return built
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        try:
+            return joined(super().construct_scalar(node))
+        except PlanError as error:
+            raise _wrong(str(error).rstrip("."), node) from None
+
+
+def _wrong(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 # A colon in a text and words such as “on” and “off” are what they look like; only true and false are switches.

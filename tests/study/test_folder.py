@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ENVIRONMENT, realign, same, started, table_of
+from conftest import ENVIRONMENT, PACK, realign, records, same, started, table_of
 
+from realign_study import cli, workflow
 from realign_study import parts as parts_module
 from realign_study.errors import FolderError
 from realign_study.parts import Parts, whole
@@ -154,7 +156,7 @@ def test_a_picture_that_is_gone_or_cut_short_is_made_again(study, tmp_path):
 
 
 def test_two_studies_in_one_folder_are_refused(fake, write_plan, tmp_path):
-    host = fake(delay=0.5)
+    host = fake(delay=60)  # longer than the second takes to start
     arguments = ("study", write_plan(), "--server", host.url, "--out", tmp_path / "out")
     first = started(*arguments)
     try:
@@ -178,8 +180,7 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(fake, write_plan, tmp_path, 
 
 def test_a_disk_that_is_full_is_a_sentence_and_what_was_there_goes_on(fake, write_plan, tmp_path):
     """The kernel refuses to write more, in the middle of a record, as it does where no room is left."""
-    log = tmp_path / "log"
-    arguments = ("study", write_plan(seeds=[1, 2, 3, 4]), "--server", fake(log=log).url, "--out", tmp_path / "out")
+    arguments = ("study", write_plan(seeds=[1, 2, 3, 4]), "--server", fake().url, "--out", tmp_path / "out")
     small = (resource.RLIMIT_FSIZE, (4000, 4000))  # bytes of a file: a few records
     done = realign(*arguments, first=lambda: resource.setrlimit(*small))
     assert done.returncode == 2
@@ -191,7 +192,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_what_was_there_goes_on(fake, writ
     assert done.returncode == 0, done.stderr
     rows = table_of(tmp_path / "out")
     assert len({row["key"] for row in rows}) == len(rows) == 24
-    assert len(log.read_text().splitlines()) <= 24 + 3  # those that were there were not made again
+    assert len(records(tmp_path / "out")) == 24  # those that were there were not made again
 
 
 def test_the_study_ends_with_its_plan_beside_its_results(study, tmp_path):
@@ -206,6 +207,67 @@ def test_the_study_ends_with_its_plan_beside_its_results(study, tmp_path):
     ]
     assert [row["beta"] for row in rows[:2]] == [None, 1000.0]
     assert not list(out.rglob("*.tmp"))
+
+
+def test_a_file_that_no_study_wrote_is_not_overwritten_by_the_plans_copy(study, write_plan, tmp_path):
+    own = tmp_path / "out" / "plan.yaml"
+    own.parent.mkdir()
+    own.write_text("study: my own\n")
+    for arguments in ((), ("--dry-run",)):
+        done = study(*arguments)
+        assert done.returncode == 2
+        assert f"{own} is another file than {tmp_path / 'plan.yaml'}, and no study wrote it" in done.stderr
+        assert [file.name for file in own.parent.iterdir()] == ["plan.yaml"]
+    assert own.read_text() == "study: my own\n"
+    own.unlink()
+    assert study().returncode == 0
+    assert study(seeds=[1, 2, 3]).returncode == 0  # its own copy it may
+    assert own.read_bytes() == (tmp_path / "plan.yaml").read_bytes()
+    own.write_text("study: edited\n")
+    assert "no study wrote it" in study().stderr
+    assert own.read_text() == "study: edited\n"
+
+
+def test_a_plan_may_lie_in_its_studys_folder(fake, write_plan, tmp_path):
+    host = fake()
+    plan = write_plan(out=".", seeds=[1])
+    assert realign("study", plan, "--server", host.url).returncode == 0
+    text = write_plan(out=".").read_text()
+    assert realign("study", plan, "--server", host.url).returncode == 0
+    assert len(table_of(tmp_path)) == 12
+    other = tmp_path / "other.yaml"
+    other.write_text(text.replace("a fox", "a hare"))
+    done = realign("study", other, "--server", host.url, "--changed-plan")
+    assert done.returncode == 2
+    assert "no study wrote it" in done.stderr
+    assert plan.read_text() == text
+
+
+def test_a_study_goes_on_with_the_workflow_that_it_began_with(fake, write_plan, tmp_path, monkeypatch, capsys):
+    """Whatever another version of the pack adds to it, or where that has none of this name."""
+    log, out = tmp_path / "log", tmp_path / "out"
+    arguments = ["study", str(write_plan(seeds=[1])), "--server", fake(log=log).url, "--out", str(out)]
+    assert cli.main(arguments) == 0
+    assert "by now" not in capsys.readouterr().err
+    table, accepted = table_of(out), log.read_text()
+    (kept,) = (out / "workflows").iterdir()
+    newer = json.loads(kept.read_text(encoding="utf-8"))
+    newer["6"]["inputs"]["new"] = 1
+    for text in (json.dumps(newer), None):
+        monkeypatch.setattr(workflow, "shipped", lambda _, text=text: text)
+        assert cli.main(arguments) == 0
+        assert f"The study goes on with the one that it began with, {kept}." in capsys.readouterr().err
+        assert table_of(out) == table
+        assert log.read_text() == accepted
+    monkeypatch.setattr(workflow, "shipped", lambda _: json.dumps(newer))
+    assert cli.main([*arguments[:-1], str(tmp_path / "new")]) == 0
+    assert not {row["key"] for row in table_of(tmp_path / "new")} & {row["key"] for row in table}
+
+
+def test_a_row_knows_which_version_asked_for_it(study, tmp_path):
+    assert study(seeds=[1]).returncode == 0
+    (found,) = re.findall(r'^version = "(.+)"$', (PACK / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert {row["realign"] for row in table_of(tmp_path / "out")} == {found}
 
 
 def test_the_package_needs_neither_torch_nor_a_host():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
-from conftest import PACK, PLAN, realign
+from conftest import ENVIRONMENT, PACK, PLAN, realign
 
 from realign_study.errors import PlanError
 from realign_study.plan import Hosts, PlanFile
@@ -24,6 +26,11 @@ settings:
 WRONG = {
     "not yaml": ("seeds: [1, 2]", "seeds: [1, 2", 6, ""),
     "a key twice": ("seeds: [1, 2]", "study: again", 5, "“study” stands here a second time"),
+    "a key of braces": ("study: test", "study: {{name}}", 1, "before a colon stands one word or number"),
+    "a key that is a list": ("study: test", "? [a, b]\n: c", 1, "before a colon stands one word or number"),
+    "half an emoji": ("a fox", r'"a fox \ud83e"', 3, r"half a letter (\ud83e), as where it was cut"),
+    "half an emoji in a key": ("{steps: 30}", r'{"\udd8a": 30}', 7, r"half a letter (\udd8a)"),
+    "a name of dots": ("study: test", "study: '..'", 1, "a study's name has a letter or a digit"),
     "an unknown key": ("seeds: [1, 2]", "seed: [1, 2]", 5, "seed is not known here; a plan has anchors, back_end,"),
     "missing": ("lambda: [0, 0.5, 1]\n", "", 1, "lambda is missing"),
     "no number": ("[0, 0.5, 1]", "[0, half, 1]", 4, "'half'"),
@@ -38,6 +45,7 @@ WRONG = {
     "a workflow that is not there": ("Realign SDXL - Diffusion-DPO", "x.json", 2, "x.json cannot be read"),
     "a setting that goes nowhere": ("  - {steps: 30}", "  - {stepz: 30}", 7, "nothing in the workflow takes “stepz”"),
     "a setting that is an axis": ("  - {steps: 30}", "  - {seed: 30}", 7, "“seed” has a place of its own"),
+    "an axis beside a prompt": ("a bear]", "{prompt: a bear, lambda: 9}]", 3, "the column “lambda” has a place"),
     "β without the anchor's": ("[0, 0.5, 1]", "{betas: [5000]}", 4, "need the β of every anchor"),
     "a range": ("[0, 0.5, 1]", "{from: 0, to: 1}", 4, "count is missing"),
     "two kinds of host": ("seeds", "hosts: {servers: [http://a], comfyui: b}\nseeds", 5, "not both"),
@@ -99,6 +107,14 @@ def test_each_prompt_may_have_seeds_of_its_own(tmp_path):
         study_of(file)
 
 
+@pytest.mark.parametrize("name", ["seed", "lambda", "anchor", "beta"])
+def test_a_column_that_the_plan_has_a_place_for_is_refused(tmp_path, name):
+    """The table would name the plan's value, and the picture would be of the column's."""
+    (tmp_path / "p.csv").write_text(f"prompt,{name}\na fox,7\n", encoding="utf-8")
+    with pytest.raises(PlanError, match=f"^plan.yaml, line 3: the column “{name}” has a place of its own in the plan"):
+        study_of(plan_of(tmp_path, GOOD.replace("[a fox, a bear]", "p.csv")))
+
+
 def test_betas_are_lambdas(tmp_path):
     text = GOOD.replace("[0, 0.5, 1]", "{betas: [2000, 5000, 10000]}") + "anchors: {name: x.safetensors, beta: 5000}\n"
     study, rows = study_of(plan_of(tmp_path, text))
@@ -130,7 +146,10 @@ def test_prompts_come_from_three_kinds_of_files(tmp_path, name, text):
         ("p.csv", "prompt,a\nx\n", "line 2: 1 fields where the head has 2"),
         ("p.jsonl", '{"prompt": "a"}\n{"prompt": 3}\n', "line 2: a line is an object"),
         ("p.jsonl", '{"prompt": "a", "x": NaN}\n', "line 1: this is not JSON"),
+        ("p.jsonl", '{"prompt": "a", "x": 1e999}\n', "line 1: this is not JSON"),
         ("p.jsonl", '{"prompt": "a", "x": [1]}\n', "line 1: “x” is to be a text"),
+        ("p.jsonl", '{"prompt": "a"}\n{"prompt": "\\ud83e"}\n', "line 2: a text holds half a letter"),
+        ("p.jsonl", '{"prompt": "a", "x": "\\ud83e"}\n', "line 1: a text holds half a letter"),
         ("p.txt", "\n \n", "holds no prompt"),
     ],
 )
@@ -138,6 +157,59 @@ def test_prompts_that_are_none_are_refused(tmp_path, name, text, said):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(PlanError, match=said):
         read_prompts(tmp_path / name)
+
+
+def test_a_workflow_of_two_anchor_files_is_a_study_of_both(tmp_path):
+    """Which of them the plan's anchor and β would be is not clear; without these it need not be."""
+    graph = json.loads((PACK / "realign_study" / "workflows" / "Realign SDXL - Diffusion-DPO.json").read_text("utf-8"))
+    graph["both"] = {"class_type": "Both", "inputs": {"a": ["2", 0], "b": ["second", 0]}}
+    graph["second"] = {**graph["2"], "inputs": {**graph["2"]["inputs"], "anchor_name": "second.safetensors"}}
+    graph["6"]["inputs"]["anchor"] = ["both", 0]
+    (tmp_path / "own.json").write_text(json.dumps(graph), encoding="utf-8")
+    text = GOOD.replace("Realign SDXL - Diffusion-DPO", "own.json")
+    study, rows = study_of(plan_of(tmp_path, text))
+    assert study.facts(rows[0])["anchor"] == ""
+    for anchor, name in (("a.safetensors", "anchor"), ("{beta: 5}", "beta")):
+        said = f"^plan.yaml, line 9: several inputs of the workflow could take “{name}”"
+        with pytest.raises(PlanError, match=said):
+            study_of(plan_of(tmp_path, f"{text}anchors: [{anchor}]\n"))
+
+
+class Counted(int):
+    """A number that counts how often one like it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_to_look_for_what_stands_twice_takes_one_look_at_each(tmp_path):
+    file, values = PlanFile(plan_of(tmp_path, GOOD)), [Counted(value) for value in range(1000)]
+    file._twice("seeds", values)
+    assert Counted.compared < 1000
+    with pytest.raises(PlanError, match="seeds: 7 stands there twice"):
+        file._twice("seeds", [*values, Counted(7)])
+
+
+@pytest.mark.parametrize("name", ["plan.yaml", "p.jsonl"])
+def test_the_two_halves_of_a_letter_are_one(tmp_path, name):
+    """JSON escapes an emoji as two; YAML takes JSON."""
+    (tmp_path / "p.jsonl").write_text(r'{"prompt": "a \ud83e\udd8a"}', encoding="utf-8")
+    prompts = {"plan.yaml": r'["a \ud83e\udd8a"]', "p.jsonl": "p.jsonl"}[name]
+    study, _ = study_of(plan_of(tmp_path, GOOD.replace("[a fox, a bear]", prompts)))
+    assert [prompt.text for prompt in study.prompts] == ["a 🦊"]
+
+
+def test_a_workflow_with_half_a_letter_is_refused(tmp_path):
+    graph = json.loads((PACK / "realign_study" / "workflows" / "Realign SDXL - Diffusion-DPO.json").read_text("utf-8"))
+    graph["3"]["inputs"]["text"] = "\ud83e"
+    (tmp_path / "own.json").write_text(json.dumps(graph), encoding="utf-8")
+    with pytest.raises(PlanError, match=r"^plan.yaml, line 2: own.json: a text holds half a letter"):
+        study_of(plan_of(tmp_path, GOOD.replace("Realign SDXL - Diffusion-DPO", "own.json")))
 
 
 @pytest.mark.parametrize("name", ["example", "demo", "paper-sdxl", "paper-sd15"])
@@ -155,6 +227,35 @@ def test_the_example_is_written_and_nothing_is_touched(tmp_path):
     assert done.returncode == 0
     assert yaml.safe_load(done.stdout)["study"] == "my first study"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_without_our_letters_gets_the_same_file_and_readable_lines(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONIOENCODING", "cp1252")
+    done = realign("study", "--example", cwd=tmp_path)
+    assert done.stdout == (PACK / "realign_study" / "plans" / "example.yaml").read_text(encoding="utf-8"), done.stderr
+    done = realign("--help")
+    assert done.returncode == 0, done.stderr
+    assert "find the ? that a reward likes best" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ("ftp://127.0.0.1", "an address is such as http://127.0.0.1:8188, not 'ftp://127.0.0.1'"),
+        ("http://a:b@c", "an address holds no user or password"),
+    ],
+)
+def test_a_wrong_server_is_one_sentence(write_plan, server, said):
+    done = realign("study", write_plan(), "--server", server, "--dry-run")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"--server, --comfyui, --ray: {said}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_address_may_leave_out_http(write_plan):
+    done = realign("study", write_plan(), "--server", "127.0.0.1:8188", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "where: http://127.0.0.1:8188;" in done.stdout
 
 
 def test_a_dry_run_tells_what_it_costs_and_touches_nothing(write_plan, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import sys
@@ -209,9 +210,19 @@ def test_it_forbids_itself_scripts_and_network(page):
     assert found.tags.index("meta") < found.tags.index("style")
 
 
-def test_half_a_letter_in_a_prompt_is_written(page, tmp_path):
-    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": "a \ud800 fox"}), encoding="utf-8")
-    assert "a ? fox" in page(prompts="prompts.jsonl").text
+def test_half_a_letter_in_a_hosts_words_is_written(page):
+    assert "it ? failed" in page(lambda row: "it \ud800 failed").text
+
+
+def test_versions_of_the_pack_are_told_and_where_they_differ_that_is_a_warning(page, monkeypatch):
+    warning = "asked for by several versions of Realign"
+    monkeypatch.setattr("realign_study.rows.version", lambda: "1.0.0")
+    found = page()
+    assert "Realign 1.0.0 model calls" in found.text
+    assert warning not in found.text
+    versions = itertools.cycle(["1.0.0", "1.1.0", None])
+    monkeypatch.setattr("realign_study.rows.version", lambda: next(versions))
+    assert f"{warning} (1.0.0, 1.1.0, older)" in page().text
 
 
 def test_a_spreadsheet_computes_nothing_of_it():

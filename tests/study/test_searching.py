@@ -80,7 +80,12 @@ def test_a_kl_budget_that_no_lambda_keeps_is_said(fake, write_plan, tmp_path):
         ({"search": None}, "says nothing of a search"),
         ({"search": {"reward": "bad"}}, "no reward “bad” in the plan; it has good, other"),
         ({"search": {"reward": "good", "from": 1, "to": 0}}, "the range must rise"),
-        ({"search": {"reward": "good", "most": 5}}, "first round alone takes 24"),
+        (
+            {"search": {"reward": "good", "most": 11}},
+            "line 23: a search may make 11 pictures, but its first round alone takes 24 (4 λ × 6 of the 6 pairs of "
+            "prompt and seed): allow more, or ask fewer pairs in a round, as at_once: 2.",
+        ),
+        ({"search": {"reward": "good", "most": 3}}, "pairs of prompt and seed): allow more."),
         ({"search": {"reward": "good", "kl_budget": 0}}, "greater than 0"),
     ],
 )
