@@ -14,7 +14,7 @@
 import { app } from "../../../../scripts/app.js";
 import { allGraphs, asOneStep } from "../graph.js";
 import { chain } from "../live.js";
-import { hasOrigin, recall, remember } from "../memory.js";
+import { hasOrigin, isOfAnother, recall, remember } from "../memory.js";
 import { countOf, parseRun } from "./run.js";
 
 const PROPERTY = "realign_compare";
@@ -122,11 +122,13 @@ export class Kept {
   }
 
   /** Has the page's record of the graph hold the same, but for stars: they are what undo is for. Undo, tabs and files
-   * put another record in its place, so the widget asks for this again and again. */
+   * put another record in its place, so the widget asks for this again and again. While a workflow is loaded, the record
+   * is still that of the one before. */
   settle(changed = false) {
     const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
     const own = this.node.properties?.[PROPERTY];
-    if (!tracker || tracker.changeCount || !own || (!changed && this.settled === tracker.activeState)) return;
+    if (!tracker || tracker.changeCount || tracker.constructor.isLoadingGraph) return;
+    if (!own || (!changed && this.settled === tracker.activeState)) return;
     this.settled = tracker.activeState;
     for (const record of new Set([tracker.activeState, tracker.initialState])) {
       const saved = this.recordIn(record);
@@ -141,6 +143,7 @@ export class Kept {
     const { graph, id } = this.node;
     const root = graph === allGraphs()[0];
     const nodes = root ? record?.nodes : record?.definitions?.subgraphs?.find((one) => one.id === graph?.id)?.nodes;
-    return nodes?.find((one) => String(one.id) === String(id) && one.type === this.node.type);
+    const saved = nodes?.find((one) => String(one.id) === String(id) && one.type === this.node.type);
+    return saved && !isOfAnother(this.node, saved) ? saved : null;
   }
 }

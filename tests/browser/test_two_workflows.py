@@ -1,0 +1,58 @@
+"""Two workflows side by side, with nodes of the same ids: each keeps what is its own."""
+
+from __future__ import annotations
+
+import pytest
+from graphs import build, js
+from looking import RUNS, new_workflow
+from test_choose import told
+
+ID = 7
+HERE = "window.app.extensionManager.workflow.activeWorkflow"
+NODE = f"window.app.rootGraph.getNodeById({ID})"
+KEPT = f"""() => {{
+  const {{ runs, stars }} = {NODE}.properties.realign_compare;
+  return [runs.map((one) => one.run), stars];
+}}"""
+
+
+def workflow_with(tab, kind, name):
+    """A workflow of its own with one such node, which the page goes on to call `window[name]`."""
+    new_workflow(tab)
+    build(tab, [["node", kind, [0, 0], {}]], [])
+    code = f"""async ([kind, name]) => {{
+      const {{ graph }} = window.app, saved = {{ ...graph.serialize(), id: crypto.randomUUID(), last_node_id: {ID} }};
+      const [node] = saved.nodes;
+      node.id = {ID};
+      delete node.properties.realign_memory;
+      await window.app.loadGraphData(saved, true, true, name);
+      window[name] = {HERE};
+    }}"""
+    js(tab, code, [kind, name])
+
+
+def go_to(tab, name):
+    """As the page opens a tab; what the page does a few times a second is done."""
+    js(tab, "async (name) => await window.app.loadGraphData(window[name].activeState, true, true, window[name])", name)
+    tab.page.wait_for_timeout(400)
+
+
+def run(name, time):
+    return {**told(["", ""]), "run": name, "time": time}
+
+
+@pytest.mark.parametrize("kind", ["RealignCompare", "RealignPick"])
+def test_there_and_back_each_keeps_its_runs_and_stars(tab, kind):
+    for time, (name, own) in enumerate((("a", "a1"), ("b", "b1"))):
+        workflow_with(tab, kind, name)
+        js(tab, f"(run) => {NODE}.onExecuted({{ realign_compare: [run] }})", run(own, float(time)))
+        js(tab, "() => document.querySelectorAll('.realign-cell')[1].click()")
+        js(tab, "() => document.querySelector('.realign-stage').focus()")
+        tab.page.keyboard.press("s")
+        tab.page.wait_for_timeout(300)
+        assert js(tab, KEPT) == [[own], {own: [1]}]
+    for name in ("a", "b", "a", "b"):
+        go_to(tab, name)
+        assert js(tab, KEPT) == [[f"{name}1"], {f"{name}1": [1]}]
+        assert len(js(tab, RUNS)) == 1
+    tab.errors.clear()  # the page's own, about pictures that are not there
