@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from graphs import build, js
+from graphs import build, compare_graph, js, press_run
 from looking import RUNS, new_workflow
 from test_choose import told
 
@@ -56,3 +56,45 @@ def test_there_and_back_each_keeps_its_runs_and_stars(tab, kind):
         assert js(tab, KEPT) == [[f"{name}1"], {f"{name}1": [1]}]
         assert len(js(tab, RUNS)) == 1
     tab.errors.clear()  # the page's own, about pictures that are not there
+
+
+# What the host says of a run's end waits until `window.goOn()`.
+HOLD = """() => {
+  const { api } = window.app, say = api.dispatchCustomEvent, held = [];
+  const names = ['executed', 'executing', 'execution_success'];
+  api.dispatchCustomEvent = function (name, detail) {
+    return names.includes(name) ? void held.push([name, detail]) : say.call(this, name, detail);
+  };
+  window.isDone = () => held.some(([name]) => name === 'execution_success');
+  window.goOn = () => {
+    api.dispatchCustomEvent = say;
+    held.forEach((one) => say.apply(api, one));
+  };
+}"""
+RUN_COUNT = """() => window.app.rootGraph.nodes.find((one) => one.type === 'RealignCompare')
+  .properties.realign_compare?.runs.length ?? 0"""
+SAID = """() => window.app.rootGraph.nodes.find((one) => one.type === 'RealignSampler')
+  .widgets.find((one) => one.name === '$$node-text-preview')?.value ?? ''"""
+REMEMBERED = "(id) => Object.keys(localStorage).filter((key) => key.startsWith(`realign/${id}/`))"
+
+
+def test_a_run_that_ends_elsewhere_is_of_its_own_workflow(tab):
+    new_workflow(tab)
+    compare_graph(tab)
+    js(tab, f"() => {{ window.app.graph.id = crypto.randomUUID(); window.mine = {HERE}; }}")
+    other = js(tab, "() => ({ ...window.app.graph.serialize(), id: crypto.randomUUID() })")
+    for node in other["nodes"]:
+        node["properties"].pop("realign_memory", None)
+    js(tab, HOLD)
+    press_run(tab)
+    tab.page.wait_for_function("() => window.isDone()")
+    js(tab, "async (other) => await window.app.loadGraphData(other, true, true, 'other')", other)
+    js(tab, f"() => {{ window.other = {HERE}; window.goOn(); }}")
+    for name, runs, said in (("other", 0, ""), ("mine", 1, "step 2/2"), ("other", 0, "")):
+        go_to(tab, name)
+        assert js(tab, RUN_COUNT) == runs
+        assert said in js(tab, SAID)
+        assert bool(js(tab, SAID)) == bool(said)
+    tab.page.wait_for_timeout(600)  # what is remembered is written when nothing changes for a moment
+    assert js(tab, REMEMBERED, other["id"]) == []
+    assert tab.errors == []
