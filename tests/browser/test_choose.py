@@ -157,6 +157,28 @@ def test_keep_saves_the_clean_picture_with_what_makes_it(tab, host):
     (host.base / "output" / path).unlink()
 
 
+@pytest.mark.parametrize(("node", "wanted"), [("5", ["1", "2"]), ("7:6", ["3"]), ("4", None), (None, None)])
+def test_the_graph_that_keep_samples_is_that_of_the_node(tab, host, node, wanted):
+    """Of several that show pictures, in a subgraph or not; what has no pictures is none."""
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": {"seed": 7}},
+        "2": {"class_type": "VAEDecode", "inputs": {"samples": ["1", 0]}},
+        "3": {"class_type": "EmptyImage", "inputs": {"width": 8}},
+        "4": {"class_type": "RealignReport", "inputs": {"trace": ["1", 2]}},
+        "7:6": {"class_type": "RealignCompare", "inputs": {"images": ["3", 0]}},
+        "5": {"class_type": "RealignPick", "inputs": {"images": ["2", 0]}},
+    }
+    module = next(path for path in host.get("/extensions") if path.endswith("compare/keep.js"))
+    code = "async ([m, graph, node]) => (await import(m)).savingGraph(graph, node, 'Realign/a')"
+    made = js(tab, code, [f"{host.url}{module}", graph, node])
+    if wanted is None:
+        assert made is None
+        return
+    saves = made.pop("realign_keep")
+    assert saves["inputs"] == {"images": graph[node]["inputs"]["images"], "filename_prefix": "Realign/a"}
+    assert made == {one: graph[one] for one in wanted}
+
+
 def test_what_ends_in_another_workflow_leaves_that_alone(tab):
     """The tab is changed while something is still saved: the node with the same id over there knows nothing of it."""
     new_workflow(tab)
