@@ -295,6 +295,20 @@ def told(rows):
     return {**run, "rows": [{**own, "prompt": text, "says": [["prompt", text or "prompt 2"]]} for text in rows]}
 
 
+def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):
+    """They count, and the pictures may only be out of reach for a moment."""
+    build(tab, [["compare", "RealignCompare", [0, 0], {}]], [])
+    for time, name in enumerate(("a1", "b1")):
+        run = {**told(["", ""]), "run": name, "time": float(time)}
+        js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
+        press(tab, "s")
+        tab.page.wait_for_function("() => document.querySelector('.realign-runs').innerText.includes('(gone)')")
+    kept = "() => window.made.compare.properties.realign_compare"
+    assert len(js(tab, RUNS)) == 2
+    assert js(tab, kept)["stars"] == {"a1": [0], "b1": [0]}
+    tab.errors.clear()  # the page's own, about pictures that are not there
+
+
 def test_use_of_a_rows_prompt_writes_the_text(tab):
     """Where the sampler's prompt is one text; a row whose prompt is not known as text says so."""
     nodes = [

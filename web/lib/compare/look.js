@@ -66,8 +66,6 @@ export class Look {
     if (known && known.files[0] === run.files[0]) return;
     const before = this.run;
     const place = before && sameTable(before, run) ? this.kept.state.at[before.run] : null;
-    const forgotten = this.runs.filter((one) => this.gone.has(one.run) && one.run !== run.run);
-    if (forgotten.length) this.kept.write({ runs: this.runs.filter((one) => !forgotten.includes(one)) });
     this.gone.delete(run.run);
     this.last = before && before.run !== run.run ? { run: before.run, index: this.index } : this.last;
     this.kept.add(run);
