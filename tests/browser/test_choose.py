@@ -309,6 +309,34 @@ def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):
     tab.errors.clear()  # the page's own, about pictures that are not there
 
 
+@pytest.mark.parametrize(("when", "control"), [("after", "randomize"), ("before", "fixed")])
+def test_finer_is_of_the_runs_own_seed(tab, when, control):
+    """As new nodes have it, the page puts another one there, after each run or before."""
+    nodes = [
+        ["sweep", "RealignSweep", [300, 330], {"values": "list", "listed": "0.5, 1"}],
+        ["sampler", "RealignSampler", [620, 0], {"seed": 99, "control_after_generate": "randomize"}],
+        ["decode", "VAEDecode", [300, 200], {}],
+        ["compare", "RealignCompare", [1020, 0], {}],
+    ]
+    links = [
+        ["sweep", 0, "sampler", "latent_image"],
+        ["sweep", 1, "sampler", "lambda_schedule"],
+        ["sampler", 0, "decode", "samples"],
+        ["decode", 0, "compare", "images"],
+        ["sweep", 1, "compare", "sweep"],
+    ]
+    build(tab, nodes, links)
+    js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", told(["", ""]))
+    setting = "(when) => window.app.ui.settings.setSettingValueAsync('Comfy.WidgetControlMode', when)"
+    js(tab, setting, when)
+    click(tab, ".realign-finer")
+    js(tab, setting, "after")
+    assert value_of(tab, "sweep", "listed") != "0.5, 1"
+    assert value_of(tab, "sampler", "seed") == told([])["seed"]
+    assert value_of(tab, "sampler", "control_after_generate") == control
+    tab.errors.clear()  # the page's own, about pictures that are not there
+
+
 def test_use_of_a_rows_prompt_writes_the_text(tab):
     """Where the sampler's prompt is one text; a row whose prompt is not known as text says so."""
     nodes = [
