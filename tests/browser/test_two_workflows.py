@@ -98,3 +98,25 @@ def test_a_run_that_ends_elsewhere_is_of_its_own_workflow(tab):
     tab.page.wait_for_timeout(600)  # what is remembered is written when nothing changes for a moment
     assert js(tab, REMEMBERED, other["id"]) == []
     assert tab.errors == []
+
+
+def test_a_job_that_the_history_opens_shows_its_own_pictures(tab):
+    """The page loads the job's workflow, and then tells what it gave; the node knows of newer runs, and of eight at most."""
+    workflow_with(tab, "RealignCompare", "a")
+    show = f"(run) => {NODE}.onExecuted({{ realign_compare: [run] }})"
+    jobs = []
+    for time in range(10):
+        jobs.append(js(tab, "() => window.app.graph.serialize()"))
+        js(tab, show, run(f"a{time}", float(time)))
+    looked_at = f"() => {NODE}.properties.realign_compare.shown"
+    opens = f"(run) => {{ window.app.nodeOutputs = {{ {ID}: {{ realign_compare: [run] }} }}; }}"
+    for time, listed in ((5, range(2, 10)), (0, [0, *range(3, 10)])):
+        js(tab, "async (saved) => await window.app.loadGraphData(saved)", jobs[time])
+        tab.page.wait_for_timeout(400)
+        js(tab, opens, run(f"a{time}", float(time)))
+        assert js(tab, looked_at) == f"a{time}"
+        assert js(tab, KEPT)[0] == [f"a{i}" for i in listed]
+    # The last one is told again whenever its tab is opened: the picture that is looked at stays.
+    js(tab, opens, run("a9", 9.0))
+    assert js(tab, looked_at) == "a0"
+    tab.errors.clear()  # the page's own, about pictures that are not there

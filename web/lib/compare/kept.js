@@ -52,12 +52,15 @@ function checked(raw) {
   };
 }
 
-/** The newest runs of both, oldest first. Of one that is in both, `b`'s. */
-function newest(a, b) {
+/** The newest runs of both, oldest first, and `always`, however old. Of one that is in both, `b`'s. */
+function newest(a, b, always = null) {
   const byId = new Map([...a, ...b].map((run) => [run.run, run]));
-  const sorted = [...byId.values()].sort((one, other) => one.time - other.time).slice(-RUNS);
-  let room = PICTURES + (sorted.length ? countOf(sorted.at(-1)) : 0);
-  return sorted.reverse().filter((run) => (room -= countOf(run)) >= 0).reverse();
+  const sorted = [...byId.values()].sort((one, other) => other.time - one.time);
+  if (!sorted.length) return [];
+  const wanted = new Set([sorted[0], ...(always ? [always] : []), ...sorted]);
+  let room = PICTURES + countOf(sorted[0]);
+  const fitting = [...wanted].slice(0, RUNS).filter((run) => (room -= countOf(run)) >= 0 || run === always);
+  return fitting.sort((one, other) => one.time - other.time);
 }
 
 export class Kept {
@@ -118,7 +121,7 @@ export class Kept {
   }
 
   add(run) {
-    this.write({ runs: newest(this.state.runs, [run]), shown: run.run });
+    this.write({ runs: newest(this.state.runs, [run], run), shown: run.run });
   }
 
   /** Has the page's record of the graph hold the same, but for stars: they are what undo is for. Undo, tabs and files
