@@ -22,6 +22,7 @@ from graphs import (
     run_compare,
     sent,
     shown,
+    told,
     value_of,
 )
 from looking import QUEUED, RANGE, RUNS, hover, new_workflow, show_node
@@ -157,28 +158,6 @@ def test_keep_saves_the_clean_picture_with_what_makes_it(tab, host):
     (host.base / "output" / path).unlink()
 
 
-@pytest.mark.parametrize(("node", "wanted"), [("5", ["1", "2"]), ("7:6", ["3"]), ("4", None), (None, None)])
-def test_the_graph_that_keep_samples_is_that_of_the_node(tab, host, node, wanted):
-    """Of several that show pictures, in a subgraph or not; what has no pictures is none."""
-    graph = {
-        "1": {"class_type": "KSampler", "inputs": {"seed": 7}},
-        "2": {"class_type": "VAEDecode", "inputs": {"samples": ["1", 0]}},
-        "3": {"class_type": "EmptyImage", "inputs": {"width": 8}},
-        "4": {"class_type": "RealignReport", "inputs": {"trace": ["1", 2]}},
-        "7:6": {"class_type": "RealignCompare", "inputs": {"images": ["3", 0]}},
-        "5": {"class_type": "RealignPick", "inputs": {"images": ["2", 0]}},
-    }
-    module = next(path for path in host.get("/extensions") if path.endswith("compare/keep.js"))
-    code = "async ([m, graph, node]) => (await import(m)).savingGraph(graph, node, 'Realign/a')"
-    made = js(tab, code, [f"{host.url}{module}", graph, node])
-    if wanted is None:
-        assert made is None
-        return
-    saves = made.pop("realign_keep")
-    assert saves["inputs"] == {"images": graph[node]["inputs"]["images"], "filename_prefix": "Realign/a"}
-    assert made == {one: graph[one] for one in wanted}
-
-
 def test_what_ends_in_another_workflow_leaves_that_alone(tab):
     """The tab is changed while something is still saved: the node with the same id over there knows nothing of it."""
     new_workflow(tab)
@@ -284,15 +263,6 @@ def test_a_reload_brings_runs_pin_and_stars_back(tab, host):
         assert js(tab, RUNS) == runs
     tab.render(tab.new_renderer)
     assert tab.errors == []
-
-
-def told(rows):
-    """A run of two λ, as the host tells the page of it; its files are none."""
-    own = {"seed_offset": 0, "cfg": None, "eta": None}
-    columns = [{"name": f"λ {value:g}", "lambda": value, "beta": None, "masked": False} for value in (0.5, 1.0)]
-    files = [f"realign_none_{i}.png" for i in range(2 * len(rows))]
-    run = {"run": "abc", "time": 1.0, "seed": 7, "swept": True, "columns": columns, "files": files, "thumbs": files}
-    return {**run, "rows": [{**own, "prompt": text, "says": [["prompt", text or "prompt 2"]]} for text in rows]}
 
 
 def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):

@@ -5,6 +5,7 @@
  */
 
 import { api } from "../../../../scripts/api.js";
+import { outputOf } from "../job.js";
 import { words } from "../words.js";
 import { GONE } from "./pictures.js";
 import { cellOf, urlOf } from "./run.js";
@@ -51,8 +52,10 @@ async function sampleExactly(blob, run, index) {
   if (!told?.prompt) throw new Error(words("The host writes no workflow into pictures (--disable-metadata): switch “draft” off, and run again."));
   const output = savingGraph(JSON.parse(told.prompt), run.node, `${FOLDER}/${nameOf(run, index)}`);
   if (!output) throw new Error(words("This picture's file does not say how it was made."));
-  const queued = await api.queuePrompt(0, { output, workflow: told.workflow ? JSON.parse(told.workflow) : undefined });
-  const saved = await resultOf(queued.prompt_id);
+  const workflow = told.workflow ? JSON.parse(told.workflow) : undefined;
+  const made = await outputOf(SAVER, async () => (await api.queuePrompt(0, { output, workflow })).prompt_id);
+  const saved = made?.images?.[0];
+  if (!saved) throw new Error(words("The run did not finish: nothing was saved."));
   return [saved.subfolder, saved.filename].filter(Boolean).join("/");
 }
 
@@ -70,26 +73,4 @@ export function savingGraph(graph, id, prefix) {
   }
   const inputs = { images, filename_prefix: prefix };
   return { ...needed, [SAVER]: { class_type: "SaveImage", inputs, _meta: { title: "Save Image" } } };
-}
-
-/** The file that a queued run has saved. */
-function resultOf(promptId) {
-  return new Promise((resolve, reject) => {
-    const failed = () => reject(new Error(words("The run did not finish: nothing was saved.")));
-    const listening = {
-      executed: ({ node, output }) => node === SAVER && done(() => resolve(output.images[0])),
-      execution_error: () => done(failed),
-      execution_interrupted: () => done(failed),
-      execution_success: () => done(failed),
-    };
-    const heard = Object.entries(listening).map(([name, act]) => {
-      const hear = ({ detail }) => detail?.prompt_id === promptId && act(detail);
-      api.addEventListener(name, hear);
-      return [name, hear];
-    });
-    function done(then) {
-      for (const [name, hear] of heard) api.removeEventListener(name, hear);
-      then();
-    }
-  });
 }
