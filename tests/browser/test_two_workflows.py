@@ -100,7 +100,7 @@ def test_a_run_that_ends_elsewhere_is_of_its_own_workflow(tab):
 
 
 def test_a_job_that_the_history_opens_shows_its_own_pictures(tab):
-    """The page loads the job's workflow, then tells what it gave; the node knows of newer runs, and of eight at most."""
+    """The page loads the job's workflow, then tells what it gave; the node knows of newer runs, eight at most."""
     workflow_with(tab, "RealignCompare", "a")
     show = f"(run) => {NODE}.onExecuted({{ realign_compare: [run] }})"
     jobs = []
