@@ -117,7 +117,8 @@ def _place(known: Facts, wanted: tuple[float, int] | None) -> int | None:
 
 @dataclass(frozen=True)
 class Shown:
-    """record: what the page gets of the run. lambda_: the slider's, else the first picture's; 0 where none is known."""
+    """record: what the page gets of the run, with `node`, the id of this one in the run's graph. lambda_: the slider's,
+    else the first picture's; 0 where none is known."""
 
     known: Facts
     record: dict[str, Any]
@@ -142,7 +143,8 @@ def shown(
     seed = seed_behind(graph, node_id) if known.seed is None else known.seed
     behind = run_behind(graph, node_id)
     saved = save_cells(images, known, _alone(known, hidden, behind))
-    record = page_record(known, saved.files, seed) | {"thumbs": saved.thumbs, "run": saved.run, "time": time.time()}
+    of_run = {"thumbs": saved.thumbs, "run": saved.run, "time": time.time(), "node": node_id}
+    record = page_record(known, saved.files, seed) | of_run
     record = with_report(record, told) if told else record
     lam = behind.lambda_ if behind and behind.lambda_ is not None else known.lambda_(0)
     return Shown(known, record, lam or 0.0)

@@ -222,3 +222,12 @@ def open_template(tab, name):
     opened = "(title) => window.app.extensionManager.workflow.activeWorkflow?.filename?.startsWith(title)"
     tab.page.wait_for_function(opened, arg=TITLES[name])
     tab.page.wait_for_function("() => !document.querySelector('[role=dialog]')")
+
+
+def told(rows):
+    """A run of two λ, as the host tells the page of it; its files are none."""
+    own = {"seed_offset": 0, "cfg": None, "eta": None}
+    columns = [{"name": f"λ {value:g}", "lambda": value, "beta": None, "masked": False} for value in (0.5, 1.0)]
+    files = [f"realign_none_{i}.png" for i in range(2 * len(rows))]
+    run = {"run": "abc", "time": 1.0, "seed": 7, "swept": True, "columns": columns, "files": files, "thumbs": files}
+    return {**run, "rows": [{**own, "prompt": text, "says": [["prompt", text or "prompt 2"]]} for text in rows]}

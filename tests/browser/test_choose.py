@@ -22,6 +22,7 @@ from graphs import (
     run_compare,
     sent,
     shown,
+    told,
     value_of,
 )
 from looking import QUEUED, RANGE, RUNS, hover, new_workflow, show_node
@@ -264,13 +265,46 @@ def test_a_reload_brings_runs_pin_and_stars_back(tab, host):
     assert tab.errors == []
 
 
-def told(rows):
-    """A run of two λ, as the host tells the page of it; its files are none."""
-    own = {"seed_offset": 0, "cfg": None, "eta": None}
-    columns = [{"name": f"λ {value:g}", "lambda": value, "beta": None, "masked": False} for value in (0.5, 1.0)]
-    files = [f"realign_none_{i}.png" for i in range(2 * len(rows))]
-    run = {"run": "abc", "time": 1.0, "seed": 7, "swept": True, "columns": columns, "files": files, "thumbs": files}
-    return {**run, "rows": [{**own, "prompt": text, "says": [["prompt", text or "prompt 2"]]} for text in rows]}
+def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):
+    """They count, and the pictures may only be out of reach for a moment."""
+    build(tab, [["compare", "RealignCompare", [0, 0], {}]], [])
+    for time, name in enumerate(("a1", "b1")):
+        run = {**told(["", ""]), "run": name, "time": float(time)}
+        js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
+        press(tab, "s")
+        tab.page.wait_for_function("() => document.querySelector('.realign-runs').innerText.includes('(gone)')")
+    kept = "() => window.made.compare.properties.realign_compare"
+    assert len(js(tab, RUNS)) == 2
+    assert js(tab, kept)["stars"] == {"a1": [0], "b1": [0]}
+    tab.errors.clear()  # the page's own, about pictures that are not there
+
+
+@pytest.mark.parametrize(("when", "control"), [("after", "randomize"), ("before", "fixed")])
+def test_finer_is_of_the_runs_own_seed(tab, when, control):
+    """As new nodes have it, the page puts another one there, after each run or before."""
+    nodes = [
+        ["sweep", "RealignSweep", [300, 330], {"values": "list", "listed": "0.5, 1"}],
+        ["sampler", "RealignSampler", [620, 0], {"seed": 99, "control_after_generate": "randomize"}],
+        ["decode", "VAEDecode", [300, 200], {}],
+        ["compare", "RealignCompare", [1020, 0], {}],
+    ]
+    links = [
+        ["sweep", 0, "sampler", "latent_image"],
+        ["sweep", 1, "sampler", "lambda_schedule"],
+        ["sampler", 0, "decode", "samples"],
+        ["decode", 0, "compare", "images"],
+        ["sweep", 1, "compare", "sweep"],
+    ]
+    build(tab, nodes, links)
+    js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", told(["", ""]))
+    setting = "(when) => window.app.ui.settings.setSettingValueAsync('Comfy.WidgetControlMode', when)"
+    js(tab, setting, when)
+    click(tab, ".realign-finer")
+    js(tab, setting, "after")
+    assert value_of(tab, "sweep", "listed") != "0.5, 1"
+    assert value_of(tab, "sampler", "seed") == told([])["seed"]
+    assert value_of(tab, "sampler", "control_after_generate") == control
+    tab.errors.clear()  # the page's own, about pictures that are not there
 
 
 def test_use_of_a_rows_prompt_writes_the_text(tab):

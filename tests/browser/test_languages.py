@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from graphs import compare_graph, press_run, sent
+from graphs import compare_graph, js, press_run, schedule_graph, sent
 from test_layout import open_at_once
 
 from tools.docs.page_words import page_words
@@ -113,6 +113,23 @@ def test_what_a_run_says_is_translated(spoken):
     assert "λ" in said
     assert {"zh": "次模型调用", "ja": "モデル呼び出し"}[tab.language] in said
     tab.shot(f"run_{tab.language}")
+    assert tab.errors == []
+
+
+def test_the_plot_says_what_is_wrong(spoken):
+    tab = spoken
+    schedule_graph(tab)
+    code = """() => {
+      const { prototype } = CanvasRenderingContext2D, { fillText } = prototype;
+      window.drawn = [];
+      prototype.fillText = function (text, ...at) { window.drawn.push(text); return fillText.call(this, text, ...at); };
+      for (const [name, value] of [['begin', 0.8], ['stop', 0.2]]) {
+        window.made.schedule.widgets.find((one) => one.name === name).value = value;
+      }
+    }"""
+    js(tab, code)
+    wanted = page_words("words", tab.language)["begin must not lie after stop"]
+    tab.page.wait_for_function("(text) => window.drawn.includes(text)", arg=wanted)
     assert tab.errors == []
 
 

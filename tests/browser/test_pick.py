@@ -7,6 +7,7 @@ import re
 from itertools import count
 
 from graphs import build, compare_graph, js, press, press_run, sent, set_widget, shown, value_of
+from PIL import Image
 from test_survival import press_undo
 
 NAMES = count(1)  # of a session, for each test
@@ -130,9 +131,8 @@ def test_two_rounds_with_undo(tab, host):
     assert tab.errors == []
 
 
-def test_stars_on_a_sweep_say_which_lambda_is_liked(tab):
-    tab.errors.clear()
-    compare_graph(tab)
+def pick_for_compare(tab):
+    """Pick in the place of λ Compare, with what that gets."""
     code = """() => {
       const { compare, decode, sweep, sampler } = window.made, { graph } = window.app;
       graph.remove(compare);
@@ -146,6 +146,12 @@ def test_stars_on_a_sweep_say_which_lambda_is_liked(tab):
       window.made.pick = pick;
     }"""
     js(tab, code)
+
+
+def test_stars_on_a_sweep_say_which_lambda_is_liked(tab):
+    tab.errors.clear()
+    compare_graph(tab)
+    pick_for_compare(tab)
     press_run(tab)
     tab.page.wait_for_function(COUNT, arg=8)
     says(tab, "pick", "star the better pictures of a λ sweep")
@@ -159,4 +165,20 @@ def test_stars_on_a_sweep_say_which_lambda_is_liked(tab):
     assert js(tab, RUNS, 1)  # nothing was sampled
     stars_are(tab, 2, 6)
     tab.shot("pick_sweep")
+    assert tab.errors == []
+
+
+def test_a_draft_is_kept(tab, host):
+    tab.errors.clear()
+    compare_graph(tab, {"values": "list", "listed": "0.5, 1", "draft": True})
+    pick_for_compare(tab)
+    press_run(tab)
+    tab.page.wait_for_function(COUNT, arg=2)
+    js(tab, "() => document.querySelector('.realign-compare .realign-keep').click()")
+    tab.page.wait_for_function("() => document.querySelector('.realign-said').textContent.includes(': ')")
+    path = host.base / "output" / js(tab, "() => document.querySelector('.realign-said').textContent").split(": ")[1]
+    with Image.open(path) as kept:
+        graph = json.loads(kept.info["prompt"])
+    assert "RealignPick" not in {node["class_type"] for node in graph.values()}
+    path.unlink()
     assert tab.errors == []

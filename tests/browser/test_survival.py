@@ -12,16 +12,20 @@ from graphs import (
     ALL,
     CURRENT,
     INK,
+    build,
     click,
     compare_graph,
     is_sweeping,
     js,
     look_at,
+    press,
     run_compare,
     schedule_graph,
     shown,
     slide,
+    told,
 )
+from looking import LOUPE, new_workflow
 
 PLACE = (2, 1)  # column and row that the artist looks at
 # Widgets of ours on nodes of the open graph that are not what is on the screen, by node and name.
@@ -249,6 +253,26 @@ def test_into_a_subgraph_and_out(looked_at):
     view_is(tab, before)
     js(tab, "() => window.app.canvas.setGraph(window.app.rootGraph)")
     assert tab.errors == []
+
+
+def test_another_workflow_closes_the_loupe_of_a_node_in_a_subgraph(tab):
+    new_workflow(tab)
+    build(tab, [["compare", "RealignCompare", [0, 0], {}]], [])
+    show = "(run) => window.made.compare.onExecuted({ realign_compare: [run] })"
+    js(tab, show, told(["", ""]))
+    inside = """() => {
+      const { subgraph, node } = window.app.graph.convertToSubgraph(new Set([window.made.compare]));
+      window.app.canvas.openSubgraph(subgraph, node);
+      [window.made.compare] = subgraph.nodes;
+    }"""
+    js(tab, inside)
+    js(tab, show, told(["", ""]))
+    tab.page.wait_for_function("() => document.querySelectorAll('.realign-cell').length === 4")
+    press(tab, "f")
+    assert js(tab, LOUPE)
+    new_workflow(tab)
+    tab.page.wait_for_function(f"() => !({LOUPE})()")
+    tab.errors.clear()  # the page's own, about pictures that are not there
 
 
 def press_undo_in_subgraph(tab):

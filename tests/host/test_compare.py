@@ -171,7 +171,7 @@ def test_hidden_inputs_are_used(monkeypatch):
     )
     monkeypatch.setattr(RealignCompare, "hidden", hidden, raising=False)
     told = shown(1)
-    assert told["seed"] == 8
+    assert (told["seed"], told["node"]) == (8, "2")
     assert "workflow" in Image.open(TEMP / told["files"][0]).info
 
 

@@ -9,7 +9,7 @@ import { cellName, cellOf, columnName, countOf } from "./compare/run.js";
 import { Sheet } from "./compare/sheet.js";
 import { Stage } from "./compare/stage.js";
 import { valueOf } from "./graph.js";
-import { addElement, chain, keepUpdated } from "./live.js";
+import { addElement, keepUpdated, whenGone } from "./live.js";
 import { onOutput } from "./outputs.js";
 import { el } from "./styles.js";
 import { words } from "./words.js";
@@ -206,7 +206,7 @@ export function attachView(node, kind) {
   addElement(node, KEY, view.root, { min: LEAST, hideOnZoom: false });
   node.setSize?.([Math.max(node.size[0], kind.size[0]), Math.max(node.size[1], kind.size[1])]);
   onOutput(node, KEY, (run) => view.show(run));
-  chain(node, "onRemoved", () => view.loupe.close());
+  whenGone(node, () => view.loupe.close());
   keepUpdated(node, () => view.follow());
 }
 

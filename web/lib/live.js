@@ -6,6 +6,7 @@ import { allGraphs } from "./graph.js";
 const PERIOD = 120; // ms
 const live = new Map(); // node → its updates
 const elements = new WeakMap(); // node → {name: element}
+const endings = new WeakMap(); // node → what is to be done once it is gone
 let timer = null;
 
 const fresh = new Set(); // nodes whose elements the page may have mounted since it last drew, and so not placed yet
@@ -15,7 +16,11 @@ export function tick() {
   if (document.hidden) return;
   const graphs = new Set(allGraphs());
   for (const [node, updates] of live) {
-    if (!graphs.has(node.graph)) continue; // not added yet, or of a workflow that is not open
+    if (!node.graph) continue; // not added yet
+    if (!graphs.has(node.graph)) {
+      end(node); // of a subgraph that is gone: the page tells the nodes of the root graph alone
+      continue;
+    }
     if (node.graph.getNodeById?.(node.id) !== node) continue; // another has taken its id
     if (node.graph === app.canvas?.graph) takePlace(node);
     updates.forEach(run);
@@ -49,12 +54,22 @@ export function keepUpdated(node, update) {
   if (!live.has(node)) {
     live.set(node, []);
     fresh.add(node);
-    chain(node, "onRemoved", () => live.delete(node));
+    chain(node, "onRemoved", () => end(node));
     chain(node, "onAdded", () => live.set(node, live.get(node) ?? updates));
   }
   const updates = live.get(node);
   updates.push(update);
   timer ??= setInterval(tick, PERIOD);
+}
+
+function end(node) {
+  live.delete(node);
+  endings.get(node)?.forEach(run);
+}
+
+/** Calls `then` once the node is in none of the page's graphs any more. Of nodes that are kept updated. */
+export function whenGone(node, then) {
+  endings.set(node, [...(endings.get(node) ?? []), then]);
 }
 
 /** Has a method of a node call `then`, with the same arguments, after what it does already. */

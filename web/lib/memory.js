@@ -53,6 +53,12 @@ export function keepOrigin(node) {
 /** Whether the node was made from a saved form, and not by the artist just now. */
 export const hasOrigin = (node) => Boolean(node.properties?.[ORIGIN]);
 
+/** Whether a saved form says that it is of a node at another place. */
+export function isOfAnother(node, saved) {
+  const place = saved.properties?.[ORIGIN];
+  return Boolean(place) && place !== placeOf(node);
+}
+
 /** part: a name, one value each. value: anything that JSON takes. */
 export function remember(node, part, value) {
   const place = placeOf(node);

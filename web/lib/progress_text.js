@@ -18,8 +18,7 @@ const INTERNAL = "$$node-text-preview";
 const PART = "text";
 const MARGIN = 10; // px: the page's, around a widget's element
 
-const kept = new WeakMap(); // node → the text that is remembered, as the host sent it
-const translated = new WeakMap(); // line → {sent, shown}
+const translated = new WeakMap(); // line → what it shows
 
 const roomy = new WeakSet(); // lines
 const heights = new Map(); // what was measured last: "width text" → px
@@ -32,18 +31,12 @@ const everyNode = () => allGraphs().flatMap((graph) => graph.nodes ?? []);
 /** What a node says with its output. show(node, text): as the host would have the page show it. */
 export function attachText(node, show) {
   onOutput(node, "realign_text", (text) => {
-    rememberText(node, text);
+    remember(node, PART, text);
     show(node, text);
   });
 }
 
-/** text: a node's, as the host sent it. */
-function rememberText(node, text) {
-  kept.set(node, text);
-  remember(node, PART, text);
-}
-
-/** Names the lines of text that a realigned run has left on nodes, and remembers those of our own. */
+/** Names the lines of text that a realigned run has left on nodes, and has them in the page's language. */
 export function progressTextsChanged() {
   for (const node of everyNode()) {
     const line = widgetOf(node, INTERNAL);
@@ -51,20 +44,15 @@ export function progressTextsChanged() {
     const ofRun = isSampledByUs(node);
     if (ofRun || isOfPack(node)) giveRoom(node, line);
     if (!line.label && ofRun) line.label = words("The run, as it goes");
-    const sent = ofRun || isOfPack(node) ? inLanguage(line) : line.value;
-    if (isOurs(node) && sent && kept.get(node) !== sent) rememberText(node, sent);
+    if (ofRun || isOfPack(node)) inLanguage(line);
   }
 }
 
-/** Shows a line in the page's language, and gives it as it was sent. */
+/** Shows a line in the page's language, once for each text that is sent. */
 function inLanguage(line) {
-  const known = translated.get(line);
-  if (known?.shown === line.value) return known.sent;
-  const sent = line.value;
-  const shown = typeof sent === "string" ? spoken(tables, sent) : sent;
-  if (shown !== sent) line.value = shown;
-  translated.set(line, { sent, shown: line.value });
-  return sent;
+  if (translated.get(line) === line.value) return;
+  if (typeof line.value === "string") line.value = spoken(tables, line.value);
+  translated.set(line, line.value);
 }
 
 /** In the classic renderer: all its lines, at the width that the node has. */

@@ -134,12 +134,18 @@ function limitedSlopes(points) {
   return slopes;
 }
 
-/** Why the node would refuse these values, in a few words; null where it would not. */
+export const COMPLAINTS = {
+  shape: "unknown shape {shape}",
+  range: "begin must not lie after stop",
+  curve: "the curve has no points",
+  sigmas: "sigma_max must be above sigma_min",
+};
+
+/** Why the node would refuse these values: a key of COMPLAINTS; null where it would not. */
 export function complaint(schedule) {
-  if (!SHAPES.includes(schedule.shape)) return `unknown shape ${schedule.shape}`;
-  if (schedule.begin > schedule.stop) return "begin must not lie after stop";
-  if (schedule.shape === "curve" && !schedule.points.length) return "the curve has no points";
+  if (!SHAPES.includes(schedule.shape)) return "shape";
+  if (schedule.begin > schedule.stop) return "range";
+  if (schedule.shape === "curve" && !schedule.points.length) return "curve";
   const { sigma_max: high, sigma_min: low } = schedule;
-  if (high && low && high <= low) return "sigma_max must be above sigma_min";
-  return null;
+  return high && low && high <= low ? "sigmas" : null;
 }

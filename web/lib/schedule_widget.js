@@ -5,7 +5,7 @@ import { kindOf, nearestUpstream, settingOf, targets, valueOf, widgetOf, writeWi
 import { addElement, keepUpdated } from "./live.js";
 import { drawPlot } from "./plot.js";
 import { PRESETS, presetValues } from "./presets.js";
-import { complaint, scheduleOf } from "./schedule.js";
+import { COMPLAINTS, complaint, scheduleOf } from "./schedule.js";
 import { el } from "./styles.js";
 import { words } from "./words.js";
 
@@ -86,7 +86,9 @@ export function attachSchedule(node) {
     const schedule = scheduleOf(values);
     const axis = bySteps ? words("step 1 … {steps}", { steps }) : words("log σ, from the first noise level to the last");
     note.textContent = bySteps && connected ? words("{steps} steps, as connected", { steps: connected }) : "";
-    drawPlot(canvas, schedule, { steps: bySteps ? steps : null, beta, axis, problem: complaint(schedule) });
+    const wrong = complaint(schedule);
+    const problem = wrong && words(COMPLAINTS[wrong], schedule);
+    drawPlot(canvas, schedule, { steps: bySteps ? steps : null, beta, axis, problem });
     if (size[0] && size[1]) drawn = now;
   });
 }

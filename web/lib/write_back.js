@@ -225,14 +225,17 @@ export function finerOffer(compare, run, column) {
   return values.length ? { values, settings } : { values: null };
 }
 
-/** Sets the sweep to five λ around a column. Returns what to say. */
+/** Sets the sweep to five λ around a column, with the noise of this run: the page changes most seeds after a run. Returns
+ * what to say. */
 export function finer(compare, run, column) {
   const { values, settings } = finerOffer(compare, run, column);
   if (!values) return "";
   const sweep = sweepNode(compare);
   const only = settingOf(sweep, "only");
+  const seed = run.seed == null ? null : seedSetting(samplingNode(compare));
   asOneStep(() => {
     forgetUse(compare);
+    for (const { node, widget, value } of seed?.widget ? seedTargets(seed, run.seed) : []) writeWidget(node, widget, value);
     writeWidget(settings[0].node, settings[0].widget, "list");
     writeWidget(settings[1].node, settings[1].widget, values.join(", "));
     if (only.widget?.value) writeWidget(only.node, only.widget, "");

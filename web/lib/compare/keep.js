@@ -5,13 +5,13 @@
  */
 
 import { api } from "../../../../scripts/api.js";
+import { outputOf } from "../job.js";
 import { words } from "../words.js";
 import { GONE } from "./pictures.js";
 import { cellOf, urlOf } from "./run.js";
 
 const FOLDER = "Realign";
 const SAVER = "realign_keep"; // the id of the node that saves; no node of the page's has it
-const COMPARE = "RealignCompare";
 
 const plain = (value) => String(Number(value.toPrecision(6)));
 
@@ -50,47 +50,27 @@ async function sampleExactly(blob, run, index) {
   const { getPngMetadata } = await import("../../../../scripts/pnginfo.js");
   const told = await getPngMetadata(blob);
   if (!told?.prompt) throw new Error(words("The host writes no workflow into pictures (--disable-metadata): switch “draft” off, and run again."));
-  const output = savingGraph(JSON.parse(told.prompt), `${FOLDER}/${nameOf(run, index)}`);
+  const output = savingGraph(JSON.parse(told.prompt), run.node, `${FOLDER}/${nameOf(run, index)}`);
   if (!output) throw new Error(words("This picture's file does not say how it was made."));
-  const queued = await api.queuePrompt(0, { output, workflow: told.workflow ? JSON.parse(told.workflow) : undefined });
-  const saved = await resultOf(queued.prompt_id);
+  const workflow = told.workflow ? JSON.parse(told.workflow) : undefined;
+  const made = await outputOf(SAVER, async () => (await api.queuePrompt(0, { output, workflow })).prompt_id);
+  const saved = made?.images?.[0];
+  if (!saved) throw new Error(words("The run did not finish: nothing was saved."));
   return [saved.subfolder, saved.filename].filter(Boolean).join("/");
 }
 
-/** The graph that makes a picture, ending in Save Image in the place of λ Compare, and with nothing else that saves. */
-export function savingGraph(graph, prefix) {
-  const compare = Object.values(graph).find((node) => node?.class_type === COMPARE && Array.isArray(node.inputs?.images));
-  if (!compare) return null;
+/** The graph that makes a node's picture, ending in Save Image in its place, and with nothing else that saves. id: the node's. */
+export function savingGraph(graph, id, prefix) {
+  const images = graph[id]?.inputs?.images;
+  if (!Array.isArray(images)) return null;
   const needed = {};
-  const waiting = [String(compare.inputs.images[0])];
+  const waiting = [String(images[0])];
   while (waiting.length) {
-    const id = waiting.pop();
-    if (id in needed || !graph[id]) continue;
-    needed[id] = graph[id];
-    for (const value of Object.values(graph[id].inputs ?? {})) if (Array.isArray(value)) waiting.push(String(value[0]));
+    const one = waiting.pop();
+    if (one in needed || !graph[one]) continue;
+    needed[one] = graph[one];
+    for (const value of Object.values(graph[one].inputs ?? {})) if (Array.isArray(value)) waiting.push(String(value[0]));
   }
-  const inputs = { images: compare.inputs.images, filename_prefix: prefix };
+  const inputs = { images, filename_prefix: prefix };
   return { ...needed, [SAVER]: { class_type: "SaveImage", inputs, _meta: { title: "Save Image" } } };
-}
-
-/** The file that a queued run has saved. */
-function resultOf(promptId) {
-  return new Promise((resolve, reject) => {
-    const failed = () => reject(new Error(words("The run did not finish: nothing was saved.")));
-    const listening = {
-      executed: ({ node, output }) => node === SAVER && done(() => resolve(output.images[0])),
-      execution_error: () => done(failed),
-      execution_interrupted: () => done(failed),
-      execution_success: () => done(failed),
-    };
-    const heard = Object.entries(listening).map(([name, act]) => {
-      const hear = ({ detail }) => detail?.prompt_id === promptId && act(detail);
-      api.addEventListener(name, hear);
-      return [name, hear];
-    });
-    function done(then) {
-      for (const [name, hear] of heard) api.removeEventListener(name, hear);
-      then();
-    }
-  });
 }

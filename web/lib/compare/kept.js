@@ -14,7 +14,7 @@
 import { app } from "../../../../scripts/app.js";
 import { allGraphs, asOneStep } from "../graph.js";
 import { chain } from "../live.js";
-import { hasOrigin, recall, remember } from "../memory.js";
+import { hasOrigin, isOfAnother, recall, remember } from "../memory.js";
 import { countOf, parseRun } from "./run.js";
 
 const PROPERTY = "realign_compare";
@@ -52,12 +52,15 @@ function checked(raw) {
   };
 }
 
-/** The newest runs of both, oldest first. Of one that is in both, `b`'s. */
-function newest(a, b) {
+/** The newest runs of both, oldest first, and `always`, however old. Of one that is in both, `b`'s. */
+function newest(a, b, always = null) {
   const byId = new Map([...a, ...b].map((run) => [run.run, run]));
-  const sorted = [...byId.values()].sort((one, other) => one.time - other.time).slice(-RUNS);
-  let room = PICTURES + (sorted.length ? countOf(sorted.at(-1)) : 0);
-  return sorted.reverse().filter((run) => (room -= countOf(run)) >= 0).reverse();
+  const sorted = [...byId.values()].sort((one, other) => other.time - one.time);
+  if (!sorted.length) return [];
+  const wanted = new Set([sorted[0], ...(always ? [always] : []), ...sorted]);
+  let room = PICTURES + countOf(sorted[0]);
+  const fitting = [...wanted].slice(0, RUNS).filter((run) => (room -= countOf(run)) >= 0 || run === always);
+  return fitting.sort((one, other) => one.time - other.time);
 }
 
 export class Kept {
@@ -118,15 +121,17 @@ export class Kept {
   }
 
   add(run) {
-    this.write({ runs: newest(this.state.runs, [run]), shown: run.run });
+    this.write({ runs: newest(this.state.runs, [run], run), shown: run.run });
   }
 
   /** Has the page's record of the graph hold the same, but for stars: they are what undo is for. Undo, tabs and files
-   * put another record in its place, so the widget asks for this again and again. */
+   * put another record in its place, so the widget asks for this again and again. While a workflow is loaded, the record
+   * is still that of the one before. */
   settle(changed = false) {
     const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
     const own = this.node.properties?.[PROPERTY];
-    if (!tracker || tracker.changeCount || !own || (!changed && this.settled === tracker.activeState)) return;
+    if (!tracker || tracker.changeCount || tracker.constructor.isLoadingGraph) return;
+    if (!own || (!changed && this.settled === tracker.activeState)) return;
     this.settled = tracker.activeState;
     for (const record of new Set([tracker.activeState, tracker.initialState])) {
       const saved = this.recordIn(record);
@@ -141,6 +146,7 @@ export class Kept {
     const { graph, id } = this.node;
     const root = graph === allGraphs()[0];
     const nodes = root ? record?.nodes : record?.definitions?.subgraphs?.find((one) => one.id === graph?.id)?.nodes;
-    return nodes?.find((one) => String(one.id) === String(id) && one.type === this.node.type);
+    const saved = nodes?.find((one) => String(one.id) === String(id) && one.type === this.node.type);
+    return saved && !isOfAnother(this.node, saved) ? saved : null;
   }
 }

@@ -57,17 +57,16 @@ export class Look {
     else this.changed();
   }
 
-  /** The host's result: a new run, or one that is known. */
+  /** The host's result: a new run, or one that is known. An earlier one than the last is what the page's history has opened;
+   * the last one is also told whenever a tab is opened, and stays where it was left. */
   show(raw) {
     const run = parseRun(raw);
     if (!run) return;
     if (!this.kept.restored) this.restore();
     const known = this.runs.find((one) => one.run === run.run);
-    if (known && known.files[0] === run.files[0]) return;
+    if (known && known.files[0] === run.files[0]) return known === this.runs.at(-1) ? undefined : this.open(run.run);
     const before = this.run;
     const place = before && sameTable(before, run) ? this.kept.state.at[before.run] : null;
-    const forgotten = this.runs.filter((one) => this.gone.has(one.run) && one.run !== run.run);
-    if (forgotten.length) this.kept.write({ runs: this.runs.filter((one) => !forgotten.includes(one)) });
     this.gone.delete(run.run);
     this.last = before && before.run !== run.run ? { run: before.run, index: this.index } : this.last;
     this.kept.add(run);

@@ -49,6 +49,7 @@ export function parseRun(raw) {
   return {
     run: String(raw.run),
     time: raw.time,
+    node: text(raw.node),
     seed: isNumber(raw.seed) ? raw.seed : null,
     swept: raw.swept === true,
     unused_sweep: raw.unused_sweep === true,
