@@ -23,7 +23,7 @@ Who does what, from below:
 
 Seams for what comes on top:
 
-* A back end is one method, `Backend.run(tasks) -> outcomes` (backends/interface.py), over values that can be pickled.
+* A back end is `Backend.run(tasks) -> outcomes` (backends/interface.py), over values that can be pickled, and `close`.
   It schedules, retries and restarts as it likes; `backends.pool.Visit` makes one task on one Client and is what an
   actor runs too. `backends.backend_of` chooses; `plan.Hosts` holds its options.
 * A report reads `Folder.table(study)`: one pyarrow table in the plan's order, a column `score_<reward>` for each

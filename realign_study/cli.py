@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -72,10 +73,10 @@ def _run(options: argparse.Namespace, told: Console) -> int:
     with Folder(plan_file.folder) as folder, Shown(told) as watch:
         if changed := folder.check_plan(study, options.changed_plan):
             watch.say(changed)
-        backend = backend_of(plan_file, watch.say, options.stage == "score")
         stage = running.score if options.stage == "score" else running.sample
         try:
-            summary = stage(study, folder, backend, watch, options.retry_failed)
+            with closing(backend_of(plan_file, watch.say, options.stage == "score")) as backend:
+                summary = stage(study, folder, backend, watch, options.retry_failed)
         finally:
             folder.write_table(study)
     bad = summary.failed
@@ -98,9 +99,9 @@ def _search(options: argparse.Namespace, told: Console) -> int:
         print(f"where: {places(plan_file)}; into {path}")
         return 0
     with Folder(path) as folder, Shown(told) as watch:
-        backend = backend_of(plan_file, watch.say)
         try:
-            results = searching.search(study, folder, backend, watch, options.retry_failed)
+            with closing(backend_of(plan_file, watch.say)) as backend:
+                results = searching.search(study, folder, backend, watch, options.retry_failed)
         finally:
             folder.write_table(study)
     for line in searching.lines_of(results):

@@ -53,7 +53,7 @@ class Outcome:
 
 
 class Backend(Protocol):
-    """Whoever turns tasks into outcomes."""
+    """Whoever turns tasks into outcomes: any number of runs, one after the other, and `close` after the last."""
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
         """An outcome for each task, in any order, each once.
@@ -61,6 +61,10 @@ class Backend(Protocol):
         tasks: pulled as workers get free, so that 100,000 need no room. An outcome with an error is a row that cannot
         be made; a worker that dies, hangs or answers nonsense is the back end's own to deal with, and its task goes to
         another. Raises HostTrouble, in a sentence, where no worker is left. Closing the generator ends all work, what
-        is running on hosts included.
+        is running on hosts included; hosts that were started stay for the next run, with the models that they have.
         """
+        ...
+
+    def close(self) -> None:
+        """End what was started. Without a run nothing was."""
         ...

@@ -138,15 +138,16 @@ def wait_for(url: str, patience: float, stopped: Callable[[], bool]) -> None:
 class Pool:
     """A back end of members.
 
-    row_seconds: that a row may take; patience: seconds that an answer may take; notice: told in a sentence when a
-    member is dropped.
+    members: those that are fit; one that is dropped in a run gets nothing in the next. row_seconds: for a row;
+    patience: seconds that an answer may take; notice: told in a sentence when a member is dropped.
     """
 
     def __init__(self, members: list[Member], row_seconds: float, patience: float, notice: Callable[[str], None]):
-        self.members, self.row_seconds, self.patience, self.notice = members, row_seconds, patience, notice
+        self.members, self._all = list(members), members
+        self.row_seconds, self.patience, self.notice = row_seconds, patience, notice
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        shared = SharedQueue[Member](tasks, self.members)
+        shared = SharedQueue[Member](tasks, self.members)  # which drops some
         results: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         threads = [
             threading.Thread(target=self._work, args=(one, shared, results), daemon=True) for one in self.members
@@ -173,8 +174,10 @@ class Pool:
             end = time.monotonic() + SECONDS_TO_STOP
             for thread in threads:
                 thread.join(max(0.0, end - time.monotonic()))  # one that waits for a silent host is left behind
-            for member in self.members:
-                member.close()
+
+    def close(self) -> None:
+        for member in self._all:
+            member.close()
 
     def _work(
         self, member: Member, shared: SharedQueue[Member], results: queue.SimpleQueue[Outcome | BaseException | None]

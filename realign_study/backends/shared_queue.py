@@ -13,10 +13,13 @@ MOST_ENDS = 3  # members that a row may end
 
 
 class SharedQueue(Generic[M]):
-    """Pulls tasks from the iterator as they are asked for; those given back come first."""
+    """Pulls tasks from the iterator as they are asked for; those given back come first.
 
-    def __init__(self, tasks: Iterable[Task], members: Iterable[M]):
-        self._tasks, self._members = iter(tasks), list(members)  # those not dropped
+    members: the list is the caller's; who is dropped is removed from it.
+    """
+
+    def __init__(self, tasks: Iterable[Task], members: list[M]):
+        self._tasks, self._members = iter(tasks), members
         self._back: list[Task] = []
         self._out, self._left = 0, True  # taken and not yet done; whether the iterator may have more
         self._ended: dict[str, list[M]] = {}  # by row, who ended with it
