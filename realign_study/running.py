@@ -14,7 +14,7 @@ from .results import Folder, picture_of
 from .rows import Row, Study
 from .scoring import score_task
 
-ALIKE = 10  # rows that fail alike at the start: then all would
+ALIKE = 10  # rows that fail alike, one after the other: then all would
 
 
 class Watch(Protocol):
@@ -93,20 +93,20 @@ def _run(
     watch.start(what, summary.total, summary.before)
     if not summary.left:
         return
-    errors: list[str] = []
+    alike: list[Outcome] = []  # the last ones, as far as they failed in the same words
     with closing(backend.run(tasks)) as outcomes:
         for outcome in outcomes:
             keep(outcome)
             summary.failed += bool(outcome.error)
             summary.done += not outcome.error
             watch.outcome(outcome)
-            if len(errors) < ALIKE:
-                errors.append(outcome.error)
-                if len(errors) == ALIKE and errors[0] and len(set(errors)) == 1:
-                    raise StudyError(
-                        f"The first {ALIKE} rows failed alike, so no more were tried: {errors[0]} Mend it, and run the "
-                        "same command with --retry-failed."
-                    )
+            alike = [one for one in alike if one.error == outcome.error] + [outcome] if outcome.error else []
+            if len(alike) == ALIKE:
+                where = ", ".join(sorted({one.worker for one in alike}))
+                raise StudyError(
+                    f"{ALIKE} rows failed alike, one after the other, at {where}, so no more were tried: "
+                    f"{outcome.error} Mend it, and run the same command with --retry-failed."
+                )
     if summary.left:
         raise HostTrouble(f"{summary.left} rows are left. Run the same command again to go on.")
 

@@ -1,7 +1,9 @@
 """Any number of ComfyUIs that take rows from one queue: whoever is free takes the next.
 
 A host that is gone gets its time to come back, and is then dropped; one that hangs or answers nonsense is dropped at
-once. Its row goes to another. A row that ended three hosts is recorded as failed, and does not end the rest.
+once. Its row goes to another. So does a row that fails at a host which works otherwise, once: where it fails again it
+is recorded as failed, and a host that fails at what others make is dropped (doubts.py). A row that ended three hosts is
+recorded as failed, and does not end the rest.
 """
 
 from __future__ import annotations
@@ -162,7 +164,7 @@ class Pool:
                     yield result
                 elif isinstance(result, HostTrouble):
                     working, last = working - 1, str(result)
-                    self.notice(f"{last}. It is dropped, its row goes to another.")
+                    self.notice(f"{last.rstrip('.')}. It is dropped, its row goes to another.")
                 elif isinstance(result, BaseException):
                     raise result
                 else:
@@ -210,8 +212,9 @@ class Pool:
             while (task := shared.take(member)) is not None:
                 visit = Visit(client, self.row_seconds, stopped)
                 try:
-                    results.put(visit.make(task, member.name, host))
-                    shared.done()
+                    outcome = visit.make(task, member.name, host)
+                    if shared.settled(task, member, outcome.error):
+                        results.put(outcome)
                     ends = 0
                 except HostTrouble as trouble:
                     if not shared.give_back(task, member):
@@ -223,7 +226,8 @@ class Pool:
                     break
             else:
                 client.close()
-                return None
+                unfit = shared.unfit(member)
+                return _by(member, HostTrouble(unfit)) if unfit else None
             client.close()
 
 

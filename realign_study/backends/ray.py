@@ -93,13 +93,14 @@ class RayActors:
                 for one in crew:
                     if one.placed and one.task is None and (task := rows.take(one)) is not None:
                         one.give(task)
-                for one in self._answered(crew):
+                for one in self._answered(crew, rows):
                     outcome, trouble = self._settled(one, rows)
                     if outcome is not None:
                         yield outcome
                     if trouble:
                         last = trouble
                         crew.remove(one)
+                        rows.drop(one)
                         self.notice(f"{trouble} It is given up, and what it was at goes to another.")
                         self._end([one])
             if not rows.all_given():
@@ -155,8 +156,9 @@ class RayActors:
         names = [f"actor {number}" for number in range(1, wanted.actors + 1)]
         return [Member(name, kind.remote(name, self.start)) for name in names]
 
-    def _answered(self, crew: Sequence[Member]) -> list[Member]:
-        """Those of which something is known after a moment, or of which nothing has been heard for too long."""
+    def _answered(self, crew: Sequence[Member], rows: Rows) -> list[Member]:
+        """Those of which something is known after a moment, or of which nothing has been heard for too long; and those
+        that fail at what others make."""
         ray, now = self.ray, time.monotonic()
         for one in crew:
             one.ask(now)
@@ -167,10 +169,13 @@ class RayActors:
                 ready = set(ray.wait(references, num_returns=len(references), timeout=0)[0])
         end = time.monotonic() - self.settings.place_minutes * 60
         silent = [one for one in crew if one.silent is not None and one.silent < end]
-        return [one for one in crew if one in silent or any(each in ready for each in one.references())]
+        over = [one for one in crew if one in silent or rows.unfit(one)]
+        return [one for one in crew if one in over or any(each in ready for each in one.references())]
 
     def _settled(self, one: Member, rows: Rows) -> tuple[Outcome | None, str]:
         """What became of its row, if that is known, and why it is given up, "" where it is not."""
+        if unfit := rows.unfit(one):
+            return self._lost(one, f"{one.name} {unfit.rstrip('.')}.", rows)
         ready = self.ray.wait(one.references(), num_returns=len(one.references()), timeout=0)[0]
         if one.made in ready:
             made, task, one.made, one.task = one.made, one.task, None, None
@@ -180,7 +185,7 @@ class RayActors:
             except Exception as error:
                 return self._failed(one, task, error, rows)
             one.ends = 0
-            return outcome, ""
+            return outcome if rows.settled(task, one, outcome.error) else None, ""
         if one.asked in ready:
             asked, one.asked = one.asked, None
             try:

@@ -85,13 +85,39 @@ def test_a_row_that_fails_is_recorded_and_the_rest_goes_on(fake, write_plan, tmp
     assert len(table_of(tmp_path / "out")) == 16
 
 
-def test_where_all_fail_alike_it_stops_soon(fake, write_plan, tmp_path):
+@pytest.mark.parametrize("bad", [1, 2])
+def test_a_host_that_fails_at_what_others_make_is_dropped(fake, write_plan, tmp_path, right, bad):
+    """It fails faster than any other works, so that it would be given nearly all rows."""
+    seen = tmp_path / "seen"
+    failing = [fake("fails", log=seen) for _ in range(bad)]
+    good = fake(after=seen, delay=0.3)
+    plan = write_plan(hosts={"servers": [*(one.url for one in failing), good.url], "patience": 10})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert same(table_of(tmp_path / "out")) == right
+    told = [line for line in done.stderr.splitlines() if "others then made; the last: Fake: CUDA" in line]
+    assert {line.split()[0] for line in told} <= {one.url for one in failing}
+    assert told
+
+
+def test_a_row_that_fails_at_two_hosts_is_to_blame(fake, write_plan, tmp_path):
     log = tmp_path / "log"
-    plan = write_plan(prompts=["to fail"], seeds=list(range(50)))
-    done = realign("study", plan, "--server", fake(log=log).url, "--out", tmp_path / "out")
+    plan = write_plan(prompts=["a fox", "to fail", "an owl"], hosts={"servers": [fake(log=log).url, fake(log=log).url]})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "dropped" not in done.stderr
+    assert [bool(row["error"]) for row in table_of(tmp_path / "out")] == [False] * 4 + [True] * 4 + [False] * 4
+    assert len(records(tmp_path / "out")) == 12
+    assert len(log.read_text().splitlines()) == 16
+
+
+def test_where_all_fail_alike_it_stops_soon_wherever_that_begins(fake, write_plan, tmp_path):
+    log = tmp_path / "log"
+    plan, host = write_plan(prompts=["a fox", "to fail"], seeds=list(range(25))), fake(log=log)
+    done = realign("study", plan, "--server", host.url, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "The first 10 rows failed alike" in done.stderr
-    assert len(log.read_text().splitlines()) < 15
+    assert f"10 rows failed alike, one after the other, at {host.url}, so no more were tried: Fake: it" in done.stderr
+    assert 60 <= len(log.read_text().splitlines()) < 65
 
 
 def test_a_row_that_one_host_loses_is_made_by_another(fake, write_plan, tmp_path, right):

@@ -35,6 +35,7 @@ MODES = {
     "escapes": "names its pictures by paths",
     "endless": "sends without end",
     "redirects": "sends whoever asks to another address",
+    "fails": "fails at every graph",
     "untraced": "gives no trace for a trace",
 }
 LOCK = threading.Lock()
@@ -127,10 +128,11 @@ class Handler(BaseHTTPRequestHandler):
     def _result(self, prompt: str, graph: dict) -> dict:
         text = json.dumps(graph, sort_keys=True)
         start = ["execution_start", {"prompt_id": prompt, "timestamp": 1000}]
-        if "fail" in text:
+        if "fail" in text or self.server.mode == "fails":
+            why = "it <b>fails</b> \x1b[2J\n" if "fail" in text else "CUDA error"
             said = {
                 "node_type": "Fake",
-                "exception_message": "it <b>fails</b> \x1b[2J\n",
+                "exception_message": why,
                 "exception_type": "ValueError",
             }
             return {"outputs": {}, "status": {"status_str": "error", "messages": [start, ["execution_error", said]]}}
