@@ -41,11 +41,15 @@ class Client:
         return self._read(About, self._ask("GET", "/system_stats"))
 
     def queue(self, graph: dict[str, Any]) -> str:
-        """The prompt's id. Raises RowFailed, with the host's own words, where it does not accept the graph."""
+        """The prompt's id. Raises RowFailed, with the host's own words, where it does not accept the whole graph."""
         status, body = self._call("POST", "/prompt", ANSWER, json={"prompt": graph, "client_id": "realign-study"})
         if status == 400:
             raise RowFailed(self._read(Refusal, body).sentence()[:2000])
-        return self._read(Queued, self._good(status, body)).prompt_id
+        queued = self._read(Queued, self._good(status, body))
+        if wrong := queued.nodes_sentence():
+            self.cancel(queued.prompt_id)
+            raise RowFailed(wrong[:2000])
+        return queued.prompt_id
 
     def finished(self, prompt: str) -> Finished | None:
         """None while it waits or runs."""

@@ -75,7 +75,8 @@ def score(study: Study, folder: Folder, backend: Backend, watch: Watch, retry_fa
 
     def keep(outcome: Outcome) -> None:
         for name in missing[outcome.key]:
-            record = {"key": outcome.key, "reward": name, "asked": asked[name], "error": outcome.error}
+            error = "" if name in outcome.told else outcome.errors.get(name, outcome.error)
+            record = {"key": outcome.key, "reward": name, "asked": asked[name], "error": error}
             folder.append(folder.scores, record | {"score": outcome.told.get(name)})
 
     _run("scores", tasks(), backend, keep, watch, summary)

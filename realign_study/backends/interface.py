@@ -27,6 +27,8 @@ class Task:
     picture: str | None = None  # the node whose one picture is wanted
     wanted: Mapping[str, Wanted] = field(default_factory=dict)  # by name
     uploads: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the graph loads from the temp folder
+    # The same one thing of `wanted` at a time, with the files that are there: for where the whole fails.
+    parts: tuple[Task, ...] = ()
 
     @cached_property
     def models(self) -> frozenset[tuple[str, str]]:
@@ -50,6 +52,7 @@ class Outcome:
     picture: bytes | None = None  # a PNG file that opens
     told: Mapping[str, Any] = field(default_factory=dict)  # by the names of `Task.wanted`
     error: str = ""  # a sentence; "": it worked
+    errors: Mapping[str, str] = field(default_factory=dict)  # of a task with parts: by the names of what was not told
 
 
 class Backend(Protocol):

@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from ..answers import Finished, opened, read_text
 from ..errors import HostTrouble, RowFailed
@@ -40,6 +40,18 @@ class Visit:
     stopped: Callable[[], bool] = lambda: False
 
     def make(self, task: Task, worker: str, host: str) -> Outcome:
+        outcome = self._made(task, worker, host)
+        if not outcome.error or not task.parts:
+            return outcome
+        told: dict[str, Any] = {}
+        errors: dict[str, str] = {}
+        for part in task.parts:
+            one = self._made(part, worker, host)
+            told |= one.told
+            errors |= dict.fromkeys(part.wanted, one.error) if one.error else {}
+        return replace(outcome, told=told, errors=errors, error="; ".join(dict.fromkeys(errors.values())))
+
+    def _made(self, task: Task, worker: str, host: str) -> Outcome:
         client = self.client
         try:
             for name, file in task.uploads.items():

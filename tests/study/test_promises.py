@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PATIENCE, realign, records, same, started, table_of
 
+from realign_study.parts import Parts
+from realign_study.results import SCORES
+
 BAD = ["silent", "stuck", "forgetful", "dies", "noise", "wrong", "deep", "broken", "html", "escapes", "untraced"]
 
 
@@ -162,3 +165,17 @@ def test_scores_are_a_stage_of_their_own(fake, write_plan, tmp_path):
     assert realign(*arguments).returncode == 0
     assert len(log.read_text().splitlines()) == made + 12
     assert [row["score_renamed"] for row in table_of(out)] == scores
+
+
+@pytest.mark.parametrize("bad", ["refuse", "fail"])
+def test_one_reward_that_cannot_be_had_takes_no_other_with_it(fake, write_plan, tmp_path, bad):
+    """refuse: the host takes the graph all the same, and runs what it can of it."""
+    host, out = fake(), tmp_path / "out"
+    plan = write_plan(prompts=["a fox"], rewards={"good": {"node": "Good"}, "bad": {"node": "Bad", "reward": bad}})
+    arguments = (plan, "--server", host.url, "--out", out)
+    assert realign("study", *arguments).returncode == 0
+    assert realign("score", *arguments).returncode == 1
+    assert all(isinstance(row["score_good"], float) and row["score_bad"] is None for row in table_of(out))
+    said = {(one["reward"], one["error"].strip()) for one in Parts(out / "scores", SCORES).records()}
+    why = {"refuse": "Fake: Value not in list (refuse)", "fail": "Fake: it <b>fails</b> \x1b[2J"}
+    assert said == {("good", ""), ("bad", why[bad])}

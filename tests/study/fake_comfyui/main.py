@@ -56,6 +56,19 @@ class Server(ThreadingHTTPServer):
         return bool(self.after) and not os.path.exists(self.after)
 
 
+def outputs_without(graph: dict, bad: set[str]) -> list[str]:
+    """The nodes of whose outputs no other takes one, and behind which none is bad: what a host runs."""
+    sources = {
+        name: {value[0] for value in node["inputs"].values() if isinstance(value, list) and value}
+        for name, node in graph.items()
+    }
+
+    def whole(name: str) -> bool:
+        return name not in bad and all(whole(source) for source in sources[name] if source in graph)
+
+    return [name for name in graph if whole(name) and not any(name in taken for taken in sources.values())]
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # headers and body are two writes, of which the second would wait
@@ -92,9 +105,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _prompt(self, graph: dict) -> None:
         text = json.dumps(graph, sort_keys=True)
-        if "refuse" in text:
-            wrong = {"class_type": "Fake", "errors": [{"message": "Value not in list", "details": "refuse"}]}
-            self._json({"error": {"message": "refused"}, "node_errors": {"1": wrong}}, 400)
+        wrong = {"class_type": "Fake", "errors": [{"message": "Value not in list", "details": "refuse"}]}
+        errors = {name: wrong for name in graph if "refuse" in json.dumps(graph[name])}
+        good = outputs_without(graph, set(errors))
+        if not good:
+            self._json({"error": {"message": "refused"}, "node_errors": errors}, 400)
             return
         with LOCK:
             self.server.accepted += 1
@@ -107,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(1)
         prompt = str(uuid.uuid4())
         self.server.graphs[prompt] = graph, time.monotonic() + self.server.delay
-        self._json({"prompt_id": prompt, "number": 1, "node_errors": {}})
+        self._json({"prompt_id": prompt, "number": 1, "node_errors": errors})
 
     def _history(self, prompt: str) -> None:
         mode = self.server.mode
@@ -145,7 +160,8 @@ class Handler(BaseHTTPRequestHandler):
         trace = {"kl_reference": [0.5], "model_calls": calls, "anchors": [{"name": "x", "beta": 500.0}], "steps": []}
         told = {"realign_trace": "nothing" if self.server.mode == "untraced" else json.dumps(trace)}
         outputs: dict = {"realign_picture": {"images": [{"filename": name, "subfolder": "", "type": "temp"}]}}
-        for node in graph:
+        bad = {name for name in graph if "refuse" in json.dumps(graph[name])}
+        for node in outputs_without(graph, bad):
             if node.startswith(("realign_trace", "told ")):
                 outputs[node] = {"text": [told.get(node, str(picture[0]))]}
         end = ["execution_success", {"prompt_id": prompt, "timestamp": 1500}]
