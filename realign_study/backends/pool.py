@@ -76,9 +76,10 @@ class Visit:
         """Until the host has finished it, one way or another; what it then keeps of it is removed there."""
         try:
             finished = self._finished(prompt)
-        except Stopped:
-            with suppress(HostTrouble):
-                self.client.cancel(prompt)
+        except (Stopped, HostTrouble) as ended:
+            if not getattr(ended, "gone", False):
+                with suppress(HostTrouble):
+                    self.client.cancel(prompt)
             raise
         with suppress(HostTrouble):
             self.client.forget(prompt)
@@ -86,17 +87,24 @@ class Visit:
 
     def _finished(self, prompt: str) -> Finished:
         start = time.monotonic()
-        end, look = start + self.row_seconds, start + LOOK_AT_QUEUE
+        began: float | None = start  # to run; None: others' prompts are before it
+        look = start + LOOK_AT_QUEUE
         while True:
             if finished := self.client.finished(prompt):
                 return finished
             now = time.monotonic()
-            if now > end:
-                raise HostTrouble(f"did not finish a row in {self.row_seconds / 60:g} minutes")
-            if now > look:
+            late = began is not None and now > began + self.row_seconds
+            if late or now > look:
                 look = now + LOOK_AT_QUEUE
-                if not self.client.holds(prompt) and not self.client.finished(prompt):
+                place = self.client.place(prompt)
+                if place is None and not self.client.finished(prompt):
                     raise HostTrouble("has lost a row: it was restarted, or its queue was cleared", gone=True)
+                if place == "behind":
+                    began = None
+                elif began is None:
+                    began = now
+                elif late:
+                    raise HostTrouble(f"did not finish a row in {self.row_seconds / 60:g} minutes")
             if self.stopped():
                 raise Stopped
             time.sleep(min(max((now - start) / 20, SOON), LATE))

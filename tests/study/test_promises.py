@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import time
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import PATIENCE, realign, records, same, started, table_of
 
+from realign_study.errors import HostTrouble
+from realign_study.hosts import Client
 from realign_study.parts import Parts
 from realign_study.results import SCORES
 
@@ -179,3 +183,33 @@ def test_one_reward_that_cannot_be_had_takes_no_other_with_it(fake, write_plan, 
     said = {(one["reward"], one["error"].strip()) for one in Parts(out / "scores", SCORES).records()}
     why = {"refuse": "Fake: Value not in list (refuse)", "fail": "Fake: it <b>fails</b> \x1b[2J"}
     assert said == {("good", ""), ("bad", why[bad])}
+
+
+def test_a_row_that_takes_too_long_is_taken_out_of_the_hosts_queue(fake, write_plan, tmp_path):
+    log = tmp_path / "log"
+    plan = write_plan(hosts={"servers": [fake("stuck", log=log).url], "row_minutes": 0.01, "patience": 10})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "did not finish a row in 0.01 minutes" in done.stderr
+    assert "delete" in (tmp_path / "log.cancelled").read_text()
+
+
+def test_a_rows_time_begins_when_it_runs(fake, write_plan, tmp_path):
+    hosts = {"servers": [fake("busy", delay=3).url], "row_minutes": 0.01, "patience": 10}
+    plan = write_plan(prompts=["a fox"], seeds=[1], hosts=hosts, **{"lambda": [0]})
+    done = realign("study", plan, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_host_to_which_no_connection_comes_about_may_come_back():
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # more than its queue takes
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        client = Client(f"http://127.0.0.1:{full.getsockname()[1]}", 0.3)
+        with pytest.raises(HostTrouble, match=r"cannot be reached: no connection within 0.3 s") as trouble:
+            client.about()
+        assert trouble.value.gone

@@ -35,6 +35,7 @@ MODES = {
     "escapes": "names its pictures by paths",
     "endless": "sends without end",
     "redirects": "sends whoever asks to another address",
+    "busy": "has another's graph before each of ours until its delay is over",
     "fails": "fails at every graph",
     "untraced": "gives no trace for a trace",
 }
@@ -86,7 +87,10 @@ class Handler(BaseHTTPRequestHandler):
             self._json({"system": {"comfyui_version": "0.0.1", "pytorch_version": "0"}, "devices": [{"name": "fake"}]})
         elif place.path == "/queue":
             held = [] if mode == "forgetful" else list(self.server.graphs)
-            self._json({"queue_running": [[0, prompt] for prompt in held], "queue_pending": []})
+            first = time.monotonic() < max((due for _, due in self.server.graphs.values()), default=0.0)
+            ours = [[0, prompt] for prompt in held]
+            busy = mode == "busy" and first
+            self._json({"queue_running": [[0, "other"]] if busy else ours, "queue_pending": ours if busy else []})
         elif place.path.startswith("/history/"):
             self._history(place.path.rsplit("/", 1)[1])
         elif place.path == "/view":
@@ -98,6 +102,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/queue" and self.server.log:
+            with open(f"{self.server.log}.cancelled", "a", encoding="utf-8") as log:
+                log.write(body.decode() + "\n")
         if self.path == "/prompt":
             self._prompt(json.loads(body)["prompt"])
         else:
