@@ -71,7 +71,7 @@ class LocalHost:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         if (os.cpu_count() or 1) <= 2:
             environment.setdefault("OMP_NUM_THREADS", "1")  # two threads on two shared cores wait for each other
-        keeper = [sys.executable, str(Path(__file__).with_name("keeper.py"))]
+        keeper = [sys.executable, str(Path(__file__).with_name("keeper.py")), str(scratch)]
         with (scratch / "host.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*keeper, *command, *self.args],
@@ -104,6 +104,12 @@ class LocalHost:
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Its temp folder: what has been fetched of it is in the study's."""
+        if self._scratch is not None:
+            for path in (self._scratch / "temp").glob("*"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._end()

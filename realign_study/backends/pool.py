@@ -119,6 +119,9 @@ class Member(Protocol):
     def ready(self, stopped: Callable[[], bool]) -> None:
         """Until it answers, started or started again where that is ours to do. Raises HostTrouble where it does not."""
 
+    def tidy(self) -> None:
+        """A row is over: what it left on the host is removed, where that is ours to do."""
+
     def close(self) -> None:
         """The study ends."""
 
@@ -132,6 +135,9 @@ class Address:
 
     def ready(self, stopped: Callable[[], bool]) -> None:
         wait_for(self.url, self.patience, stopped)
+
+    def tidy(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -233,6 +239,7 @@ class Pool:
                 visit = Visit(client, self.row_seconds, stopped)
                 try:
                     outcome = visit.make(task, member.name, host)
+                    member.tidy()
                     if shared.settled(task, member, outcome.error):
                         results.put(outcome)
                     ends = 0

@@ -1,8 +1,8 @@
 """What a ComfyUI says over HTTP, without one: graphs in, pictures and traces out, at once. Standard library and Pillow.
 
 Run as a host is, `python main.py --port N`, with `--mode` for one that misbehaves (see MODES), `--log FILE`, a line for
-each graph that it accepts, and `--after FILE`, without which it finishes none. A picture's pixels are the hash of its
-graph, so equal graphs give equal pictures.
+each graph that it accepts, `--left FILE`, how many files its temp folder has then, and `--after FILE`, without which it
+finishes none. A picture's pixels are the hash of its graph, so equal graphs give equal pictures.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, options: argparse.Namespace):
         super().__init__(("127.0.0.1", options.port), Handler)
         self.mode, self.delay, self.log, self.elsewhere = options.mode, options.delay, options.log, options.elsewhere
-        self.after = options.after
+        self.after, self.left, self.temp = options.after, options.left, options.temp_directory
         self.graphs: dict[str, tuple[dict, float]] = {}
         self.pictures: dict[str, bytes] = {}
         self.accepted = 0
@@ -120,6 +120,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         with LOCK:
             self.server.accepted += 1
+            if self.server.left:
+                with open(self.server.left, "a", encoding="utf-8") as left:
+                    left.write(f"{len(os.listdir(self.server.temp)) if os.path.isdir(self.server.temp) else 0}\n")
             if self.server.log:
                 with open(self.server.log, "a", encoding="utf-8") as log:
                     log.write(hashlib.sha256(text.encode()).hexdigest() + "\n")
@@ -163,6 +166,10 @@ class Handler(BaseHTTPRequestHandler):
         Image.frombytes("RGB", (2, 4), picture[:24]).save(file, "PNG")
         name = {"escapes": "../../../escaped.png"}.get(self.server.mode, f"{prompt}.png")
         self.server.pictures[name] = file.getvalue()
+        if self.server.temp:
+            os.makedirs(self.server.temp, exist_ok=True)
+            with open(os.path.join(self.server.temp, f"{prompt}.png"), "wb") as kept:
+                kept.write(file.getvalue())
         calls = 2.0
         trace = {"kl_reference": [0.5], "model_calls": calls, "anchors": [{"name": "x", "beta": 500.0}], "steps": []}
         told = {"realign_trace": "nothing" if self.server.mode == "untraced" else json.dumps(trace)}
@@ -193,7 +200,11 @@ def main() -> None:
     parser.add_argument("--log", default="")
     parser.add_argument("--after", default="")
     parser.add_argument("--elsewhere", default="")
+    parser.add_argument("--left", default="")
+    parser.add_argument("--temp-directory", default="")
     options, _ = parser.parse_known_args()
+    if options.temp_directory:
+        options.temp_directory = os.path.join(options.temp_directory, "temp")  # as a host does
     server = Server(options)
     print(server.server_address[1], flush=True)
     server.serve_forever()
