@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+import pytest
+
 from realign_study.backends.interface import Task
+from realign_study.backends.ray import RayActors
+from realign_study.backends.ray_actor import Start
 from realign_study.backends.ray_rows import AHEAD, Rows
 from realign_study.backends.shared_queue import SharedQueue
+from realign_study.errors import PlanError
+from realign_study.plan import OnRay
 
 
 class Member:
@@ -100,3 +109,21 @@ def test_a_row_that_fails_at_one_and_ends_the_other_is_never_left_lying():
     for again in (True, True, False):
         assert shared.give_back(shared.take(crew[1]), crew[1]) is again
     assert shared.take(crew[0]) is shared.take(crew[1]) is None
+
+
+def test_rays_usage_reports_are_off_before_it_is_imported(monkeypatch):
+    """Whatever the user's environment says."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    seen = []
+
+    class Finder:
+        def find_spec(self, name, *_):
+            if name == "ray":
+                seen.append(os.environ["RAY_USAGE_STATS_ENABLED"])
+                raise ImportError
+
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(PlanError, match="Ray is not installed"):
+        RayActors(OnRay(), False, Start("", None, (), 1.0, 1.0), print)
+    assert seen == ["0"]
