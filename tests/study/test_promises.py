@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PATIENCE, realign, records, same, started, table_of
 
-from realign_study.errors import HostTrouble
+from realign_study.errors import HostTrouble, RowFailed
 from realign_study.hosts import Client
 from realign_study.parts import Parts
 from realign_study.results import SCORES
@@ -213,3 +213,13 @@ def test_a_host_to_which_no_connection_comes_about_may_come_back():
         with pytest.raises(HostTrouble, match=r"cannot be reached: no connection within 0.3 s") as trouble:
             client.about()
         assert trouble.value.gone
+
+
+def test_a_graph_of_which_a_host_takes_only_a_part_is_not_taken(fake, tmp_path):
+    log = tmp_path / "log"
+    client = Client(fake(log=log).url)
+    graph = {name: {"class_type": "Show", "inputs": {"text": name}} for name in ("good", "refuse")}
+    with pytest.raises(RowFailed, match=r"Fake: Value not in list \(refuse\)"):
+        client.queue(graph)
+    client.close()
+    assert "delete" in (tmp_path / "log.cancelled").read_text()
