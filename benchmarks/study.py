@@ -107,8 +107,8 @@ def measured(kind: str, workers: int, rows: int) -> tuple[float, float, float]:
             hosts["ray"] = {"actors": workers}
         study = Study(PlanFile(plan_of(folder, rows * workers, hosts=hosts, **more)))
         times, began = Times(), time.monotonic()
-        with Folder(study.plan_file.folder) as kept:
-            running.sample(study, kept, backend_of(study.plan_file, print), times)
+        with Folder(study.plan_file.folder) as kept, contextlib.closing(backend_of(study.plan_file, print)) as backend:
+            running.sample(study, kept, backend, times)
     # All workers are at work from the row after each had one to that before the last of any.
     first, last = workers, len(times.at) - workers
     each = (times.at[last] - times.at[first]) / (last - first)

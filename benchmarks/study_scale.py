@@ -39,6 +39,8 @@ class Instant:
             self.first = self.first or time.monotonic()
             yield Outcome(task.key, "bench", "none", 1.0, self._picture, {"trace": TRACED})
 
+    def close(self) -> None: ...
+
 
 class Quiet:
     def start(self, what: str, total: int, done: int) -> None: ...

@@ -15,7 +15,8 @@ Who does what, from below:
     rows.py        Study: a plan and its workflow as rows with keys, and each row's Task
     answers.py     what a host answered, read strictly; hosts.py: Client, a ComfyUI's HTTP API
     backends/      who makes the pictures; interface.py is the seam: Task, Outcome, Backend; pool.py any number of hosts
-                   that share tasks (shared_queue.py), local.py one that is started here (keeper.py ends it),
+                   that share tasks (shared_queue.py; doubts.py: the row or the host?), local.py one that is started
+                   here (keeper.py ends it),
                    ray.py actors on a cluster (ray_actor.py), which keep their models (ray_rows.py)
     parts.py       records in a folder, appended and kept as Parquet; results.py: Folder, a study's pictures and records
     running.py     tasks to a back end, outcomes to the folder; scoring.py: the second stage; estimate.py: --dry-run
@@ -25,7 +26,7 @@ Who does what, from below:
 
 Seams for what comes on top:
 
-* A back end is one method, `Backend.run(tasks) -> outcomes` (backends/interface.py), over values that can be pickled.
+* A back end is `Backend.run(tasks) -> outcomes` (backends/interface.py), over values that can be pickled, and `close`.
   It schedules, retries and restarts as it likes; `backends.pool.Visit` makes one task on one Client and is what an
   actor runs too. `backends.backend_of` chooses; `plan.Hosts` holds its options.
 * A report reads `Folder.table(study)`: one pyarrow table in the plan's order, a column `score_<reward>` for each

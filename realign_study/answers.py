@@ -22,13 +22,6 @@ Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 Short = Annotated[str, Field(max_length=1000)]
 
 
-class Queued(BaseModel):
-    """Of POST /prompt."""
-
-    model_config = READ
-    prompt_id: Id
-
-
 class NodeError(BaseModel):
     model_config = READ
     message: str = ""
@@ -41,18 +34,32 @@ class NodeErrors(BaseModel):
     errors: list[NodeError] = []
 
 
-class Refusal(BaseModel):
-    """Of POST /prompt where the graph is not accepted."""
+class _Checked(BaseModel):
+    """Of a graph that a host has checked."""
 
     model_config = READ
-    error: dict[str, Any] | str
     node_errors: dict[str, NodeErrors] | list[Any] = {}
 
-    def sentence(self) -> str:
+    def nodes_sentence(self) -> str:
+        """What is wrong with nodes; "": nothing."""
         nodes = self.node_errors.values() if isinstance(self.node_errors, dict) else ()
-        told = [f"{node.class_type}: {one.message} ({one.details})" for node in nodes for one in node.errors]
+        return "; ".join(f"{node.class_type}: {one.message} ({one.details})" for node in nodes for one in node.errors)
+
+
+class Queued(_Checked):
+    """Of POST /prompt. A graph of which some outputs can be had is accepted too, with what is wrong with others."""
+
+    prompt_id: Id
+
+
+class Refusal(_Checked):
+    """Of POST /prompt where the graph is not accepted."""
+
+    error: dict[str, Any] | str
+
+    def sentence(self) -> str:
         whole = self.error if isinstance(self.error, str) else str(self.error.get("message", "refused"))
-        return "; ".join(told) or whole
+        return self.nodes_sentence() or whole
 
 
 class File(BaseModel):

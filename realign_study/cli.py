@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -79,10 +80,10 @@ def _run(options: argparse.Namespace, told: Console) -> int:
             watch.say(changed)
         if older := folder.keep_workflow(study.workflow):
             watch.say(older)
-        backend = backend_of(plan_file, watch.say, options.stage == "score")
         stage = running.score if options.stage == "score" else running.sample
         try:
-            summary = stage(study, folder, backend, watch, options.retry_failed)
+            with closing(backend_of(plan_file, watch.say, options.stage == "score")) as backend:
+                summary = stage(study, folder, backend, watch, options.retry_failed)
         finally:
             folder.write_table(study)
     bad = summary.failed
@@ -107,9 +108,9 @@ def _search(options: argparse.Namespace, told: Console) -> int:
     with Folder(path) as folder, Shown(told) as watch:
         if older := folder.keep_workflow(study.workflow):
             watch.say(older)
-        backend = backend_of(plan_file, watch.say)
         try:
-            results = searching.search(study, folder, backend, watch, options.retry_failed)
+            with closing(backend_of(plan_file, watch.say)) as backend:
+                results = searching.search(study, folder, backend, watch, options.retry_failed)
         finally:
             folder.write_table(study)
     for line in searching.lines_of(results):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
@@ -31,7 +31,8 @@ class Client:
     def __init__(self, url: str, patience: float = 30.0):
         self.url, self.patience = url, patience
         # No proxy, no redirect, and no second try behind one's back: nobody is asked whom the plan does not name.
-        timeout = urllib3.Timeout(connect=min(patience, 10), read=patience)
+        self._connect = min(patience, 10.0)
+        timeout = urllib3.Timeout(connect=self._connect, read=patience)
         self._http = urllib3.PoolManager(num_pools=1, timeout=timeout, retries=False)
 
     def close(self) -> None:
@@ -41,11 +42,15 @@ class Client:
         return self._read(About, self._ask("GET", "/system_stats"))
 
     def queue(self, graph: dict[str, Any]) -> str:
-        """The prompt's id. Raises RowFailed, with the host's own words, where it does not accept the graph."""
+        """The prompt's id. Raises RowFailed, with the host's own words, where it does not accept the whole graph."""
         status, body = self._call("POST", "/prompt", ANSWER, json={"prompt": graph, "client_id": "realign-study"})
         if status == 400:
             raise RowFailed(self._read(Refusal, body).sentence()[:2000])
-        return self._read(Queued, self._good(status, body)).prompt_id
+        queued = self._read(Queued, self._good(status, body))
+        if wrong := queued.nodes_sentence():
+            self.cancel(queued.prompt_id)
+            raise RowFailed(wrong[:2000])
+        return queued.prompt_id
 
     def finished(self, prompt: str) -> Finished | None:
         """None while it waits or runs."""
@@ -54,14 +59,16 @@ class Client:
             raise self._nonsense()
         return self._checked(Finished, answer[prompt]) if prompt in answer else None
 
-    def holds(self, prompt: str) -> bool:
-        """Whether it waits or runs."""
+    def place(self, prompt: str) -> Literal["behind", "first"] | None:
+        """first: it runs, or is the next where nothing does; behind: it waits for others; None: it is not there."""
         answer = self._json(self._ask("GET", "/queue"))
         try:
-            items = [*answer["queue_running"], *answer["queue_pending"]]
-            return any(item[1] == prompt for item in items)
+            running, pending = ([item[1] for item in answer[key]] for key in ("queue_running", "queue_pending"))
         except (TypeError, KeyError, IndexError):
             raise self._nonsense() from None
+        if prompt in running:
+            return "first"
+        return None if prompt not in pending else "behind" if running else "first"
 
     def picture(self, file: File) -> bytes:
         if ".." in file.filename or PurePosixPath(file.filename).name != file.filename or "\\" in file.filename:
@@ -81,7 +88,7 @@ class Client:
     def cancel(self, prompt: str) -> None:
         """Take it out of the queue, or end it where it runs; nobody else's prompt is touched."""
         self._call("POST", "/queue", ANSWER, json={"delete": [prompt]})
-        if self.holds(prompt):
+        if self.place(prompt):
             self._call("POST", "/interrupt", ANSWER, json={"prompt_id": prompt})
 
     def _ask(self, method: str, path: str, most: int = ANSWER, seconds: float = 0.0, **sent: Any) -> bytes:
@@ -114,6 +121,8 @@ class Client:
             return answer.status, bytes(body)
         except urllib3.exceptions.NewConnectionError:  # a TimeoutError to urllib3, though nobody listens there any more
             raise HostTrouble("cannot be reached: nobody listens there", gone=True) from None
+        except urllib3.exceptions.ConnectTimeoutError:
+            raise HostTrouble(f"cannot be reached: no connection within {self._connect:g} s", gone=True) from None
         except urllib3.exceptions.TimeoutError:
             raise HostTrouble(f"did not answer within {self.patience:g} s") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from .results import Folder, picture_of
 from .rows import Row, Study
 from .scoring import score_task
 
-ALIKE = 10  # rows that fail alike at the start: then all would
+ALIKE = 10  # rows, of as many prompts where some are made, that fail alike, one after the other: then all would
 
 
 class Watch(Protocol):
@@ -48,7 +48,7 @@ def sample(study: Study, folder: Folder, backend: Backend, watch: Watch, retry_f
     def keep(outcome: Outcome) -> None:
         folder.append(folder.rows, _record(study, folder, rows[outcome.key], outcome))
 
-    _run("pictures", (study.task(row) for row in rows.values()), backend, keep, watch, summary)
+    _run("pictures", (study.task(row) for row in rows.values()), backend, keep, watch, summary, _prompts(study))
     return summary
 
 
@@ -75,10 +75,11 @@ def score(study: Study, folder: Folder, backend: Backend, watch: Watch, retry_fa
 
     def keep(outcome: Outcome) -> None:
         for name in missing[outcome.key]:
-            record = {"key": outcome.key, "reward": name, "asked": asked[name], "error": outcome.error}
+            error = "" if name in outcome.told else outcome.errors.get(name, outcome.error)
+            record = {"key": outcome.key, "reward": name, "asked": asked[name], "error": error}
             folder.append(folder.scores, record | {"score": outcome.told.get(name)})
 
-    _run("scores", tasks(), backend, keep, watch, summary)
+    _run("scores", tasks(), backend, keep, watch, summary, _prompts(study))
     return summary
 
 
@@ -89,26 +90,35 @@ def _run(
     keep: Callable[[Outcome], None],
     watch: Watch,
     summary: Summary,
+    prompts: Mapping[str, int],
 ) -> None:
+    """prompts: by a row's key."""
     watch.start(what, summary.total, summary.before)
     if not summary.left:
         return
-    errors: list[str] = []
+    alike: list[Outcome] = []  # the last ones, as far as they failed in the same words
+    made = False
     with closing(backend.run(tasks)) as outcomes:
         for outcome in outcomes:
             keep(outcome)
             summary.failed += bool(outcome.error)
             summary.done += not outcome.error
             watch.outcome(outcome)
-            if len(errors) < ALIKE:
-                errors.append(outcome.error)
-                if len(errors) == ALIKE and errors[0] and len(set(errors)) == 1:
-                    raise StudyError(
-                        f"The first {ALIKE} rows failed alike, so no more were tried: {errors[0]} Mend it, and run the "
-                        "same command with --retry-failed."
-                    )
+            made = made or not outcome.error
+            alike = [one for one in alike if one.error == outcome.error] + [outcome] if outcome.error else []
+            # A prompt that fails has as many rows as λ and seeds, and is no reason to stop where others do not.
+            if (len({prompts[one.key] for one in alike}) if made else len(alike)) >= ALIKE:
+                where = ", ".join(sorted({one.worker for one in alike}))
+                raise StudyError(
+                    f"{len(alike)} rows failed alike, one after the other, at {where}, so no more were tried: "
+                    f"{outcome.error} Mend it, and run the same command with --retry-failed."
+                )
     if summary.left:
         raise HostTrouble(f"{summary.left} rows are left. Run the same command again to go on.")
+
+
+def _prompts(study: Study) -> dict[str, int]:
+    return {row.key: row.prompt for row in study.rows}
 
 
 def _record(study: Study, folder: Folder, row: Row, outcome: Outcome) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,13 @@ def asked(reward: Mapping[str, Any]) -> str:
 
 
 def score_task(key: str, picture: Path, prompt: str, rewards: Mapping[str, Graph]) -> Task:
-    """One picture with all rewards that are missing. Raises OSError where it cannot be read."""
+    """One picture with all rewards that are missing; one by one, where that fails. Raises OSError where it cannot be
+    read."""
+    alone = [_task(key, {name: nodes}, prompt) for name, nodes in rewards.items()] if len(rewards) > 1 else []
+    return replace(_task(key, rewards, prompt), uploads={f"{key}.png": picture.read_bytes()}, parts=tuple(alone))
+
+
+def _task(key: str, rewards: Mapping[str, Graph], prompt: str) -> Task:
     name = f"{key}.png"
     graph: Graph = {"picture": {"class_type": "LoadImage", "inputs": {"image": loaded_as(name)}}}
     wanted = {}
@@ -53,4 +60,4 @@ def score_task(key: str, picture: Path, prompt: str, rewards: Mapping[str, Graph
         graph[score] = {"class_type": "RealignScore", "inputs": inputs}
         graph[told] = {"class_type": "PreviewAny", "inputs": {"source": [score, 1]}}
         wanted[reward] = Wanted(told, "number")
-    return Task(key, graph, None, wanted, {name: picture.read_bytes()})
+    return Task(key, graph, None, wanted)

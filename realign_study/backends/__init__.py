@@ -58,6 +58,7 @@ def places(plan_file: PlanFile) -> str:
         on = (hosts.ray or OnRay()).address
         count = workers(plan_file)
         return f"{count} ComfyUI{'s' * (count > 1)} started by Ray ({on}) from {folder or 'a folder that is not named'}"
-    if hosts.servers:
-        return ", ".join(hosts.servers)
-    return f"a ComfyUI started from {Path(folder)}" if folder else f"the ComfyUI at {HERE}"
+    if folder and not hosts.servers:
+        return f"a ComfyUI started from {Path(folder)}"
+    there = ", ".join(hosts.servers) or f"the ComfyUI at {HERE}"
+    return f"{there} (each keeps its pictures in its own temp folder too, until it is started again)"

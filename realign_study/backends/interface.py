@@ -27,6 +27,8 @@ class Task:
     picture: str | None = None  # the node whose one picture is wanted
     wanted: Mapping[str, Wanted] = field(default_factory=dict)  # by name
     uploads: Mapping[str, bytes] = field(default_factory=dict)  # PNG files that the graph loads from the temp folder
+    # The same one thing of `wanted` at a time, with the files that are there: for where the whole fails.
+    parts: tuple[Task, ...] = ()
 
     @cached_property
     def models(self) -> frozenset[tuple[str, str]]:
@@ -50,10 +52,11 @@ class Outcome:
     picture: bytes | None = None  # a PNG file that opens
     told: Mapping[str, Any] = field(default_factory=dict)  # by the names of `Task.wanted`
     error: str = ""  # a sentence; "": it worked
+    errors: Mapping[str, str] = field(default_factory=dict)  # of a task with parts: by the names of what was not told
 
 
 class Backend(Protocol):
-    """Whoever turns tasks into outcomes."""
+    """Whoever turns tasks into outcomes: any number of runs, one after the other, and `close` after the last."""
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
         """An outcome for each task, in any order, each once.
@@ -61,6 +64,10 @@ class Backend(Protocol):
         tasks: pulled as workers get free, so that 100,000 need no room. An outcome with an error is a row that cannot
         be made; a worker that dies, hangs or answers nonsense is the back end's own to deal with, and its task goes to
         another. Raises HostTrouble, in a sentence, where no worker is left. Closing the generator ends all work, what
-        is running on hosts included.
+        is running on hosts included; hosts that were started stay for the next run, with the models that they have.
         """
+        ...
+
+    def close(self) -> None:
+        """End what was started. Without a run nothing was."""
         ...

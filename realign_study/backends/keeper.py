@@ -1,10 +1,12 @@
-"""Runs the command of its arguments until that ends, or until standard input closes: whoever holds the other end of the
-pipe is gone then, and the command is ended too. On Linux it ends as well where this process is killed, as a cluster may
-do with what a worker has started. Standard library only: it runs as a file."""
+"""Runs the command of its arguments, after a folder, until that ends, or until standard input closes: whoever holds the
+other end of the pipe is gone then, and the command is ended and the folder removed. On Linux the command ends as well
+where this process is killed, as a cluster may do with what a worker has started. Standard library only: it runs as a
+file."""
 
 from __future__ import annotations
 
 import ctypes
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,19 +24,29 @@ def end_with_parent() -> None:
 
 
 def main() -> int:
-    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=end_with_parent if PRCTL else None)
+    folder, *command = sys.argv[1:]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent if PRCTL else None)
 
-    def watch() -> None:
+    over = threading.Event()
+
+    def watch() -> None:  # to its end: the process stays for it
         while sys.stdin.buffer.read(4096):
             pass
+        over.set()
         process.terminate()
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
-    threading.Thread(target=watch, daemon=True).start()
-    return process.wait()
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    status = process.wait()
+    if over.is_set():
+        watching.join()
+    return status
 
 
 if __name__ == "__main__":

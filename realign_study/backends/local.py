@@ -33,9 +33,8 @@ class LocalHost:
         self.folder, self.args = folder.resolve(), args or []
         self.python = python or interpreter_of(self.folder)
         self.name, self.url = "this machine's ComfyUI", ""
-        self._scratch = Path(tempfile.mkdtemp(prefix="realign-study-"))
+        self._scratch: Path | None = None  # of the one that runs, or ran last
         self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
 
     def ready(self, stopped: Callable[[], bool]) -> None:
         def over() -> bool:
@@ -60,20 +59,20 @@ class LocalHost:
         return self._process is None or self._process.poll() is not None
 
     def _start(self) -> None:
-        self._starts += 1
+        self._scratch = scratch = Path(tempfile.mkdtemp(prefix="realign-study-"))
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         given = " ".join(self.args)
         command = [self.python, "main.py", "--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"]
-        command += ["--disable-api-nodes", "--temp-directory", str(self._scratch)]
-        command += ["--database-url", f"sqlite:///{self._scratch / f'{self._starts}.db'}"]
+        command += ["--disable-api-nodes", "--temp-directory", str(scratch)]
+        command += ["--database-url", f"sqlite:///{scratch / 'host.db'}"]
         if "--cpu" not in given and subprocess.run([self.python, "-c", HAS_DEVICE], capture_output=True).returncode:
             command += ["--cpu", "--use-pytorch-cross-attention"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         if (os.cpu_count() or 1) <= 2:
             environment.setdefault("OMP_NUM_THREADS", "1")  # two threads on two shared cores wait for each other
-        keeper = [sys.executable, str(Path(__file__).with_name("keeper.py"))]
-        with (self._scratch / "host.log").open("ab") as log:
+        keeper = [sys.executable, str(Path(__file__).with_name("keeper.py")), str(scratch)]
+        with (scratch / "host.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*keeper, *command, *self.args],
                 cwd=self.folder,
@@ -84,6 +83,8 @@ class LocalHost:
             )
 
     def _log_tail(self) -> str:
+        if self._scratch is None:
+            return ""
         try:
             lines = (self._scratch / "host.log").read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -92,19 +93,26 @@ class LocalHost:
 
     def _end(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Its temp folder: what has been fetched of it is in the study's."""
+        if self._scratch is not None:
+            for path in (self._scratch / "temp").glob("*"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._end()
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def interpreter_of(folder: Path) -> str:

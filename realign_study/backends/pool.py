@@ -1,7 +1,9 @@
 """Any number of ComfyUIs that take rows from one queue: whoever is free takes the next.
 
 A host that is gone gets its time to come back, and is then dropped; one that hangs or answers nonsense is dropped at
-once. Its row goes to another. A row that ended three hosts is recorded as failed, and does not end the rest.
+once. Its row goes to another. So does a row that fails at a host which works otherwise, once: where it fails again it
+is recorded as failed, and a host that fails at what others make is dropped (doubts.py). A row that ended three hosts is
+recorded as failed, and does not end the rest.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from ..answers import Finished, opened, read_text
 from ..errors import HostTrouble, RowFailed
@@ -38,6 +40,18 @@ class Visit:
     stopped: Callable[[], bool] = lambda: False
 
     def make(self, task: Task, worker: str, host: str) -> Outcome:
+        outcome = self._made(task, worker, host)
+        if not outcome.error or not task.parts:
+            return outcome
+        told: dict[str, Any] = {}
+        errors: dict[str, str] = {}
+        for part in task.parts:
+            one = self._made(part, worker, host)
+            told |= one.told
+            errors |= dict.fromkeys(part.wanted, one.error) if one.error else {}
+        return replace(outcome, told=told, errors=errors, error="; ".join(dict.fromkeys(errors.values())))
+
+    def _made(self, task: Task, worker: str, host: str) -> Outcome:
         client = self.client
         try:
             for name, file in task.uploads.items():
@@ -62,9 +76,10 @@ class Visit:
         """Until the host has finished it, one way or another; what it then keeps of it is removed there."""
         try:
             finished = self._finished(prompt)
-        except Stopped:
-            with suppress(HostTrouble):
-                self.client.cancel(prompt)
+        except (Stopped, HostTrouble) as ended:
+            if not getattr(ended, "gone", False):
+                with suppress(HostTrouble):
+                    self.client.cancel(prompt)
             raise
         with suppress(HostTrouble):
             self.client.forget(prompt)
@@ -72,17 +87,24 @@ class Visit:
 
     def _finished(self, prompt: str) -> Finished:
         start = time.monotonic()
-        end, look = start + self.row_seconds, start + LOOK_AT_QUEUE
+        began: float | None = start  # to run; None: others' prompts are before it
+        look = start + LOOK_AT_QUEUE
         while True:
             if finished := self.client.finished(prompt):
                 return finished
             now = time.monotonic()
-            if now > end:
-                raise HostTrouble(f"did not finish a row in {self.row_seconds / 60:g} minutes")
-            if now > look:
+            late = began is not None and now > began + self.row_seconds
+            if late or now > look:
                 look = now + LOOK_AT_QUEUE
-                if not self.client.holds(prompt) and not self.client.finished(prompt):
+                place = self.client.place(prompt)
+                if place is None and not self.client.finished(prompt):
                     raise HostTrouble("has lost a row: it was restarted, or its queue was cleared", gone=True)
+                if place == "behind":
+                    began = None
+                elif began is None:
+                    began = now
+                elif late:
+                    raise HostTrouble(f"did not finish a row in {self.row_seconds / 60:g} minutes")
             if self.stopped():
                 raise Stopped
             time.sleep(min(max((now - start) / 20, SOON), LATE))
@@ -97,6 +119,9 @@ class Member(Protocol):
     def ready(self, stopped: Callable[[], bool]) -> None:
         """Until it answers, started or started again where that is ours to do. Raises HostTrouble where it does not."""
 
+    def tidy(self) -> None:
+        """A row is over: what it left on the host is removed, where that is ours to do."""
+
     def close(self) -> None:
         """The study ends."""
 
@@ -110,6 +135,9 @@ class Address:
 
     def ready(self, stopped: Callable[[], bool]) -> None:
         wait_for(self.url, self.patience, stopped)
+
+    def tidy(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -138,15 +166,16 @@ def wait_for(url: str, patience: float, stopped: Callable[[], bool]) -> None:
 class Pool:
     """A back end of members.
 
-    row_seconds: that a row may take; patience: seconds that an answer may take; notice: told in a sentence when a
-    member is dropped.
+    members: those that are fit; one that is dropped in a run gets nothing in the next. row_seconds: for a row;
+    patience: seconds that an answer may take; notice: told in a sentence when a member is dropped.
     """
 
     def __init__(self, members: list[Member], row_seconds: float, patience: float, notice: Callable[[str], None]):
-        self.members, self.row_seconds, self.patience, self.notice = members, row_seconds, patience, notice
+        self.members, self._all = list(members), members
+        self.row_seconds, self.patience, self.notice = row_seconds, patience, notice
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        shared = SharedQueue[Member](tasks, self.members)
+        shared = SharedQueue[Member](tasks, self.members)  # which drops some
         results: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         threads = [
             threading.Thread(target=self._work, args=(one, shared, results), daemon=True) for one in self.members
@@ -161,7 +190,7 @@ class Pool:
                     yield result
                 elif isinstance(result, HostTrouble):
                     working, last = working - 1, str(result)
-                    self.notice(f"{last}. It is dropped, its row goes to another.")
+                    self.notice(f"{last.rstrip('.')}. It is dropped, its row goes to another.")
                 elif isinstance(result, BaseException):
                     raise result
                 else:
@@ -173,8 +202,10 @@ class Pool:
             end = time.monotonic() + SECONDS_TO_STOP
             for thread in threads:
                 thread.join(max(0.0, end - time.monotonic()))  # one that waits for a silent host is left behind
-            for member in self.members:
-                member.close()
+
+    def close(self) -> None:
+        for member in self._all:
+            member.close()
 
     def _work(
         self, member: Member, shared: SharedQueue[Member], results: queue.SimpleQueue[Outcome | BaseException | None]
@@ -207,8 +238,10 @@ class Pool:
             while (task := shared.take(member)) is not None:
                 visit = Visit(client, self.row_seconds, stopped)
                 try:
-                    results.put(visit.make(task, member.name, host))
-                    shared.done()
+                    outcome = visit.make(task, member.name, host)
+                    member.tidy()
+                    if shared.settled(task, member, outcome.error):
+                        results.put(outcome)
                     ends = 0
                 except HostTrouble as trouble:
                     if not shared.give_back(task, member):
@@ -220,7 +253,8 @@ class Pool:
                     break
             else:
                 client.close()
-                return None
+                unfit = shared.unfit(member)
+                return _by(member, HostTrouble(unfit)) if unfit else None
             client.close()
 
 

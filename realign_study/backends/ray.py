@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,8 @@ class RayActors:
     start: Start
     notice: Callable[[str], None]
     ray: Any = field(init=False)
+    _crew: list[Member] = field(default_factory=list)  # those not given up; they live from the first run to `close`
+    _cluster: ExitStack | None = None  # the connection
 
     def __post_init__(self) -> None:
         """Raises PlanError where Ray is not installed."""
@@ -83,32 +85,53 @@ class RayActors:
         self.ray = ray
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        with self._connected():
-            crew = self._crew()
-            rows = Rows(tasks, crew)
-            last = ""
-            try:
-                while crew and not (rows.all_given() and not any(one.task for one in crew)):
-                    for one in crew:
-                        if one.placed and one.task is None and (task := rows.take(one)) is not None:
-                            one.give(task)
-                    for one in self._answered(crew):
-                        outcome, trouble = self._settled(one, rows)
-                        if outcome is not None:
-                            yield outcome
-                        if trouble:
-                            last = trouble
-                            crew.remove(one)
-                            self.notice(f"{trouble} It is given up, and what it was at goes to another.")
-                            self._end([one])
-                if not rows.all_given():
-                    raise HostTrouble(f"No host is left. {last} Run the same command again to go on.")
-            finally:
+        crew = self._ready()
+        rows = Rows(tasks, crew)
+        last = ""
+        try:
+            while crew and not (rows.all_given() and not any(one.task for one in crew)):
+                for one in crew:
+                    if one.placed and one.task is None and (task := rows.take(one)) is not None:
+                        one.give(task)
+                for one in self._answered(crew, rows):
+                    outcome, trouble = self._settled(one, rows)
+                    if outcome is not None:
+                        yield outcome
+                    if trouble:
+                        last = trouble
+                        crew.remove(one)
+                        rows.drop(one)
+                        self.notice(f"{trouble} It is given up, and what it was at goes to another.")
+                        self._end([one])
+            if not rows.all_given():
+                raise HostTrouble(f"No host is left. {last} Run the same command again to go on.")
+        finally:
+            busy = [one for one in crew if one.task is not None]
+            self._end(busy)
+            crew[:] = [one for one in crew if one not in busy]
+
+    def close(self) -> None:
+        crew, self._crew = self._crew, []
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            with cluster:
                 self._end(crew)
 
     # Actors
 
-    def _crew(self) -> list[Member]:
+    def _ready(self) -> list[Member]:
+        """The crew, of the cluster to which the first run connects."""
+        if not self._crew:
+            if self._cluster is None:
+                cluster = ExitStack()
+                cluster.enter_context(self._connected())
+                self._cluster = cluster
+            self._crew = self._started()
+        for one in self._crew:
+            one.silent = None if one.silent is None else time.monotonic()  # nobody listened since the last run
+        return self._crew
+
+    def _started(self) -> list[Member]:
         ray, wanted = self.ray, actors_of(self.settings, self.scoring)
         there = ray.cluster_resources()
         gpus = wanted.num_gpus if wanted.num_gpus is not None else float(there.get("GPU", 0) >= 1)
@@ -133,8 +156,9 @@ class RayActors:
         names = [f"actor {number}" for number in range(1, wanted.actors + 1)]
         return [Member(name, kind.remote(name, self.start)) for name in names]
 
-    def _answered(self, crew: Sequence[Member]) -> list[Member]:
-        """Those of which something is known after a moment, or of which nothing has been heard for too long."""
+    def _answered(self, crew: Sequence[Member], rows: Rows) -> list[Member]:
+        """Those of which something is known after a moment, or of which nothing has been heard for too long; and those
+        that fail at what others make."""
         ray, now = self.ray, time.monotonic()
         for one in crew:
             one.ask(now)
@@ -145,10 +169,13 @@ class RayActors:
                 ready = set(ray.wait(references, num_returns=len(references), timeout=0)[0])
         end = time.monotonic() - self.settings.place_minutes * 60
         silent = [one for one in crew if one.silent is not None and one.silent < end]
-        return [one for one in crew if one in silent or any(each in ready for each in one.references())]
+        over = [one for one in crew if one in silent or rows.unfit(one)]
+        return [one for one in crew if one in over or any(each in ready for each in one.references())]
 
     def _settled(self, one: Member, rows: Rows) -> tuple[Outcome | None, str]:
         """What became of its row, if that is known, and why it is given up, "" where it is not."""
+        if unfit := rows.unfit(one):
+            return self._lost(one, f"{one.name} {unfit.rstrip('.')}.", rows)
         ready = self.ray.wait(one.references(), num_returns=len(one.references()), timeout=0)[0]
         if one.made in ready:
             made, task, one.made, one.task = one.made, one.task, None, None
@@ -158,7 +185,7 @@ class RayActors:
             except Exception as error:
                 return self._failed(one, task, error, rows)
             one.ends = 0
-            return outcome, ""
+            return outcome if rows.settled(task, one, outcome.error) else None, ""
         if one.asked in ready:
             asked, one.asked = one.asked, None
             try:

@@ -59,6 +59,8 @@ class HostActor:
             raise HostTrouble(f"{worker} {trouble}") from None
         finally:
             client.close()
+            if self._host is not None:
+                self._host.tidy()
 
     def _client(self) -> Client:
         if self._host is None:

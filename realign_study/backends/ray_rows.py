@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from .doubts import Doubts
 from .interface import Task
 from .shared_queue import MOST_ENDS
 
@@ -17,27 +18,48 @@ class Rows:
     crew: who is at work, as the caller keeps it; members have `models`, of their last row, and `ends`.
     """
 
-    def __init__(self, tasks: Iterable[Task], crew: Sequence[Any]):
+    def __init__(self, tasks: Iterable[Task], crew: list[Any]):
         self._tasks, self._crew = iter(tasks), crew
         self._near: list[Task] = []
         self._ahead = AHEAD * len(crew)
         self._ended: dict[str, list[Any]] = {}  # by row, who ended with it
+        self._doubts = Doubts(crew)
 
     def take(self, member: Any) -> Task | None:
         """The first one of the member's models, else of models that no other has, else the first. One that a member
         ended with it takes again only where all that are left have."""
         self._look()
         others = {one.models for one in self._crew if one is not member}
-        able = [task for task in self._near if self._may(member, task)]
-        if not able:
+        turns = {task.key: self._turn(task, member) for task in self._near}
+        able = [(turns[task.key], task) for task in self._near if turns[task.key] is not None]
+        if not able or self.unfit(member):
             return None
-        task = min(able, key=lambda task: (task.models != member.models, task.models in others))
+        _, task = min(able, key=lambda one: (one[0], one[1].models != member.models, one[1].models in others))
         self._near.remove(task)
         return task
 
-    def _may(self, member: Any, task: Task) -> bool:
+    def _turn(self, task: Task, member: Any) -> int | None:
         ended = self._ended.get(task.key, [])
-        return member not in ended or all(one in ended for one in self._crew)
+        if self._doubts.doubted(task.key) or member not in ended or all(one in ended for one in self._crew):
+            return self._doubts.turn(task.key, member)
+        return None
+
+    def settled(self, task: Task, member: Any, error: str) -> bool:
+        """Whether what became of it is to be kept; else another tries it. error: "" where it was made."""
+        if not error:
+            self._doubts.made(task.key, member)
+        elif self._doubts.failed(task.key, member, error):
+            self._near.insert(0, task)
+            return False
+        return True
+
+    def unfit(self, member: Any) -> str:
+        """Why a member is to be given up; "": it is not."""
+        return self._doubts.unfit(member)
+
+    def drop(self, member: Any) -> None:
+        """Once the caller has taken it out of the crew."""
+        self._doubts.drop(member)
 
     def _look(self) -> None:
         while len(self._near) < self._ahead and (task := next(self._tasks, None)) is not None:
@@ -57,6 +79,7 @@ class Rows:
 
     def forgive(self, task: Task) -> None:
         """It was the row: its members have done nothing wrong."""
+        self._doubts.forget(task.key)
         for member in self._ended.pop(task.key, []):
             member.ends = 0
 

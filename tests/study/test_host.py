@@ -73,7 +73,7 @@ def test_a_host_takes_the_graphs_and_the_rewards_of_the_plans_that_ship(host, tm
     scoring = score_task("0" * 32, tmp_path / "picture.png", "a fox", study.reward_graphs)
     client.upload(f"{'0' * 32}.png", scoring.uploads[f"{'0' * 32}.png"])
     for graph in (study.task(study.rows[0]).graph, study.task(study.rows[-1]).graph, scoring.graph):
-        client.cancel(client.queue(graph))
+        client.cancel(client.queue(graph))  # which raises where any of its outputs cannot be had
     client.close()
 
 

@@ -320,3 +320,13 @@ def test_killed_twenty_times_no_row_is_lost_or_doubled_and_no_host_stays(by_ray,
     assert len(rows) == len({row["key"] for row in rows}) == len(records(out)) == 120
     assert len(log.read_text().splitlines()) <= 120 + 2 * KILLS  # two actors, a row of each was lost with a kill
     assert all_gone(comfyui.pids())
+
+
+@with_ray
+def test_a_search_keeps_its_actors_for_all_its_rounds(by_ray, comfyui, tmp_path):
+    reward = {"good": {"node": "Good"}}
+    wanted = {"reward": "good", "to": 1.0, "most": 24, "precision": 0.01}
+    done = realign("search", by_ray(rewards=reward, search=wanted), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert len(comfyui.pids()) == 2
+    assert all_gone(comfyui.pids())

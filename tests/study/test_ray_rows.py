@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+import pytest
+
 from realign_study.backends.interface import Task
+from realign_study.backends.ray import RayActors
+from realign_study.backends.ray_actor import Start
 from realign_study.backends.ray_rows import AHEAD, Rows
+from realign_study.backends.shared_queue import SharedQueue
+from realign_study.errors import PlanError
+from realign_study.plan import OnRay
 
 
 class Member:
@@ -66,3 +76,54 @@ def test_a_row_whose_actor_is_given_up_is_not_to_blame():
     rows = Rows([task("a", "a")], crew)
     assert rows.give_back(rows.take(crew[0]), crew[0], True)
     assert not rows.all_given()
+
+
+def test_a_row_that_fails_is_asked_of_another_who_is_known_to_work():
+    crew = crew_of(3)
+    rows = Rows([task(str(number), "a") for number in range(9)], crew)
+    failed = rows.take(crew[0])
+    assert not rows.settled(failed, crew[0], "no")
+    assert rows.take(crew[1]).key == "1"  # of whom nothing is known yet
+    works = rows.take(crew[2])
+    assert rows.settled(works, crew[2], "")
+    assert rows.take(crew[2]) is failed
+    assert rows.settled(failed, crew[2], "no")  # it was the row
+
+
+def test_one_that_fails_at_what_another_makes_waits_and_is_given_up():
+    crew = crew_of(2)
+    rows = Rows([task(str(number), "a") for number in range(9)], crew)
+    for _ in range(3):
+        assert not rows.settled(rows.take(crew[0]), crew[0], "no disk")
+    assert rows.take(crew[0]) is None
+    for _ in range(4):
+        assert rows.settled(rows.take(crew[1]), crew[1], "")
+    assert rows.unfit(crew[0]).endswith("others then made; the last: no disk")
+    assert not rows.unfit(crew[1])
+
+
+def test_a_row_that_fails_at_one_and_ends_the_other_is_never_left_lying():
+    crew = crew_of(2)
+    shared = SharedQueue([task("bad", "a")], crew)
+    assert not shared.settled(shared.take(crew[0]), crew[0], "no")
+    for again in (True, True, False):
+        assert shared.give_back(shared.take(crew[1]), crew[1]) is again
+    assert shared.take(crew[0]) is shared.take(crew[1]) is None
+
+
+def test_rays_usage_reports_are_off_before_it_is_imported(monkeypatch):
+    """Whatever the user's environment says."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    seen = []
+
+    class Finder:
+        def find_spec(self, name, *_):
+            if name == "ray":
+                seen.append(os.environ["RAY_USAGE_STATS_ENABLED"])
+                raise ImportError
+
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(PlanError, match="Ray is not installed"):
+        RayActors(OnRay(), False, Start("", None, (), 1.0, 1.0), print)
+    assert seen == ["0"]

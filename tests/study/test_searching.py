@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import realign, records, started, table_of, written
+from conftest import gone, realign, records, started, table_of, written
 
 SEARCH = {
     "rewards": {"good": {"node": "Good"}, "other": {"node": "Other"}},
@@ -101,3 +101,13 @@ def test_a_picture_that_cannot_be_made_ends_it_in_a_sentence(fake, write_plan, t
     assert done.returncode == 2
     assert "cannot go on without the picture at λ 0" in done.stderr
     assert "--retry-failed" in done.stderr
+
+
+def test_a_search_on_a_host_that_it_starts_has_one_for_all_its_rounds(comfyui, fake, write_plan, tmp_path):
+    there = realign("search", write_plan(**SEARCH), "--server", fake().url, "--out", tmp_path / "there")
+    assert there.returncode == 0, there.stderr
+    done = realign("search", write_plan(**SEARCH, hosts=comfyui()), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert found_in(tmp_path / "out") == found_in(tmp_path / "there")
+    (pid,) = comfyui.pids()
+    assert gone(pid)

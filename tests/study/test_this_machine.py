@@ -6,7 +6,29 @@ import os
 import signal
 import time
 
-from conftest import PATIENCE, alive, gone, parent, realign, same, started, table_of, written
+import pytest
+from conftest import ENVIRONMENT, PATIENCE, alive, gone, parent, realign, same, started, table_of, written
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where studies put what is to be gone after them."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(folder))
+    return folder
+
+
+def test_its_temp_folder_is_emptied_after_each_row(comfyui, write_plan, tmp_path, scratch):
+    left = tmp_path / "left"
+    hosts = comfyui("--left", str(left))
+    done = realign("study", write_plan(hosts=hosts), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert left.read_text().split() == ["0"] * 12
+    assert not list(scratch.iterdir())
+    again = realign("study", write_plan(hosts=hosts), "--out", tmp_path / "out")  # nothing is left to do
+    assert again.returncode == 0, again.stderr
+    assert not list(scratch.iterdir())
 
 
 def test_this_machines_host_gives_the_same_rows_and_ends_with_the_study(comfyui, write_plan, tmp_path, right):
@@ -35,16 +57,19 @@ def test_a_row_that_ends_every_host_is_recorded_and_the_rest_goes_on(comfyui, wr
     assert len(comfyui.pids()) == 4
 
 
-def test_a_killed_study_leaves_no_host_behind(comfyui, write_plan, tmp_path):
+def test_a_killed_study_leaves_no_host_and_no_file_of_it_behind(comfyui, write_plan, tmp_path, scratch):
     process = started("study", write_plan(hosts=comfyui("--delay", "0.2")), "--out", tmp_path / "out")
     while not list((tmp_path / "out" / "rows").glob("*.jsonl")):
         assert process.poll() is None
         time.sleep(0.02)
     (pid,) = comfyui.pids()
     assert alive(pid)
+    keeper = parent(pid)
     process.kill()
     process.communicate()
     assert gone(pid)
+    assert gone(keeper)
+    assert not list(scratch.iterdir())
 
 
 def test_a_host_whose_keeper_is_killed_ends_and_is_started_again(comfyui, write_plan, tmp_path, right):
