@@ -80,7 +80,7 @@ def _check_room(call: Call, patchers: Sequence[ModelPatcher]) -> None:
 def _merged(
     kept: dict[str, Any], reference: ModelPatcher, patchers: Mapping[int, ModelPatcher], strengths: Mapping[int, float]
 ) -> ModelPatcher:
-    """As the host's ModelMergeSimple, onto a copy of the reference, with all that nodes have put on the reference by now.
+    """As the host's ModelMergeSimple, onto a copy of the reference, with what nodes have put on the reference by now.
 
     kept: where the weights are found again. They are the last ones where uuids and λ are, and then stay loaded.
     """

@@ -30,7 +30,7 @@ from .particles import seed_of
 from .posterior import with_options
 from .prompts import batches_of, check_guider, conditionings_of, stacked
 from .realignment import Realignment
-from .rows import hold_rows
+from .rows import hold_rows, row_counts
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
 
@@ -171,6 +171,9 @@ class _Swept:
         if names := may_couple(self.guider, anchors):
             self._check_whole(", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in sorted(names)))
             logging.info("Realign: one picture at a time, as %s may look at the others", ", ".join(sorted(names)))
+            return 1
+        if any(self.sweep.images % rows for rows in row_counts(self._conditionings())):
+            logging.info("Realign: one λ at a time, as a conditioning has contents for other pictures than the latent's")
             return 1
         size = self.sweep.images * self.realignment.particles
         if self.sweep.batch_size:

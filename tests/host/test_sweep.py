@@ -184,6 +184,23 @@ def test_every_image_of_a_batch_gets_a_row(toys):
         assert_each_is_its_own(swept, [element(singles[column], image) for image in range(3) for column in (0, 1)])
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+@pytest.mark.parametrize("images", [1, 2])
+def test_every_lambda_has_the_rows_of_a_conditioning_that_its_single_run_has(toys, images, rows, caplog):
+    """The host deals them out to a batch in turn: to the pictures of the latent, not to λ."""
+    pair, (_, negative) = toys
+    positive = [[torch.tensor([0.3, -2.0, 1.0])[:rows].reshape(rows, 1, 1), {}]]
+    latent = toy_models.latent(images)
+    batch, sweep = sweep_of(latent, (0.25, 0.5, 0.75))
+    with caplog.at_level("INFO"):
+        swept = realign(pair, positive, negative, batch, 0.5, cfg=2.0, lambda_schedule=sweep)[0]
+    for column, lam in enumerate(sweep.values):
+        single = realign(pair, positive, negative, latent, lam, cfg=2.0)[0]
+        for image in range(images):
+            assert distance(element(swept, image * 3 + column), element(single, image)) <= TOLERANCE
+    assert ("sampled in 3 runs" in caplog.text) == (images % rows != 0)
+
+
 def test_rows_of_cfg_and_eta(toys):
     pair, conds, latent = *toys, toy_models.latent()
     batch, sweep = sweep_of(latent, (0.3, 1.2), rows="cfg", row_values="1, 4")
