@@ -59,8 +59,8 @@ def _constant(lambdas: Lambdas, steps: MixedSteps | None) -> dict[int, float]:
     if lambdas.is_masked or not bool((table == table[:1, :, :1]).all()):
         raise ValueError(
             "The control variate merges the weights of a full anchor once, so that λ must be one number for the whole "
-            "run: take the λ schedule, sweep or mask and the anchor's own eta away, load the anchor with low_rank, or "
-            "choose “difference reuse”."
+            "run: take the λ schedule or mask and the anchor's own eta away, load the anchor with low_rank, or choose "
+            "“difference reuse”."
         )
     return {k: float(value) for k, value in enumerate(table[0, :, 0], 1)}
 

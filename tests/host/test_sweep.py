@@ -104,6 +104,21 @@ def test_fewer_calls(toys, method):
     assert json.loads(trace)["model_calls_saved"] > 0
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["a schedule", "a full anchor"])
+@pytest.mark.parametrize("batch_size", [0, 2])
+def test_the_control_variate_asks_for_each_lambda_as_if_alone(toys, full, batch_size):
+    """Whose schedule says when it measures anew, and whose weights are merged."""
+    (reference, anchor), conds = toys
+    pair, latent = (reference, anchor if full else toy_models.with_lora(reference)), toy_models.latent()
+    saving = dict(fewer_calls="control variate", calls_per_step=1.3, steps=16)
+    schedule, lambdas = None if full else LambdaSchedule("linear", 0.0, 1.0), (0.0, 0.5, 1.0, 3.0)
+    batch, sweep = sweep_of(latent, lambdas, batch_size=batch_size, lambda_schedule=schedule)
+    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **saving)[0]
+    rising = [None if full else LambdaSchedule("linear", 0.0, lam) for lam in lambdas]
+    singles = [realign(pair, *conds, latent, lam, lambda_schedule=s, **saving)[0] for lam, s in zip(lambdas, rising)]
+    assert_each_is_its_own(swept, singles)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_guider_with_every_sampler(toys, sampler):
     pair, conds, latent = *toys, toy_models.latent()
