@@ -45,8 +45,8 @@ BESIDE = (
     "the realigned MODEL for its main model, or a model without a Realign node here."
 )
 UNKNOWN = (
-    "This latent is of no run of this MODEL that is still known: connect the sampler's own output, before anything changes "
-    f"it or takes a part of it; or sample again, where the MODEL has run more than {REMEMBERED} times since."
+    "This latent is of no run of this MODEL that is still known: connect the sampler's own output, before anything "
+    f"changes it or takes a part of it; or sample again, where the MODEL has run more than {REMEMBERED} times since."
 )
 FOLLOWS = (
     "{} may look at the other pictures of a batch, or remember each by its place, and particles change places: where "
