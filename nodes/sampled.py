@@ -75,12 +75,13 @@ def run_sigmas(
     sampler_name: str,
     scheduler: str,
     denoise: float,
-    start_at_step: int,
-    end_at_step: int,
-    return_with_leftover_noise: bool,
+    start_at_step: int = 0,
+    end_at_step: int = 10000,
+    return_with_leftover_noise: bool = False,
 ) -> tuple[torch.Tensor, list[float]]:
     """σ of the run, and of the whole schedule: a run split in two over start and end steps has the λ of the undivided
-    one. The slicing is KSampler.sample's (comfy/samplers.py). Raises ValueError where there is no step to sample."""
+    one. Some schedulers give more steps than asked for (ddim_uniform), all of which a whole run has. The slicing is
+    KSampler.sample's (comfy/samplers.py). Raises ValueError where there is no step to sample."""
     sampler = comfy.samplers.KSampler(
         model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options
     )

@@ -204,7 +204,7 @@ class RealignSearch(Node):
             "scheduler": scheduler,
             "denoise": denoise,
         }
-        sigmas, whole = run_sigmas(model, steps, sampler_name, scheduler, denoise, 0, steps, False)
+        sigmas, whole = run_sigmas(model, steps, sampler_name, scheduler, denoise)
         conds = (anchor_positive, anchor_negative)
         options = {"mask": lambda_mask, "anchor_cfg": anchor_cfg, "anchor_conds": conds, "whole": (whole, 0)}
         etas = etas_of(ETA[sampler_name], eta, anchor_eta, len(anchor))

@@ -146,7 +146,7 @@ class Searched:
 
     @classmethod
     def so_far(cls, search: Search, seen: Seen, beta: float | None) -> Searched:
-        """beta: the anchor's."""
+        """beta: the anchor's; None where no λ stands for one: not known, several anchors, or λ changes in a run."""
         found = search.found(seen)
         why, target = search.ended(seen, found), beta / found.lambda_ if beta and found.lambda_ > 0 else None
         return cls(search, seen, found, why, target, search_words(search, found, why, len(seen), target))
@@ -160,7 +160,7 @@ def searched(search: Search, runs: Runs, columns: Sequence[int], kept: Kept | No
     the search is about."""
     rounds = opened(kept.name, kept.of, search.pairs) if kept else []
     runs.check()
-    beta = runs.anchor[0].beta if len(runs.anchor) == 1 else None
+    beta = runs.anchor[0].beta if len(runs.anchor) == 1 and runs.sweep.schedule is None else None
     now: Searched | None = None
     while True:
         seen = seen_of(rounds, columns)

@@ -44,6 +44,10 @@ BESIDE = (
     "Realign: this guider asks a realigned MODEL beside the one that it samples, where λ would have no effect: give it "
     "the realigned MODEL for its main model, or a model without a Realign node here."
 )
+UNKNOWN = (
+    "This latent is of no run of this MODEL that is still known: connect the sampler's own output, before anything "
+    f"changes it or takes a part of it; or sample again, where the MODEL has run more than {REMEMBERED} times since."
+)
 FOLLOWS = (
     "{} may look at the other pictures of a batch, or remember each by its place, and particles change places: where "
     "pictures look wrong, take it away."
@@ -104,12 +108,14 @@ class Attached:
         return found
 
     def trace(self, latent: Tensor | None = None) -> Trace:
-        """Of the run that gave this latent, or of the last one where none did."""
+        """Of the run that gave this latent, or of the last one. Raises ValueError where no run is known to have."""
         if latent is not None:
             packed = comfy.utils.pack_latents(latent.unbind())[0] if latent.is_nested else latent
             for shape, marks, trace in reversed(self._traces):
                 if shape == tuple(packed.shape) and torch.equal(marks.to(packed.dtype), _marks(packed)):
                     return trace
+            if self._traces:
+                raise ValueError(UNKNOWN)
         return self._traces[-1][2] if self._traces else Trace.of([], torch.zeros(0, 0, 0))
 
     def pre_run(self, patcher: ModelPatcher) -> None:

@@ -59,8 +59,8 @@ def _constant(lambdas: Lambdas, steps: MixedSteps | None) -> dict[int, float]:
     if lambdas.is_masked or not bool((table == table[:1, :, :1]).all()):
         raise ValueError(
             "The control variate merges the weights of a full anchor once, so that λ must be one number for the whole "
-            "run: take the λ schedule, sweep or mask and the anchor's own eta away, load the anchor with low_rank, or "
-            "choose “difference reuse”."
+            "run: take the λ schedule or mask and the anchor's own eta away, load the anchor with low_rank, or choose "
+            "“difference reuse”."
         )
     return {k: float(value) for k, value in enumerate(table[0, :, 0], 1)}
 
@@ -80,21 +80,26 @@ def _check_room(call: Call, patchers: Sequence[ModelPatcher]) -> None:
 def _merged(
     kept: dict[str, Any], reference: ModelPatcher, patchers: Mapping[int, ModelPatcher], strengths: Mapping[int, float]
 ) -> ModelPatcher:
-    """As the host's ModelMergeSimple, onto a copy of the reference. kept: where the last is found again."""
+    """As the host's ModelMergeSimple, onto a copy of the reference, with what nodes have put on the reference by now.
+
+    kept: where the weights are found again. They are the last ones where uuids and λ are, and then stay loaded.
+    """
     known = reference.patches_uuid, {m: one.patches_uuid for m, one in patchers.items()}, dict(strengths)
     if kept.get("merged", (None,))[0] is not reference.model:
         kept["merged"] = reference.model, with_own_weights(reference), None, None
-    _, copy, was, merged = kept["merged"]
-    if was == known:
-        return merged
+    _, copy, was, last = kept["merged"]
     merged = reference.clone(model_override=copy.get_clone_model_override())
+    merged.parent = copy  # whom the host takes for the loaded one when this run's is gone: one with the same weights
     merged.hook_backup = copy.hook_backup
     merged.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
     merged.remove_callbacks_with_key(CallbacksMP.ON_PRE_RUN, KEY)
     merged.remove_attachments(KEY)
-    left = 1 - sum(strengths.values())
-    for model, strength in strengths.items():
-        merged.add_patches(patchers[model].get_key_patches("diffusion_model."), strength, left)
-        left = 1.0
-    kept["merged"] = reference.model, copy, known, fit(merged, reference.model, "the merged weights")
-    return kept["merged"][3]
+    if was == known:
+        merged.patches, merged.patches_uuid = last
+    else:
+        left = 1 - sum(strengths.values())
+        for model, strength in strengths.items():
+            merged.add_patches(patchers[model].get_key_patches("diffusion_model."), strength, left)
+            left = 1.0
+    kept["merged"] = reference.model, copy, known, (merged.patches, merged.patches_uuid)
+    return fit(merged, reference.model, "the merged weights")

@@ -26,11 +26,12 @@ from ..models.memory import MEMORY_MARGIN, free_memory, free_memory_of_streamed
 from ..types import Conditioning
 from .by_element import draws_can_be_shared, may_couple
 from .call import Call
+from .fewer_calls import CONTROL
 from .particles import seed_of
 from .posterior import with_options
 from .prompts import batches_of, check_guider, conditionings_of, stacked
 from .realignment import Realignment
-from .rows import hold_rows
+from .rows import hold_rows, row_counts
 
 NoiseSampler = Callable[[Any, Any], Tensor]  # (sigma, sigma_next) -> step noise, shaped like x
 
@@ -155,8 +156,13 @@ class _Swept:
 
     def _kinds(self) -> dict[float, Any]:
         """By λ, what is equal for those that may share a batch. Where differences are reused, a batch spends its calls
-        on its anchors together: so all of it has the same anchors at 0, and at 1, in the same steps."""
-        if not self.realignment.saving.reuses:
+        on its anchors together: so all of it has the same anchors at 0, and at 1, in the same steps. A control variate
+        measures what mixed weights leave out for all of it at once, when λ says so, and merges a full anchor at one λ:
+        so all of it has the same λ. A draft takes one only where λ says nothing, on shared weights."""
+        saving = self.realignment.saving
+        if saving.method == CONTROL:
+            return {value: value for value in self.sweep.values}
+        if not saving.reuses:
             return dict.fromkeys(self.sweep.values)
         table = self.realignment.lambdas(self.sigmas, self.sweep.values)
         ends = rearrange([table == 0, table == 1], "end step anchor value -> value (end step anchor)").tolist()
@@ -171,6 +177,11 @@ class _Swept:
         if names := may_couple(self.guider, anchors):
             self._check_whole(", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in sorted(names)))
             logging.info("Realign: one picture at a time, as %s may look at the others", ", ".join(sorted(names)))
+            return 1
+        if any(self.sweep.images % rows for rows in row_counts(self._conditionings())):
+            logging.info(
+                "Realign: one λ at a time, as a conditioning has contents for other pictures than the latent's"
+            )
             return 1
         size = self.sweep.images * self.realignment.particles
         if self.sweep.batch_size:

@@ -14,11 +14,13 @@ BATCHED = ("cross_attn", "pooled_output", "concat_latent_image", "concat_mask", 
 
 def hold_rows(conds: Iterable[dict[str, Any]]) -> bool:
     """Whether one of these has another content for each picture of a batch, by the picture's place in it."""
-    return any(_several(value) for cond in conds for value in (*map(cond.get, BATCHED), *_hints(cond.get("control"))))
+    return any(rows > 1 for rows in row_counts(conds))
 
 
-def _several(value: Any) -> bool:
-    return isinstance(value, Tensor) and len(value) > 1
+def row_counts(conds: Iterable[dict[str, Any]]) -> set[int]:
+    """For how many pictures of a batch these have contents of their own, which the host deals out in turn."""
+    values = (value for cond in conds for value in (*map(cond.get, BATCHED), *_hints(cond.get("control"))))
+    return {len(value) for value in values if isinstance(value, Tensor)}
 
 
 def _hints(control: Any) -> Iterator[Any]:

@@ -7,11 +7,12 @@ import json
 import pytest
 import tiny_models
 import torch
+import toy_models
 from host_runs import anchors_of, conds_of, distance, everywhere, realign, sampled, stock
 from patched_pairs import with_lora
 from realign.nodes.combine_anchors import RealignAddAnchor
 from realign.nodes.demo import RealignDemoModels
-from realign.nodes.guider import RealignGuider
+from realign.nodes.guider import RealignGuider, RealignModel
 from realign.nodes.models import memory
 from realign.nodes.run import merged_weights
 from realign.nodes.run.fewer_calls import CONTROL, OFF
@@ -57,6 +58,37 @@ def test_each_lambda_has_its_own_merge_and_the_copy_is_kept(full, monkeypatch):
     assert made == [1]
 
 
+def test_what_nodes_put_on_the_reference_since_the_last_run_acts():
+    """The host keeps the anchor's node from run to run; the weights that were merged then stay loaded."""
+    reference, anchor = toy_models.toy_model(seed=1), toy_models.toy_model(seed=2)
+
+    def dimmed(model, by):
+        clone = model.clone()
+        clone.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * by)
+        return clone
+
+    def before(by, anchors):
+        return dimmed(reference, by), anchors, lambda model: model
+
+    def behind(by, anchors):
+        return reference, anchors, lambda model: dimmed(model, by)
+
+    def run(node, by, anchors):
+        model, anchors, then = node(by, anchors)
+        realigned = then(RealignModel.execute(model, anchors, 0.5, fewer_calls=CONTROL, calls_per_step=1.3).args[0])
+        return stock(realigned, *toy_models.CONDS, toy_models.latent(1), sampler="euler", cfg=2.0, steps=8)
+
+    for node in (before, behind):
+        kept, weights = anchors_of(anchor), set()
+        for by in (0.5, 1.0):
+            got = run(node, by, kept)
+            _, copy, _, (_, uuid) = kept[0].kept["merged"]
+            assert copy.model.current_weight_patches_uuid == uuid
+            weights.add(uuid)
+            assert distance(got, run(node, by, anchors_of(anchor))) == 0
+        assert len(weights) == 1
+
+
 def test_it_is_the_merged_model(full):
     """With one refresh only, at the first step, the rest is the merged model's answer and what it lacked there."""
     pair, conds, latent = full
@@ -77,7 +109,9 @@ def test_a_lora_beside_a_full_anchor(tiny):
     conds, latent = conds_of("sd15"), tiny_models.latent("sd15")
     guider = RealignGuider.execute(reference, both, *conds, 2.0, 0.5, fewer_calls=CONTROL).args[0]
     sampled(guider, latent, steps=4)
-    ours = both[0].kept["merged"][3]
+    _, copy, _, (patches, uuid) = both[0].kept["merged"]
+    ours = reference.clone(model_override=copy.get_clone_model_override())
+    ours.patches, ours.patches_uuid = patches, uuid
     weights, theirs = dict(tiny.weights("sd15")), full.model.diffusion_model.state_dict()
     weights = {name: torch.lerp(weight, theirs[name].to(weight), 0.25) for name, weight in weights.items()}
     for layer, (up, down) in tiny.lora_weights("sd15", 31).items():

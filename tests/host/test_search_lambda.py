@@ -92,29 +92,33 @@ def searched(toys, reward, **options):
     return (*out[:4], json.loads(out[4]), out[5], json.loads(out[6]))
 
 
-def alone(toys, lam, seed):
+def alone(toys, lam, seed, **options):
     """(LATENT, trace) of Realign Sampler."""
     (model, anchor, positive, negative), _ = toys
     latent, _, trace = RealignSampler.execute(
-        model, anchor, positive, negative, toy_models.latent(), **RUN | {"seed": seed}, lambda_=lam
+        model, anchor, positive, negative, toy_models.latent(), **RUN | {"seed": seed} | options, lambda_=lam
     ).args
     return latent, json.loads(trace)
 
 
-def target(toys, lam, seeds=3):
+def target(toys, lam, seeds=3, **options):
     """The mean of the pictures at this λ: a reward that is near to it has its peak there."""
-    return float(
-        torch.stack([toys[1].decode(alone(toys, lam, 7 + s)[0]["samples"]).mean() for s in range(seeds)]).mean()
-    )
+    pictures = [toys[1].decode(alone(toys, lam, 7 + s, **options)[0]["samples"]) for s in range(seeds)]
+    return float(torch.stack([one.mean() for one in pictures]).mean())
 
 
-def test_every_picture_is_that_of_a_plain_run(toys):
-    lam, beta, latent, sweep, trace, curve, report = searched(toys, Near(target(toys, 0.6)), batch_size=1)
+MORE_STEPS = {"steps": 30, "scheduler": "ddim_uniform"}  # 31, as the host makes them
+
+
+@pytest.mark.parametrize("run", [{}, MORE_STEPS], ids=["normal", "ddim_uniform"])
+def test_every_picture_is_that_of_a_plain_run(toys, run):
+    reward = Near(target(toys, 0.6, **run))
+    lam, beta, latent, sweep, trace, curve, report = searched(toys, reward, batch_size=1, **run)
     assert isinstance(sweep, Sweep)
     assert list(sweep.values) == sorted(sweep.values)
     assert len(latent["samples"]) == len(sweep.cells()) == report["pictures"]
     for place, cell in enumerate(sweep.cells()):
-        want, told = alone(toys, cell.value, 7 + cell.seed)
+        want, told = alone(toys, cell.value, 7 + cell.seed, **run)
         assert torch.equal(latent["samples"][place], want["samples"][0]), cell
         nats = told["kl_reference"][0]
         assert trace["kl_reference"][place] == (nats if nats is None else pytest.approx(nats, rel=1e-5))
@@ -122,6 +126,13 @@ def test_every_picture_is_that_of_a_plain_run(toys):
     assert beta == pytest.approx(100 / lam)
     assert curve.ndim == 4
     assert report["ended"] == "the interval is small"
+
+
+def test_no_beta_is_told_where_lambda_changes_in_a_run(toys):
+    """As no picture of such a sweep has one."""
+    _, beta, _, _, _, _, report = searched(toys, Near(), lambda_schedule=LambdaSchedule("linear", 0.0, 1.0), most=12)
+    assert beta == 0
+    assert report["beta"] is None
 
 
 def test_it_finds_the_lambda_of_the_full_grid(toys):

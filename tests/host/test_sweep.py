@@ -104,6 +104,21 @@ def test_fewer_calls(toys, method):
     assert json.loads(trace)["model_calls_saved"] > 0
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["a schedule", "a full anchor"])
+@pytest.mark.parametrize("batch_size", [0, 2])
+def test_the_control_variate_asks_for_each_lambda_as_if_alone(toys, full, batch_size):
+    """Whose schedule says when it measures anew, and whose weights are merged."""
+    (reference, anchor), conds = toys
+    pair, latent = (reference, anchor if full else toy_models.with_lora(reference)), toy_models.latent()
+    saving = dict(fewer_calls="control variate", calls_per_step=1.3, steps=16)
+    schedule, lambdas = None if full else LambdaSchedule("linear", 0.0, 1.0), (0.0, 0.5, 1.0, 3.0)
+    batch, sweep = sweep_of(latent, lambdas, batch_size=batch_size, lambda_schedule=schedule)
+    swept = realign(pair, *conds, batch, 0.5, lambda_schedule=sweep, **saving)[0]
+    rising = [None if full else LambdaSchedule("linear", 0.0, lam) for lam in lambdas]
+    singles = [realign(pair, *conds, latent, lam, lambda_schedule=s, **saving)[0] for lam, s in zip(lambdas, rising)]
+    assert_each_is_its_own(swept, singles)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_guider_with_every_sampler(toys, sampler):
     pair, conds, latent = *toys, toy_models.latent()
@@ -182,6 +197,23 @@ def test_every_image_of_a_batch_gets_a_row(toys):
         assert max(rows) == 2 * (size or 6)  # with cfg
         singles = [realign(pair, *conds, latent, lam, **options)[0] for lam in (0.0, 0.6)]
         assert_each_is_its_own(swept, [element(singles[column], image) for image in range(3) for column in (0, 1)])
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+@pytest.mark.parametrize("images", [1, 2])
+def test_every_lambda_has_the_rows_of_a_conditioning_that_its_single_run_has(toys, images, rows, caplog):
+    """The host deals them out to a batch in turn: to the pictures of the latent, not to λ."""
+    pair, (_, negative) = toys
+    positive = [[torch.tensor([0.3, -2.0, 1.0])[:rows].reshape(rows, 1, 1), {}]]
+    latent = toy_models.latent(images)
+    batch, sweep = sweep_of(latent, (0.25, 0.5, 0.75))
+    with caplog.at_level("INFO"):
+        swept = realign(pair, positive, negative, batch, 0.5, cfg=2.0, lambda_schedule=sweep)[0]
+    for column, lam in enumerate(sweep.values):
+        single = realign(pair, positive, negative, latent, lam, cfg=2.0)[0]
+        for image in range(images):
+            assert distance(element(swept, image * 3 + column), element(single, image)) <= TOLERANCE
+    assert ("sampled in 3 runs" in caplog.text) == (images % rows != 0)
 
 
 def test_rows_of_cfg_and_eta(toys):
