@@ -219,7 +219,7 @@ def test_a_workflow_of_a_stranger_is_text_and_safe_names(tab, host):
           bad({ run: 'b4', files: files('x.png?type=output&filename=y.png') }),
         ],
       };
-      delete properties.realign_memory;
+      for (const node of saved.nodes) delete node.properties.realign_memory;
       await window.app.loadGraphData({ ...saved, id: crypto.randomUUID() }, false);
     }"""
     js(tab, load, [HOSTILE])
