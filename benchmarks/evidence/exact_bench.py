@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from tools.cache import CACHE, PACK
 
-from .exact_cases import AGAIN, CORRECTED, EXACT, LEARNED, MERGED, REFERENCE, RETRAINED, RING, STEPWISE
+from .exact_cases import AGAIN, EXACT, LEARNED, MERGED, PICTURES, REFERENCE, RETRAINED, RING, STEPWISE
 from .exact_networks import Network, Weights, loaded, merged, trained
 from .exact_runs import BATCHES, DEVICE, Case, Model, sampled
 from .exact_worlds import Judge, World, worlds
@@ -24,7 +27,20 @@ MEASURING = [
     *(HERE / f"{name}.py" for name in ("distances", "exact_bench", "exact_runs")),
     *(PACK / "realign_core").glob("*.py"),
 ]
-Batches = list[dict[str, float]]  # of each batch of draws: tv, sw, reward
+Measured = dict[str, float]  # tv, sw, reward
+Batches = list[Measured]  # a batch's part in each: their mean is the figure of all draws, see `parts`
+
+
+def parts(measured: Callable[[Tensor], Measured], x: Tensor) -> Batches:
+    """What all draws together measure, as a figure for each batch: their mean is it, their spread that of the draws.
+
+    A distance from a density is larger the fewer the draws, so a mean over batches would hide small ones. These are
+    the jackknife's pseudo-values (Efron and Stein 1981), centred: how the figure changes without the batch. Of a mean
+    they are the batches' means. x: (draws, d)."""
+    batches, whole = x.chunk(BATCHES), measured(x)
+    less = [measured(torch.cat([*batches[:i], *batches[i + 1 :]])) for i in range(len(batches))]
+    middle = {name: sum(one[name] for one in less) / len(less) for name in whole}
+    return [{name: whole[name] + (len(less) - 1) * (middle[name] - one[name]) for name in whole} for one in less]
 
 
 class Bench:
@@ -46,8 +62,8 @@ class Bench:
             x = judge.exact.draw(case.draws, 900)
         else:
             models = self.learned(case) if case.world == LEARNED else known(world, case)
-            x = sampled(case, models, world.d)
-        return [judge.measured(batch) for batch in x.chunk(BATCHES)]
+            x = sampled(case, models, world.d, PICTURES.get(case.method, 1))
+        return parts(judge.measured, x)
 
     @cached_property
     def spread(self) -> float:
@@ -81,6 +97,6 @@ def known(world: World, case: Case) -> Sequence[Model]:
         return [world.aligned(case.target)]
     if case.method == REFERENCE:
         return [world.reference]
-    if case.method in (STEPWISE, CORRECTED):
+    if case.method == STEPWISE or case.method in PICTURES:
         return [world.reference, world.aligned(case.anchor)]
     raise ValueError(f"{case.method!r} needs networks: a density in closed form has no weights")

@@ -12,8 +12,9 @@ from .exact_runs import SAMPLERS, Case
 from .exact_worlds import BETAS
 
 EXACT, REFERENCE, RETRAINED, AGAIN = "exact draws", "reference", "retrained", "retrained, another seed"
-STEPWISE, CORRECTED, MERGED = "step by step", "corrected", "merged weights"
-METHODS = (EXACT, REFERENCE, RETRAINED, AGAIN, STEPWISE, CORRECTED, MERGED)
+STEPWISE, ALONE, CORRECTED, MERGED = "step by step", "corrected, 1 picture", "corrected, 8 pictures", "merged weights"
+METHODS = (EXACT, REFERENCE, RETRAINED, AGAIN, STEPWISE, ALONE, CORRECTED, MERGED)
+PICTURES = {ALONE: 1, CORRECTED: 8}  # how many are drawn from their groups of particles together
 
 CONTROL, RING, GRID, MANY, MOST = (
     "one Gaussian, 2-D, linear",
@@ -45,15 +46,15 @@ def alone(world: str, target: float, **setting: int | str) -> list[Case]:
 
 def matrix(world: str) -> list[Case]:
     """All anchors × targets."""
-    methods = {RING: (STEPWISE, CORRECTED), MANY: (STEPWISE, CORRECTED), LEARNED: (STEPWISE, MERGED)}
+    methods = {RING: (STEPWISE, *PICTURES), MANY: (STEPWISE, *PICTURES), LEARNED: (STEPWISE, MERGED)}
     found = [case for target in BETAS for case in alone(world, target)]
     for anchor, target in pairs():
         for method in methods.get(world, (STEPWISE,)):
-            found.append(Case(world, method, anchor, target, particles=4 if method == CORRECTED else 1))
+            found.append(Case(world, method, anchor, target, particles=4 if method in PICTURES else 1))
     if world == LEARNED:
         found += [Case(world, AGAIN, 0.0, target) for target in AGAIN_AT]
     if world in SOME_CORRECTED:
-        found += [Case(world, CORRECTED, anchor, target, particles=4) for anchor, target in (HALF, FAR, DOUBLE)]
+        found += [Case(world, one, *pair, particles=4) for pair in (HALF, FAR, DOUBLE) for one in PICTURES]
     return found
 
 
@@ -77,8 +78,9 @@ def by_particles(world: str) -> list[Case]:
             Case(world, RETRAINED, 0.0, pair[0], draws=PARTICLE_DRAWS[world]),
             Case(world, STEPWISE, *pair, draws=PARTICLE_DRAWS[world]),
         ]
-        one = Case(world, CORRECTED, *pair, draws=PARTICLE_DRAWS[world])
-        found += [replace(one, particles=particles) for particles in PARTICLES[world]]
+        for method in PICTURES:
+            one = Case(world, method, *pair, draws=PARTICLE_DRAWS[world])
+            found += [replace(one, particles=particles) for particles in PARTICLES[world]]
     return found
 
 

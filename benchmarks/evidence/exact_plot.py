@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from realign_study.report.drawing import COLOURS, GREY
 
 from .exact_cases import (
+    ALONE,
     CONTROL,
     CORRECTED,
     EXACT_WORLDS,
@@ -34,8 +35,8 @@ BEYOND = "total variation beyond retraining"
 def draw(results: Results, path: Path) -> None:
     with sheet(path, 2, 3) as panels:
         _worlds(panels[0], results)
-        _dots(panels[1], Found(results, RING), (STEPWISE, CORRECTED))
-        panels[1].set_title("Ring: the correction (4 particles, pooled)")
+        _dots(panels[1], Found(results, RING), (STEPWISE, ALONE, CORRECTED))
+        panels[1].set_title("Ring: the correction, 4 particles")
         _dots(panels[2], Found(results, LEARNED), (STEPWISE, MERGED))
         panels[2].set_title("Networks on the ring: merged weights")
         _steps(panels[3], results)
@@ -94,7 +95,9 @@ def _particles(axes: Axes, results: Results) -> None:
         anchor, target = FAR
         plain = found.distance(STEPWISE, target, anchor)
         runs = [Found(results, world, draws=found.draws, particles=count) for count in counts]
-        curve(axes, [1, *counts], [plain, *(r.distance(CORRECTED, target, anchor) for r in runs)], world, place)
+        for method, dash in ((ALONE, ":"), (CORRECTED, "-")):
+            shown = [plain, *(run.distance(method, target, anchor) for run in runs)]
+            curve(axes, [1, *counts], shown, f"{world}, {method.removeprefix('corrected, ')}", place, dash)
         axes.axhline(found.distance(RETRAINED, target).value, color=COLOURS[place], linewidth=0.9, linestyle="--")
     axes.set_xscale("log", base=2)
     axes.set_xticks([1, 4, 8, 16, 32, 64], ["step by step", "4", "8", "16", "32", "64"])

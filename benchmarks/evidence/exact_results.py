@@ -9,7 +9,7 @@ import numpy as np
 
 from realign_study.report.statistics import Array
 
-from .exact_cases import CORRECTED, EXACT, REFERENCE, RETRAINED, pairs
+from .exact_cases import EXACT, PICTURES, REFERENCE, RETRAINED, pairs
 from .exact_runs import Case
 from .paired import Estimate, Scored, estimate, mean_error, signed_share
 
@@ -42,7 +42,7 @@ class Found:
     particles: int = 4  # of the corrected runs
 
     def case(self, method: str, anchor: float, target: float) -> Case:
-        particles = self.particles if method == CORRECTED else 1
+        particles = self.particles if method in PICTURES else 1
         return Case(self.world, method, anchor, target, self.sampler, self.steps, particles, self.draws)
 
     def has(self, method: str, pair: Pair) -> bool:

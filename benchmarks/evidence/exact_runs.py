@@ -1,4 +1,4 @@
-"""Samples of a case, by realign_core's own loops, and their distances batch by batch."""
+"""Samples of a case, by realign_core's own loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from realign_core import Exact, NoiseLevel, separate
 from realign_core.sampling import predictor, prepared
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BATCHES, POOLED = 8, 8
+BATCHES = 8
 # sampler -> (levels, η). Euler on a flow model is DDIM's step at α = 1 - σ.
 SAMPLERS = {"ddpm": ("ve", 1.0), "ddim": ("ve", 0.0), "dpmpp_2m": ("ve", None), "flow Euler": ("flow", 0.0)}
 
@@ -60,8 +60,11 @@ def dpmpp_2m(models: Sequence[Model], x: Tensor, levels: Sequence[NoiseLevel], l
     return x
 
 
-def sampled(case: Case, models: Sequence[Model], d: int, seed: int = 1) -> Tensor:
-    """(draws, d), on the CPU. models: the reference and an anchor, or one alone. All start from the same noise."""
+def sampled(case: Case, models: Sequence[Model], d: int, pictures: int = 1, seed: int = 1) -> Tensor:
+    """(draws, d), on the CPU. models: the reference and an anchor, or one alone. All start from the same noise.
+
+    pictures: of a corrected case, how many are drawn from their groups together, as the node does with pictures of
+    one batch that noise alone tells apart; 1: each from its own group. They follow each other in the draws."""
     kind, eta = SAMPLERS[case.sampler]
     levels, lambdas = levels_of(kind, case.steps), (case.lambda_,) * (len(models) - 1)
     if eta is None:
@@ -71,4 +74,4 @@ def sampled(case: Case, models: Sequence[Model], d: int, seed: int = 1) -> Tenso
     corrected = case.particles > 1
     # In one loop for all: with one particle it is realigned_sample to the last bit.
     out = run(models, levels, case.draws, case.particles, seed, lambdas, d, device=DEVICE, correct=corrected, eta=eta)
-    return (drawn_pooled(out, POOLED, seed)[0] if corrected else out.x).cpu()
+    return (drawn_pooled(out, pictures, seed)[0] if corrected else out.x).cpu()

@@ -1,6 +1,6 @@
 """Draws docs/demo_contact_sheet.png: training pictures, samples of the demo reference, and the same noise at rising λ.
 
-    python -m tools.docs.contact_sheet --host PATH_TO_COMFYUI
+    $(make -s python) -m tools.docs.contact_sheet --host "$(make -s host)"
 
 Sampled by `realign_core` from the models themselves: no ComfyUI has to be started.
 """
@@ -117,14 +117,13 @@ def main() -> None:
     sampled = sample((reference, anchor), context, empty, noise, 0.0, options.cfg, options.steps)
     rows = [("drawn", drawn[:COLUMNS]), ("", drawn[COLUMNS:])]
     rows += [("λ = 0", sampled[:COLUMNS]), ("(reference)", sampled[COLUMNS:])]
-    print(f"drawn: colourfulness {colourfulness(drawn).mean():.3f}")
-    print(f"λ 0: colourfulness {colourfulness(sampled).mean():.3f}")
+    print(f"mean chroma over {len(captions)} captions, the same for all; the sheet shows {COLUMNS} of each λ above 0")
+    print(f"drawn: {colourfulness(drawn).mean():.3f}")
+    print(f"λ 0: {colourfulness(sampled).mean():.3f}")
     for lam in LAMBDAS:
-        pictures = sample(
-            (reference, anchor), context[:COLUMNS], empty[:COLUMNS], noise[:COLUMNS], lam, options.cfg, options.steps
-        )
-        print(f"λ {lam}: colourfulness {colourfulness(pictures).mean():.3f}")
-        rows.append((f"λ = {lam:g}" + ("  (anchor)" if lam == 1 else ""), pictures))
+        pictures = sample((reference, anchor), context, empty, noise, lam, options.cfg, options.steps)
+        print(f"λ {lam}: {colourfulness(pictures).mean():.3f}")
+        rows.append((f"λ = {lam:g}" + ("  (anchor)" if lam == 1 else ""), pictures[:COLUMNS]))
     options.out.parent.mkdir(exist_ok=True)
     sheet(rows).save(options.out, optimize=True)
     print(f"wrote {options.out}")

@@ -2,7 +2,7 @@
 
     python -m tools.host.bootstrap host       print the folder of the ComfyUI in use
     python -m tools.host.bootstrap python     print the interpreter that has everything
-    python -m tools.host.bootstrap clean      remove all that was brought
+    python -m tools.host.bootstrap clean      remove all that was brought, and say what stays
     python -m tools.host.bootstrap browser    print a chromium for the browser tests, installing one where possible
 
 Only the result goes to standard output; progress goes to standard error. What is brought lies in the cache (cache.py).
@@ -24,6 +24,7 @@ from tools.cache import (
     CACHE,
     HOST,
     HOST_PACKAGE,
+    MADE,
     PACK,
     Release,
     SetupError,
@@ -144,6 +145,22 @@ def _playwright_chromium() -> str:
     return path if out.returncode == 0 and Path(path).is_file() else ""
 
 
+def clean() -> None:
+    """Remove what was brought. What was made in the cache (MADE) stays, and is said."""
+    entries = sorted(CACHE.iterdir()) if CACHE.is_dir() else []
+    kept = [entry for entry in entries if any(entry.match(made) for made in MADE)]
+    for entry in entries:
+        if entry in kept:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+    say(f"Removed what was brought into {CACHE}")
+    for entry in kept:
+        say(f"  kept: {entry} (made here, not brought; delete it yourself if you no longer want it)")
+
+
 def main() -> int:
     what = sys.argv[1] if len(sys.argv) == 2 else ""
     try:
@@ -154,8 +171,7 @@ def main() -> int:
         elif what == "browser":
             print(find_browser())
         elif what == "clean":
-            shutil.rmtree(CACHE, ignore_errors=True)
-            say(f"Removed {CACHE}")
+            clean()
         else:
             say(__doc__ or "")
             return 2
