@@ -158,11 +158,12 @@ def corrected(results: Results) -> str:
         found = Found(results, world)
         for chosen, name in ((INSIDE, "λ < 1"), (OUTSIDE, "λ > 1")):
             said = [
-                f"{after} {found.excess(after, chosen).text()}, within {NEAR:g} in {found.near(after, chosen)}"
+                f"{after} {found.excess(after, chosen).text()}, within {NEAR:g} in {near} of {len(chosen)}"
                 for after in PICTURES
+                for near in [found.near(after, chosen)]
             ]
             before = f"step by step {found.excess(STEPWISE, chosen).value:.3f}"
-            parts.append(f"{world}, {name}: {before}; {'; '.join(said)} of {len(chosen)} pairs")
+            parts.append(f"{world}, {name}: {before}; {'; '.join(said)} pairs")
     return (
         "The correction with 4 particles, beyond retraining, for one picture, and for 8 of a batch that noise alone "
         f"tells apart, which are drawn from their groups together. {'. '.join(parts)}."
