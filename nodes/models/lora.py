@@ -83,17 +83,18 @@ def match_lora(model: ModelPatcher, found: Contents, notes: tuple[str, ...] = ()
     if not used and Fate.NOTHING in fates.values():
         raise BrokenLoraError("all its factors are empty, of rank 0")
     patches: dict[Any, Any] = {}
-    for key, (patch, name) in _patches(found.layers, here).items():
-        check_whole(key, patch)
-        patch = in_one(key, patch, shapes)
-        if fits(key, patch, shapes):
-            patches[key] = as_on_layer(key, patch, shapes)
-            used[name] = True
+    for name, made in _patches(found.layers, here).items():
+        for key, patch in made.items():
+            check_whole(key, patch)
+            made[key] = in_one(key, patch, shapes)
+        changes = bool(made or _kept(found.layers[name]))  # not an α alone
+        used[name] = changes and all(fits(key, patch, shapes) for key, patch in made.items())
+        if used[name]:  # as a whole, or not at all
+            patches |= {key: as_on_layer(key, patch, shapes) for key, patch in made.items()}
     _check_unknown(found.unknown, names)
     own = PlainWeights(model)
-    for name, target in here.items():
-        if _put_plain(own, patches, found.layers[name], target, shapes):
-            used[name] = True
+    for name in filter(used.get, here):
+        _put_plain(own, patches, found.layers[name], here[name], shapes)
     for name, was_used in used.items():
         fate = Fate.USED if was_used else Fate.OTHER_SIZE if name in here else Fate.NO_LAYER
         fates |= dict.fromkeys(found.layers[name].keys.values(), fate)
@@ -108,9 +109,10 @@ def _is_empty(layer: Layer) -> bool:
     return len(down) == 0 and up.shape[1] == 0
 
 
-def _patches(layers: Mapping[str, Layer], here: Mapping[str, Any]) -> dict[Any, tuple[Any, str]]:
-    """The host's patch for each weight, and the layer of the file that it is of."""
-    out: dict[Any, tuple[Any, str]] = {}
+def _patches(layers: Mapping[str, Layer], here: Mapping[str, Any]) -> dict[str, dict[Any, Any]]:
+    """The host's patches for the weights of each layer of the file that the model has."""
+    out: dict[str, dict[Any, Any]] = {}
+    whose: dict[Any, str] = {}
     for name, target in here.items():
         parts = {part: value for part, value in layers[name].parts.items() if not part.startswith(PLAIN)}
         if MAGNITUDE in parts:
@@ -123,12 +125,13 @@ def _patches(layers: Mapping[str, Layer], here: Mapping[str, Any]) -> dict[Any, 
             raise BrokenLoraError(f"it has no {error.args[0]}") from error
         except (IndexError, RuntimeError, TypeError) as error:
             raise BrokenLoraError("a part of it has a shape that no adapter has") from error
+        out[name] = {}
         for key, patch in loaded.items():
-            if key in out:
-                raise BrokenLoraError(f"{out[key][1]} and {name} are for the same weight")
+            if whose.setdefault(key, name) != name:
+                raise BrokenLoraError(f"{whose[key]} and {name} are for the same weight")
             if MAGNITUDE in layers[name].parts and getattr(patch, "name", "") == "lora":
                 patch = PeftDora(patch.loaded_keys, patch.weights)
-            out[key] = patch, name
+            out[name][key] = patch
         _check_all_used(name, parts, loaded.values())
     return out
 
@@ -159,15 +162,19 @@ class PlainWeights:
         return plain.to(torch.float32)
 
 
+def _kept(layer: Layer) -> StateDict:
+    """Its weight and bias as they are after training, where they are kept whole."""
+    return {what: layer.parts[PLAIN + what] for what in ("weight", "bias") if PLAIN + what in layer.parts}
+
+
 def _put_plain(
     own: PlainWeights, patches: dict[Any, Any], layer: Layer, target: Any, shapes: Mapping[str, tuple[int, ...]]
-) -> bool:
+) -> None:
     """Add what a weight or bias that is kept whole (PEFT's modules_to_save and biases) differs by from the model's.
 
-    Whether the layer has one. Raises BrokenLoraError for one of another size.
+    Raises BrokenLoraError for one of another size.
     """
-    kept = {what: layer.parts[PLAIN + what] for what in ("weight", "bias") if PLAIN + what in layer.parts}
-    for what, value in kept.items():
+    for what, value in _kept(layer).items():
         name, *rest = (target,) if isinstance(target, str) else target
         key = f"{name.removesuffix('.weight')}.{what}"
         if rest or shapes.get(key) != tuple(value.shape):
@@ -176,7 +183,6 @@ def _put_plain(
         if key in patches:  # a bias that a LoRA adds to
             difference = difference + patches[key][1][0]
         patches[key] = ("diff", (difference,))
-    return bool(kept)
 
 
 def _check_unknown(keys: list[str], names: Names) -> None:

@@ -84,6 +84,20 @@ def test_every_key_has_its_fate(tiny, sd15, write):
     assert "1 weight of a meaning that is not known here, e.g. step" in said
 
 
+@pytest.mark.parametrize("bias", ["diff_b", "lora_up.bias", "a bias kept whole"])
+def test_a_layer_of_which_only_a_part_fits_is_left_out_and_said(tiny, sd15, write, bias):
+    """Its bias alone would be applied without the weight that it was trained with."""
+    name = "input_blocks.1.0.in_layers.2"
+    layer = f"diffusion_model.{name}"
+    weights = {f"{layer}.lora_up.weight": torch.ones(320, 4, 1, 1), f"{layer}.alpha": torch.tensor(4.0)}
+    weights |= {f"{layer}.lora_down.weight": torch.ones(4, 327, 3, 3)}
+    weights |= {f"{layer}.{'bias' if 'kept' in bias else bias}": torch.ones(320)}
+    loaded = load_anchor(sd15, open_anchor(tiny.dir / write(kohya(tiny) | weights)), 1.0)
+    assert {loaded.account.fates[key] for key in weights} == {Fate.OTHER_SIZE}
+    assert f"not e.g. {layer}" in " ".join(loaded.account.lines())
+    assert f"{layer}.bias" not in loaded.patcher.patches
+
+
 def test_a_share_that_is_not_all_is_never_said_to_be():
     layers = {f"layer {i}": i > 0 for i in range(1000)}
     assert "99% of the LoRA's layers" in Account({}, layers).lines()[0]
