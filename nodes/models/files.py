@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from .layouts import StateDict
 
 FOLDERS = ("checkpoints", "diffusion_models", "loras")
+INDEX = ".json"  # how an index ends
 MOST_SAID = 200  # characters of a name or reason that is not ours
 PART_OF = re.compile(
     r"-(?P<part>\d{5})-of-(?P<of>\d{5})(?=\.)"
@@ -94,7 +95,7 @@ def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
 
     Raises ValueError, in one sentence, for a file that is truncated, corrupt, or holds more than weights.
     """
-    if path.suffix == ".json":
+    if path.suffix == INDEX:
         return _read_shards(path)
     try:
         loaded, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
@@ -116,27 +117,50 @@ def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
     return weights, metadata or {}
 
 
-def _read_shards(path: Path) -> tuple[StateDict, dict[str, str]]:
-    """The weights of all files that an index names. Raises ValueError where one is missing, or lacks a weight."""
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """All that a model is in: its file; of an index the shards, too, sorted by their names.
+
+    Raises ValueError for an index that is none, and where a shard is missing.
+    """
+    if path.suffix != INDEX:
+        return (path,)
+    return (path, *(_shard(path, name) for name in sorted({*_weight_map(path).values()})))
+
+
+def _weight_map(path: Path) -> dict[str, str]:
     try:
-        where = Index.model_validate_json(path.read_bytes()).weight_map
+        return Index.model_validate_json(path.read_bytes()).weight_map
     except (ValidationError, OSError) as error:
         raise ValueError(
             f"“{path.name}” is no index of a model in shards, which says in what file each weight is. Choose a model "
             "or LoRA file."
         ) from error
+
+
+def _shard(path: Path, name: str) -> Path:
+    """The shard that an index names. Raises ValueError where it is not beside the index, and for another index."""
+    shard = path.with_name(name) if name == os.path.basename(name) and name not in ("", ".", "..") else None
+    if shard is None or not shard.is_file():
+        raise ValueError(
+            f"“{path.name}” names the shard “{one_line(name)}”, which is not beside it: download it, too, or "
+            "choose another version of the model."
+        )
+    if shard.suffix == INDEX:
+        raise ValueError(
+            f"“{path.name}” names “{one_line(name)}” as a shard, which is an index and no file of weights: download "
+            "the index again."
+        )
+    return shard
+
+
+def _read_shards(path: Path) -> tuple[StateDict, dict[str, str]]:
+    """The weights of all files that an index names. Raises ValueError where one is missing, or lacks a weight."""
     weights: StateDict = {}
     metadata: dict[str, str] = {}
-    for name in sorted({*where.values()}):
-        shard = path.with_name(name) if name == os.path.basename(name) and name not in ("", ".", "..") else None
-        if shard is None or not shard.is_file():
-            raise ValueError(
-                f"“{path.name}” names the shard “{one_line(name)}”, which is not beside it: download it, too, or "
-                "choose another version of the model."
-            )
+    for shard in parts_of(path)[1:]:
         held, said_there = read_file(shard)
         weights, metadata = weights | held, metadata | said_there
-    missing = next((key for key in where if key not in weights), None)
+    missing = next((key for key in _weight_map(path) if key not in weights), None)
     if missing is not None:
         raise ValueError(
             f"“{path.name}” is incomplete: its shards lack the weight {one_line(missing)}. Download them again."

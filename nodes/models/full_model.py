@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from .account import Account, Fate
-from .files import PART_OF, index_of, listed_as, read_file, said
+from .files import INDEX, PART_OF, index_of, listed_as, read_file, said
 from .finite import not_finite
 from .layouts import StateDict
 
@@ -67,7 +67,7 @@ def load_model(
             f"“{path.name}” is broken: its weight {broken} holds values that are not finite numbers (NaN or infinity). "
             "Download it again, or take another version of it."
         )
-    patcher.cached_patcher_init = (_read_again, (str(path), dtype)) if path.suffix == ".json" else reload
+    patcher.cached_patcher_init = (_read_again, (str(path), dtype)) if path.suffix == INDEX else reload
     return patcher, _account(keys, found.unexpected)
 
 

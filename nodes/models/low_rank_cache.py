@@ -1,8 +1,9 @@
 """Low-rank differences that were computed before, in the host's user folder.
 
-A difference is found again by what tells its two models apart without a read of the anchor's weights: the anchor's file
-by its size, the time of its last change and its header; the reference, which the host has loaded already, by its file
-and by a sample of its weights, since the file may be another one by now than the model that was loaded from it.
+A difference is found again by what tells its two models apart without a read of the anchor's weights: the anchor's
+file, or its index and each shard, by its size, the time of its last change and its header; the reference, which the
+host has loaded already, by its file and by a sample of its weights, since the file may be another one by now than the
+model that was loaded from it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .files import read_file
+from .files import parts_of, read_file
 from .layouts import StateDict
 from .low_rank import FORMAT, is_plain, weights_of
 from .pair import architecture, prediction_type
@@ -44,7 +45,7 @@ _ABANDONED = 24 * 3600  # s after which an unfinished file was left by a process
 
 @dataclass(frozen=True)
 class DifferenceCache:
-    """Where one difference lies. anchor: its file."""
+    """Where one difference lies. anchor: its file, or the index of its shards."""
 
     anchor: Path
     anchor_key: str
@@ -59,7 +60,7 @@ class DifferenceCache:
             return None
         try:
             anchor_key = _file_key(anchor)
-        except OSError:
+        except (OSError, ValueError):
             return None
         source = _source_key(reference)
         words = FORMAT, str(rank), anchor_key, _pair_key(reference), source
@@ -73,10 +74,12 @@ class DifferenceCache:
 
     def metadata(self) -> dict[str, str]:
         """Of the anchor's file, as `read_file` has it: other files than safetensors have none."""
-        if self.anchor.suffix.lower() not in _SAFETENSORS:
-            return {}
-        with safe_open(self.anchor, framework="pt") as file:  # reads the header alone
-            return file.metadata() or {}
+        out: dict[str, str] = {}
+        for part in parts_of(self.anchor):
+            if part.suffix.lower() in _SAFETENSORS:
+                with safe_open(part, framework="pt") as file:  # reads the header alone
+                    out |= file.metadata() or {}
+        return out
 
     def read(self) -> Difference | None:
         """None where there is none, or not the one that was written."""
@@ -103,7 +106,7 @@ class DifferenceCache:
             for other in others:
                 if other != kept:
                     _remove(other)
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             logging.warning("Realign: the low-rank difference could not be kept in %s (%s)", self.folder, error)
         finally:
             _remove(part)
@@ -145,7 +148,12 @@ def _remove(path: Path) -> None:
 
 
 def _file_key(path: Path) -> str:
-    """Of a file's content, without its data. Raises OSError."""
+    """Of a model's content, without its data. Raises OSError, and ValueError as `parts_of` does."""
+    return " ".join(map(_part_key, parts_of(path)))
+
+
+def _part_key(path: Path) -> str:
+    """Of one file's. Raises OSError."""
     stat = path.stat()
     with path.open("rb") as file:
         start = file.read(8)
@@ -163,7 +171,7 @@ def _source_key(patcher: ModelPatcher) -> str:
     """Of the file that the host's loaders have made this MODEL from; empty where it came from elsewhere."""
     made: Any = getattr(patcher, "cached_patcher_init", None) or (None, ())
     if made[0] in (comfy.sd.load_checkpoint_guess_config, comfy.sd.load_diffusion_model):
-        with suppress(OSError, TypeError, IndexError):
+        with suppress(OSError, ValueError, TypeError, IndexError):
             return _file_key(Path(made[1][0]))
     return ""
 

@@ -271,6 +271,7 @@ def test_one_shard_names_the_folder_and_the_index(monkeypatch, sd15, shards):
 BAD_INDICES = {
     "no shard": ({"weight_map": {"a": "gone.safetensors"}}, "names the shard “gone.safetensors”, which is not beside"),
     "a shard elsewhere": ({"weight_map": {"a": "../x.safetensors"}}, "which is not beside it"),
+    "itself": ({"weight_map": {"a": "m.safetensors.index.json"}}, "as a shard, which is an index"),
     "no map": ({"metadata": {}}, "is no index"),
     "a list": ([1], "is no index"),
     "a weight that no shard has": ({"weight_map": {"a": "held.safetensors"}}, "its shards lack the weight a"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
+from pathlib import Path
 
 import comfy.utils
 import folder_paths
@@ -240,6 +243,41 @@ def test_a_name_that_would_be_a_pattern(tiny, computed):
         load(reference_of(tiny), path)
     assert computed == [16]
     path.unlink()
+
+
+@pytest.fixture
+def shards(tiny, request):
+    """(index, the shards) of an anchor as diffusers saves what is large; the second shard's header has its β."""
+    folder = tiny.dir / "checkpoints" / f"cached_{request.node.name}"
+    folder.mkdir()
+    index = folder / "model.safetensors.index.json"
+    paths = [folder / f"model-0000{part}-of-00002.safetensors" for part in (1, 2)]
+    write(tiny, folder / "whole.safetensors")
+    weights = load_file(folder / "whole.safetensors")
+    (folder / "whole.safetensors").unlink()
+    for i, path in enumerate(paths):
+        held = {key: weights[key] for key in sorted(weights)[i::2]}
+        save_file(held, path, metadata={"realign.beta": "500"} if i else None)
+    where = {key: paths[i].name for i in (0, 1) for key in sorted(weights)[i::2]}
+    index.write_text(json.dumps({"weight_map": where}))
+    yield index, paths
+    shutil.rmtree(folder)
+
+
+def test_an_anchor_in_shards_is_found_by_all_of_them_with_its_beta(tiny, shards, computed):
+    index, (_, second) = shards
+    choice = Path(index.parent.name, index.name)
+    for _ in range(2):
+        anchor, _ = LoadAnchorModel.execute(reference_of(tiny), f"checkpoints/{choice}", 1.0, "from file", 0.0, 16).args
+        assert anchor[0].beta == 500
+    assert computed == [16]
+    held = {key: value + 0.1 for key, value in load_file(second).items()}
+    save_file(held, second, metadata={"realign.beta": "700"})
+    anchor, _ = LoadAnchorModel.execute(reference_of(tiny), f"checkpoints/{choice}", 1.0, "from file", 0.0, 16).args
+    assert computed == [16, 16]
+    assert anchor[0].beta == 700
+    second.unlink()
+    assert low_rank_cache.DifferenceCache.of(reference_of(tiny), index, 16) is None  # `open_anchor` says why
 
 
 def test_a_reference_with_patches_has_no_place(tiny, anchor):
