@@ -13,6 +13,7 @@ from einops import rearrange
 
 from ..types import Conditioning
 from .demo_network import REFERENCE_TOKENS, TOKEN_DIM, VOCABULARY, build_model, caption_ids
+from .machine import check_machine
 
 FOLDER = Path(__file__).resolve().parents[2] / "demo"
 PREFIX = "diffusion_model."
@@ -31,6 +32,7 @@ def demo_model(name: str, disable_dynamic: bool = False) -> ModelPatcher:
     try:
         model.diffusion_model.load_state_dict(weights)
     except RuntimeError as error:
+        check_machine(error, f"The demo model {FOLDER / name}.safetensors cannot be loaded")
         raise ValueError(_unusable(name, "its layers are not those of the demo model")) from error
     kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = kind(model, load_device=comfy.model_management.get_torch_device(), offload_device=home)
@@ -59,6 +61,7 @@ def read(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         weights, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     except Exception as error:
+        check_machine(error, f"The demo model {path} cannot be loaded")
         raise ValueError(_unusable(name, "it is damaged")) from error
     return weights, metadata or {}
 

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from .layouts import StateDict
+from .machine import check_machine
 
 FOLDERS = ("checkpoints", "diffusion_models", "loras")
 INDEX = ".json"  # how an index ends
@@ -99,17 +100,17 @@ def read_file(path: Path) -> tuple[StateDict, dict[str, str]]:
         return _read_shards(path)
     try:
         loaded, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
+    except Exception as error:  # every reader has its own errors for the same broken file
+        check_machine(error, f"“{path.name}” cannot be loaded")
+        says = str(error).lower()
+        if isinstance(error, pickle.UnpicklingError) and ("weights_only" in says or "weights only" in says):
             raise ValueError(
                 f"“{path.name}” holds Python objects besides weights, which could run code when opened, so it was not "
                 "opened. Use a .safetensors version of it."
             ) from error
-        raise _unreadable(path, error) from error
-    except (AttributeError, TypeError, KeyError, IndexError):  # the host looks for weights in what is a list or a text
-        loaded, metadata = None, None
-    except Exception as error:  # every reader has its own errors for the same broken file
-        raise _unreadable(path, error) from error
+        if not _is_whole_pickle(path):
+            raise _unreadable(path, error) from error
+        loaded, metadata = None, None  # the host looked for names of weights in a list, a text or a tensor
     items = loaded.items() if isinstance(loaded, Mapping) else ()
     weights = {key: value for key, value in items if isinstance(key, str) and _is_weight(value)}
     if not weights:
@@ -131,6 +132,7 @@ def _weight_map(path: Path) -> dict[str, str]:
     try:
         return Index.model_validate_json(path.read_bytes()).weight_map
     except (ValidationError, OSError) as error:
+        check_machine(error, f"“{path.name}” cannot be loaded")
         raise ValueError(
             f"“{path.name}” is no index of a model in shards, which says in what file each weight is. Choose a model "
             "or LoRA file."
@@ -166,6 +168,14 @@ def _read_shards(path: Path) -> tuple[StateDict, dict[str, str]]:
             f"“{path.name}” is incomplete: its shards lack the weight {one_line(missing)}. Download them again."
         )
     return weights, metadata
+
+
+def _is_whole_pickle(path: Path) -> bool:
+    try:
+        torch.load(path, map_location="meta", weights_only=True)
+        return True
+    except Exception:
+        return False
 
 
 def _is_weight(value: Any) -> bool:

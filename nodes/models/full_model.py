@@ -17,6 +17,7 @@ from .account import Account, Fate
 from .files import INDEX, PART_OF, index_of, listed_as, read_file, said
 from .finite import not_finite
 from .layouts import StateDict
+from .machine import check_machine
 
 PREFIX = "model.diffusion_model."
 QUANTISED = "_quantization_metadata"  # in a file's header, as the host writes it
@@ -48,6 +49,7 @@ def load_model(
                 patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, options, metadata)
                 reload = (comfy.sd.load_diffusion_model, (str(path), options))
         except Exception as error:
+            check_machine(error, f"“{path.name}” cannot be loaded")
             raise ValueError(
                 _one_of_many(path) or f"“{path.name}” is no diffusion model that this ComfyUI can load ({said(error)})."
             ) from error

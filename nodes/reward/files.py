@@ -17,6 +17,7 @@ import torch
 
 from ..models.files import one_line, read_file
 from ..models.finite import not_finite
+from ..models.machine import check_machine
 from .aesthetic import Aesthetic, head_of, is_head
 from .clip import TextReward, network
 from .protocol import Reward
@@ -171,6 +172,7 @@ def config_beside(path: Path) -> Any | None:
 
         return CLIPConfig.from_dict(said)
     except Exception as error:  # each library has its own for what is no config
+        check_machine(error, f"“{file.name}” beside “{path.name}” cannot be read")
         raise ValueError(
             f"“{file.name}” beside “{path.name}” cannot be read: download it again, or remove it."
         ) from error

@@ -9,6 +9,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..models.machine import check_machine
 from .decoded import Decoder
 from .protocol import (
     AT_ONCE,
@@ -75,9 +76,10 @@ class Judge:
                 found = self(x)
                 if gradient:
                     torch.autograd.grad(found.sum(), x)
-        except (RewardError, comfy.model_management.InterruptProcessingException, torch.cuda.OutOfMemoryError):
+        except RewardError:
             raise
         except Exception as error:
+            check_machine(error, "The VAE cannot decode for the reward", RewardError)
             raise RewardError(
                 f"The VAE cannot decode latents of the shape {tuple(shape)} ({error}): connect the VAE that belongs to "
                 "this model."

@@ -14,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from einops import repeat
 
 from ..models.files import said
+from ..models.machine import check_machine
 
 AT_ONCE = 16  # pictures that a reward scores in one call, unless it says otherwise
 AT_ONCE_GRADIENT = 4  # where what their gradients need is kept, too
@@ -150,9 +151,10 @@ def _asked(reward: Reward, images: torch.Tensor, prompts: Sequence[str], first: 
     """One call, and its check. first: the number of pictures before these."""
     try:
         out = reward.score(images, prompts)
-    except (RewardError, torch.cuda.OutOfMemoryError, comfy.model_management.InterruptProcessingException):
+    except RewardError:
         raise
     except Exception as error:  # another pack's code
+        check_machine(error, f"The reward “{reward.name}” failed", RewardError)
         raise RewardError(f"The reward “{reward.name}” failed: {said(error).rstrip('.')}.") from error
     wanted = f"one number a picture, a tensor of the shape ({len(images)},)"
     if not isinstance(out, torch.Tensor) or out.dtype == torch.bool or out.is_complex():

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
 import signal
+from pathlib import Path
 
+import comfy.sd
 import pytest
+import safetensors
 import torch
 from anchor_files import load, refusal
 from realign.nodes.models.beta import beta_from_metadata
 from realign.nodes.models.finite import AT_ONCE, is_finite
 from realign.nodes.models.peft import config_beside, header_config
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 HOLE = {
@@ -93,7 +98,63 @@ def test_a_pickle_without_weights(monkeypatch, tiny, sd15, what):
 
 def test_a_pickle_of_a_tensor(monkeypatch, tiny, sd15):
     torch.save(torch.ones(3), tiny.dir / "checkpoints" / "tensor.ckpt")
-    assert "cannot be read" in refusal(monkeypatch, sd15, "checkpoints/tensor.ckpt")
+    assert "holds no weights" in refusal(monkeypatch, sd15, "checkpoints/tensor.ckpt")
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def of_windows(number):
+    error = OSError(errno.EINVAL, "Insufficient system resources exist to complete the requested service")
+    error.winerror = number
+    return error
+
+
+FULL, CLOSED = "the computer's memory is full", "its file cannot be opened"
+MACHINE = {
+    "Python's": (MemoryError(), FULL),
+    "the system's": (OSError(errno.ENOMEM, "Cannot allocate memory"), FULL),
+    "Windows' page file": (SafetensorError("I/O error: The paging file is too small. (os error 1455)"), FULL),
+    "Windows' number": (of_windows(1455), FULL),
+    "torch's": (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"), FULL),
+    "Metal's": (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), FULL),
+    "no access": (PermissionError(errno.EACCES, "Permission denied"), f"{CLOSED} (Permission denied)"),
+    "gone": (FileNotFoundError(errno.ENOENT, "No such file or directory"), f"{CLOSED} (No such file or directory)"),
+    "a drive": (OSError(errno.EIO, "Input/output error"), f"{CLOSED} (Input/output error)"),
+}
+READERS = {"a LoRA": (safetensors, "safe_open"), "a full model": (comfy.sd, "load_state_dict_guess_config")}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("what", MACHINE)
+def test_what_is_the_machines_is_not_said_of_the_file(monkeypatch, tiny, sd15, what, reader):
+    """The host takes an error's first argument for its text, and fails at a number."""
+    error, words = MACHINE[what]
+    monkeypatch.setattr(*READERS[reader], raising(error))
+    text = refusal(monkeypatch, sd15, f"checkpoints/{tiny.anchor('sd15').name}")
+    assert words in text
+    assert "Download" not in text
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_device_out_of_memory_is_the_hosts_to_see(monkeypatch, tiny, sd15, reader):
+    """Which then frees what it has loaded."""
+    monkeypatch.setattr(*READERS[reader], raising(torch.cuda.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        load(sd15, f"checkpoints/{tiny.anchor('sd15').name}")
+
+
+def test_a_pickle_and_an_index_that_may_not_be_read(monkeypatch, tiny, sd15):
+    torch.save({"a": torch.ones(2)}, tiny.dir / "checkpoints" / "closed.ckpt")
+    monkeypatch.setattr(torch, "load", raising(MACHINE["no access"][0]))
+    assert CLOSED in refusal(monkeypatch, sd15, "checkpoints/closed.ckpt")
+    (tiny.dir / "checkpoints" / "closed.safetensors.index.json").write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", raising(MACHINE["no access"][0]))
+    assert CLOSED in refusal(monkeypatch, sd15, "checkpoints/closed.safetensors.index.json")
 
 
 @pytest.mark.parametrize("ending", ["ckpt", "pt", "safetensors"])

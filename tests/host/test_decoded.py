@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import comfy.model_management
 import comfy.sd
 import pytest
@@ -164,6 +166,26 @@ def test_a_vae_of_another_model_is_refused(vaes):
     judge.rehearse((4, 6, 8), True)
     with pytest.raises(RewardError, match=r"cannot decode latents of the shape \(16, 6, 8\)"):
         judge.rehearse((16, 6, 8), True)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (MemoryError(), RewardError, "the computer's memory is full"),
+        (comfy.model_management.ACCELERATOR_ERROR("CUDA error: out of memory"), RuntimeError, "out of memory"),
+    ],
+)
+def test_a_full_memory_is_not_said_of_the_vae(error, kind, words):
+    def full(latents):
+        raise error
+
+    judge = Judge(PICTURE_REWARDS["colourfulness"], Decoder(SimpleNamespace(patcher=None, device="cpu"), full))
+    judge.at_once = lambda *_: 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comfy.model_management, "load_models_gpu", lambda models: None)
+        with pytest.raises(kind, match=words) as raised:
+            judge.rehearse((4, 6, 8), False)
+    assert "connect the VAE" not in str(raised.value)
 
 
 def test_how_many_at_once_is_what_memory_has(vaes, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import colorsys
 import io
 
+from pathlib import Path
+
 import comfy.model_management
 import numpy as np
 import pytest
@@ -230,9 +232,29 @@ def test_a_reward_that_gives_no_scores_is_named(bad):
 
 
 def test_cancelling_and_running_out_of_memory_stay_what_they_are():
-    for error in (comfy.model_management.InterruptProcessingException(), torch.cuda.OutOfMemoryError()):
+    full = comfy.model_management.ACCELERATOR_ERROR("CUDA error: out of memory")
+    for error in (comfy.model_management.InterruptProcessingException(), torch.cuda.OutOfMemoryError(), full):
         with pytest.raises(type(error)):
             scores(Given(raising(error)), pictures())
+
+
+def test_a_full_memory_is_said_as_what_it_is():
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …")):
+        with pytest.raises(RewardError, match="failed: the computer's memory is full"):
+            scores(Given(raising(error)), pictures())
+
+
+def test_a_rewards_own_words_stay():
+    """Of an error that came of another one, too."""
+
+    def answer(images):
+        try:
+            Path("/no such file").read_text()
+        except OSError as error:
+            raise ValueError("The table of words is not there") from error
+
+    with pytest.raises(RewardError, match="failed: The table of words is not there"):
+        scores(Given(answer), pictures())
 
 
 def test_pictures_that_cannot_be_scored():
