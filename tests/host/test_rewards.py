@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import io
-
 from pathlib import Path
 
 import comfy.model_management
