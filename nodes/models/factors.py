@@ -22,6 +22,8 @@ from .layouts import Layer
 # Where the host's adapters have their factors and DoRA's scale among their weights (comfy/weight_adapter).
 FACTORS = {"lora": (0, 1, 3), "loha": (0, 1, 3, 4, 5, 6), "lokr": (0, 1, 3, 4, 5, 6, 7), "glora": (0, 1, 2, 3)}
 
+ODD_PART = "a part of it is missing, or has a shape that no adapter has"
+
 
 class BrokenLoraError(ValueError):
     """What is wrong with an adapter, whatever model it is for. The message ends the sentence “… is broken: ”."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 
 from .account import Account
-from .factors import BrokenLoraError
+from .factors import ODD_PART, BrokenLoraError
 from .files import read_file
 from .finite import not_finite
 from .forward_lora import with_lora
 from .full_model import PREFIX, load_model
 from .layouts import Contents, StateDict, is_adapter
 from .lora import MAGNITUDE, match_lora, read_adapter
+from .machine import check_machine
 from .pair import architecture, check_pair
 from .scale import OtherLoraError, with_scale
 
@@ -87,15 +88,22 @@ def adapter_clone(
             notes += ("DoRA: its magnitudes are applied as PEFT defines them",)
         matched = match_lora(reference, found, notes)
     except BrokenLoraError as error:
-        raise ValueError(f"The LoRA “{name}” is broken: {error}. Download it again, or choose another.") from error
+        raise ValueError(_broken(name, str(error))) from error
     except OtherLoraError as error:
         raise ValueError(f"The LoRA “{name}” {error}") from error
+    except (TypeError, AttributeError, LookupError, RuntimeError) as error:
+        check_machine(error, f"The LoRA “{name}” cannot be loaded")
+        raise ValueError(_broken(name, ODD_PART)) from error
     if not matched.patches:
         raise ValueError(
             f"The LoRA “{name}” fits no layer of the reference ({architecture(reference)}): it was "
             "made for another architecture. Choose a LoRA for this model, or the model this LoRA is for."
         )
     return with_lora(reference, matched.patches, strength), matched.account
+
+
+def _broken(name: str, why: str) -> str:
+    return f"The LoRA “{name}” is broken: {why}. Download it again, or choose another."
 
 
 def _check_kinds(found: Contents, name: str) -> None:

@@ -17,9 +17,10 @@ from .dora import PeftDora
 from .factors import BrokenLoraError, as_on_layer, check_layer, check_whole, fits, in_one
 from .layers import weight_shapes
 from .layouts import PLAIN, Contents, Layer, StateDict, contents, plain_name
-from .scale import in_hosts_terms
+from .scale import OtherLoraError, in_hosts_terms
 
 MAGNITUDE = "lora_magnitude_vector"
+ROUNDED = {"rtol": 2**-8, "atol": 2**-24}  # by one of two weights in 16 bits: bfloat16's, and float16's smallest number
 
 
 class Names:
@@ -65,7 +66,7 @@ def read_adapter(state_dict: StateDict) -> Contents:
 def match_lora(model: ModelPatcher, found: Contents, notes: tuple[str, ...] = ()) -> Matched:
     """The patches for `model`; none for a file for another model. notes: of the scale, for the account.
 
-    Raises BrokenLoraError for a file that would fit no model.
+    Raises BrokenLoraError for a file that would fit no model, and OtherLoraError for one that belongs to other weights.
     """
     fates = dict.fromkeys(found.text_encoder, Fate.TEXT_ENCODER) | dict.fromkeys(found.unknown, Fate.UNKNOWN)
     names, shapes = Names(model), weight_shapes(model.model)
@@ -123,8 +124,6 @@ def _patches(layers: Mapping[str, Layer], here: Mapping[str, Any]) -> dict[str, 
             )
         except KeyError as error:  # the host takes a file to be whole
             raise BrokenLoraError(f"it has no {error.args[0]}") from error
-        except (IndexError, RuntimeError, TypeError) as error:
-            raise BrokenLoraError("a part of it has a shape that no adapter has") from error
         out[name] = {}
         for key, patch in loaded.items():
             if whose.setdefault(key, name) != name:
@@ -172,16 +171,27 @@ def _put_plain(
 ) -> None:
     """Add what a weight or bias that is kept whole (PEFT's modules_to_save and biases) differs by from the model's.
 
-    Raises BrokenLoraError for one of another size.
+    Raises BrokenLoraError for one of another size, and OtherLoraError for one that an adapter is for, too, unless it is
+    the model's own.
     """
     for what, value in _kept(layer).items():
         name, *rest = (target,) if isinstance(target, str) else target
         key = f"{name.removesuffix('.weight')}.{what}"
         if rest or shapes.get(key) != tuple(value.shape):
             raise BrokenLoraError(f"its {layer.keys[PLAIN + what]} is no weight of this model, which has other sizes")
-        difference = value.float() - own[key].to(value.device)
-        if key in patches:  # a bias that a LoRA adds to
-            difference = difference + patches[key][1][0]
+        before = own[key].to(value.device)
+        difference = value.float() - before
+        put = patches.get(key)
+        if put is not None and not (isinstance(put, tuple) and put[0] == "diff"):  # what an adapter was trained on
+            if not torch.allclose(value.float(), before, **ROUNDED):
+                raise OtherLoraError(
+                    f"holds other weights beside its factors than this model's ({layer.keys[PLAIN + what]}), as the "
+                    "whole state of a network in training does: save it with PEFT's save_pretrained, or merge it into "
+                    "the model, and load that here."
+                )
+            continue
+        if put is not None:  # a bias that a LoRA adds to
+            difference = difference + put[1][0]
         patches[key] = ("diff", (difference,))
 
 

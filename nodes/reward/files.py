@@ -93,20 +93,24 @@ def load_reward(path: Path, prompt: str, crop: str, clip_vision: Any | None) -> 
 
 
 def text_reward(path: Path, name: str, weights: Weights, prompt: str, crop: str) -> TextReward:
-    weights = as_host(weights)
+    """Raises ValueError for what is no CLIP with both its towers, whatever of it is odd."""
+    beside = config_beside(path)
     try:
-        vision, text = configs(weights, config_beside(path))
-    except (KeyError, IndexError) as error:
-        raise ValueError(_not_clip(path, "")) from error
-    scale = weights.pop("logit_scale", torch.tensor(math.log(100)))
-    patcher = network(vision, text)
-    wanted = patcher.model.state_dict()
-    lacking = [key for key, value in wanted.items() if key not in weights or weights[key].shape != value.shape]
+        weights = as_host(weights)
+        vision, text = configs(weights, beside)
+        scale = math.exp(float(weights.pop("logit_scale", math.log(100))))
+        patcher = network(vision, text)
+        wanted = patcher.model.state_dict()
+        lacking = [key for key, value in wanted.items() if key not in weights or weights[key].shape != value.shape]
+        if not lacking:
+            patcher.model.load_state_dict({key: weights[key] for key in wanted})
+    except Exception as error:  # of any shapes and settings that the host's networks cannot be made of
+        check_machine(error, f"“{path.name}” cannot be loaded")
+        raise ValueError(_not_clip(path, ", or none that the config.json beside it fits" if beside else "")) from error
     if lacking:
         raise ValueError(_not_clip(path, f", or not all of one ({len(lacking)} weights lack, {lacking[0]} for one)"))
-    patcher.model.load_state_dict({key: weights[key] for key in wanted})
     length = int(text["max_position_embeddings"])
-    return TextReward(name, patcher, math.exp(float(scale)), int(vision["image_size"]), length, crop, prompt)
+    return TextReward(name, patcher, scale, int(vision["image_size"]), length, crop, prompt)
 
 
 def name_of(path: Path) -> str:

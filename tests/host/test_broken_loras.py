@@ -61,6 +61,12 @@ BROKEN = {
         of(LINEAR, lokr_w1=randn(4, 4), lokr_w2_a=randn(80, 2), lokr_w2_b=randn(3, 80)),
         "do not fit each other",
     ),
+    "a LoKr without its first factor": (of(LINEAR, lokr_w2=randn(80, 80)), "missing, or has a shape"),
+    "a LoKr with half of its second": (of(LINEAR, lokr_w1=randn(4, 4), lokr_w2_b=randn(2, 80)), "missing, or has a"),
+    "an AdaLoRA with a number for a factor": (
+        {f"{LINEAR}.lora_{part}": value for part, value in {"A": torch.ones(()), "B": UP, "E": randn(4, 1)}.items()},
+        "missing, or has a shape",
+    ),
     "a Tucker factor of a matrix": (lora(LINEAR, UP, DOWN, lora_mid__weight=randn(4, 4)), "do not fit|fits no layer"),
     "another size": (lora(LINEAR, randn(640, 4), DOWN), "fits no layer"),
     "a DoRA of another size": (lora(LINEAR, UP, DOWN, dora_scale=randn(3, 7)), "fits no layer"),

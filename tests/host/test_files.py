@@ -84,6 +84,30 @@ def test_every_key_has_its_fate(tiny, sd15, write):
     assert "1 weight of a meaning that is not known here, e.g. step" in said
 
 
+def in_training(tiny, change, dtype=torch.float32):
+    """The state dict of a network that PEFT has wrapped, of a few layers; the weights below the adapters changed so."""
+    out = {}
+    for layer, (up, down) in tiny.lora_weights("sd15").items():
+        if "attn" in layer:
+            name = f"base_model.model.{layer}"
+            out |= {f"{name}.lora_A.default.weight": down, f"{name}.lora_B.default.weight": up}
+            out[f"{name}.base_layer.weight"] = (tiny.weights("sd15")[f"{layer}.weight"] + change).to(dtype)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_models_own_weights_below_an_adapter_change_nothing(tiny, sd15, write, dtype):
+    weights = in_training(tiny, 0, dtype)
+    loaded = load_anchor(sd15, open_anchor(tiny.dir / write(weights)), 1.0)
+    assert {*loaded.account.fates.values()} == {Fate.USED}
+    assert len(loaded.patcher.patches) == len(weights) // 3
+    assert {patch[0][1].name for patch in loaded.patcher.patches.values()} == {"lora"}
+
+
+def test_other_weights_below_an_adapter_are_refused(monkeypatch, tiny, sd15, write):
+    assert "save it with PEFT's save_pretrained" in refusal(monkeypatch, sd15, write(in_training(tiny, 0.1)))
+
+
 @pytest.mark.parametrize("bias", ["diff_b", "lora_up.bias", "a bias kept whole"])
 def test_a_layer_of_which_only_a_part_fits_is_left_out_and_said(tiny, sd15, write, bias):
     """Its bias alone would be applied without the weight that it was trained with."""

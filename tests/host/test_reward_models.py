@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import weakref
@@ -377,6 +378,16 @@ def broken(folder):
             "2 weights lack, vision_model.encoder.layers.1.mlp.fc2.weight for one",
         ),
         "NaN": (weights | {"visual_projection.weight": torch.full((64, 64), torch.nan)}, "is not finite"),
+        "an odd scale": (weights | {"logit_scale": torch.tensor(1000.0)}, "no CLIP with both"),
+        "two scales": (weights | {"logit_scale": torch.ones(2)}, "no CLIP with both"),
+        "a flat layer": (
+            weights | {"vision_model.encoder.layers.0.mlp.fc1.weight": torch.ones(8)},
+            "no CLIP with both",
+        ),
+        "no positions": (
+            weights | {"vision_model.embeddings.position_embedding.weight": torch.ones(0, 64)},
+            "no CLIP with both",
+        ),
         "unknown head": (
             reward_files.aesthetic_head(places=(0, 3, 6, 9, 12)),
             "unknown layout (layers 0, 3, 6, 9, 12)",
@@ -398,6 +409,16 @@ def test_files_that_are_no_reward_are_refused_in_a_sentence(folder):
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match=r"is an aesthetic head, .* connect Load CLIP Vision"):
         loaded("head for a wider CLIP.safetensors")
+
+
+@pytest.mark.parametrize("said", [{"hidden_act": "gelu_new"}, {"hidden_act": "none"}])
+def test_a_config_that_the_hosts_network_cannot_have(folder, said):
+    path = reward_files.save_folder(reward_files.tiny_clip(1), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"] |= said
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"or none that the config.json beside it fits"):
+        loaded(path.name)
 
 
 def test_an_input_without_effect_is_said(folder, caplog):
