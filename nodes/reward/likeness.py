@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from .protocol import checked_pictures
 from .vision import check_encoder, encoded
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """100 · cosine, the mean over `pictures`."""
+    """100 · cosine, the mean over `pictures`. Raises RewardError for those that are none, or not finite."""
 
     clip_vision: Any  # the host's CLIP_VISION
-    pictures: torch.Tensor  # (N, H, W, 3)
+    pictures: torch.Tensor  # (N, H, W, 3), [0, 1]; with one or four channels they are made so
     crop: str
     name: str = "likeness"
     differentiable: bool = True
@@ -25,6 +26,7 @@ class Likeness:
 
     def __post_init__(self) -> None:
         check_encoder(self.clip_vision)
+        object.__setattr__(self, "pictures", checked_pictures(self, self.pictures, "measure likeness to"))
 
     @property
     def models(self) -> tuple[ModelPatcher, ...]:

@@ -120,15 +120,15 @@ def gradient(
     return torch.cat(values), torch.cat(gradients)
 
 
-def checked_pictures(reward: Reward, images: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3), fp32 or fp64."""
+def checked_pictures(reward: Reward, images: torch.Tensor, does: str = "score") -> torch.Tensor:
+    """(B, H, W, 3), fp32 or fp64. does: what the reward does with them, for the sentence. Raises RewardError."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.numel() or images.shape[-1] == 2:
         shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise RewardError(f"The reward “{reward.name}” scores pictures (batch, height, width, colour), not {shape}.")
+        raise RewardError(f"The reward “{reward.name}” can only {does} pictures (batch, height, width, colour), not {shape}.")
     finite = torch.isfinite(images.detach()).flatten(1).all(1)
     if not finite.all():
         listed = _listed(~finite)
-        raise RewardError(f"The reward “{reward.name}” cannot score {listed}: not finite (NaN or infinity).")
+        raise RewardError(f"The reward “{reward.name}” cannot {does} {listed}: not finite (NaN or infinity).")
     images = images[..., :3] if images.shape[-1] > 3 else images
     images = repeat(images, "b h w 1 -> b h w c", c=3) if images.shape[-1] == 1 else images
     return images if images.dtype in (torch.float32, torch.float64) else images.float()

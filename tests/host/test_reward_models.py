@@ -261,6 +261,23 @@ def test_likeness_is_the_cosine_of_what_the_host_encodes():
     near(scores(several, images), each.mean(0), 100)
 
 
+def test_a_picture_to_be_like_may_be_transparent_or_grey():
+    model, images = reward_files.tiny_clip(1), pictures()
+    want = scores(likeness(model, images[:1]), images)
+    clear = torch.cat([images[:1], torch.zeros_like(images[:1, ..., :1])], -1)
+    assert torch.equal(scores(likeness(model, clear), images), want)
+    grey = likeness(model, images[:1, ..., :1])
+    assert torch.equal(scores(grey, images), scores(likeness(model, images[:1, ..., :1].repeat(1, 1, 1, 3)), images))
+
+
+def test_a_picture_to_be_like_is_checked_when_the_reward_is_made():
+    """Not after the pictures are sampled that it is to score."""
+    bad = pictures(2)
+    bad[1, 0, 0, 0] = torch.nan
+    with pytest.raises(RewardError, match="cannot measure likeness to picture 2: not finite"):
+        likeness(reward_files.tiny_clip(1), bad)
+
+
 @pytest.mark.parametrize("crop", [CENTRE, WHOLE])
 def test_pictures_of_other_shapes_are_seen_as_the_host_sees_them(crop):
     """But for its rounding to 8 bits, half a step at most, which has no gradient."""
