@@ -129,13 +129,15 @@ def fewer_calls_inputs() -> list[io.Input]:
     ]
 
 
-def prompt_input() -> io.Input:
+def prompt_input(
+    tooltip: str = "What the pictures should show, for rewards that compare with a text and have none of their own.",
+) -> io.Input:
     return io.String.Input(
         "prompt",
         default="",
         multiline=True,
         optional=True,
-        tooltip="What the pictures should show, for rewards that compare with a text and have none of their own.",
+        tooltip=tooltip,
     )
 
 

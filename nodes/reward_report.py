@@ -68,7 +68,10 @@ class RealignRewardReport(Node):
                     optional=True,
                     tooltip="Pictures made without all this, to compare with: as many as you like, of any size.",
                 ),
-                prompt_input(),
+                prompt_input(
+                    "What the pictures should show, for rewards that compare with a text and have none of their own: "
+                    "of “reference”, and of rows that have no text from λ Prompts."
+                ),
                 choice("front_of", [ALL, OPTIMISED], ALL, **ADVANCED)(
                     "Which rewards the front is of: all that are connected, or only the optimised ones."
                 ),
@@ -161,10 +164,11 @@ def scored(rewards: Sequence[Reward], images: torch.Tensor, prompts: str | Seque
 
 
 def prompts_of(known: Facts, prompt: str) -> str | list[str]:
-    """What each picture should show: what was typed, else the sweep's own prompt of its row."""
-    if prompt.strip() or not known.prompts:
+    """What each picture should show: the sweep's own prompt of its row, and what was typed where it has none."""
+    if not known.prompts:
         return prompt
-    return [known.prompts[cell.prompt] if cell.prompt is not None else "" for cell in known.cells]
+    rows = [known.prompts[cell.prompt] if cell.prompt is not None else "" for cell in known.cells]
+    return [row if row.strip() else prompt for row in rows]
 
 
 def parts_of(report: Reported, picture: int) -> list[str]:

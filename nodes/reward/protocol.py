@@ -124,7 +124,9 @@ def checked_pictures(reward: Reward, images: torch.Tensor, does: str = "score") 
     """(B, H, W, 3), fp32 or fp64. does: what the reward does with them, for the sentence. Raises RewardError."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.numel() or images.shape[-1] == 2:
         shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise RewardError(f"The reward “{reward.name}” can only {does} pictures (batch, height, width, colour), not {shape}.")
+        raise RewardError(
+            f"The reward “{reward.name}” can only {does} pictures (batch, height, width, colour), not {shape}."
+        )
     finite = torch.isfinite(images.detach()).flatten(1).all(1)
     if not finite.all():
         listed = _listed(~finite)

@@ -239,7 +239,11 @@ def test_a_row_of_prompts_reaches_the_reward():
     words = Told("words", 0, needs_prompt=True)
     swept = Sweep((0.0, 1.0), prompts=("a", "four"))
     assert [row[0] for row in reported(RANDOM[:4], words, sweep=swept)[-1]["scores"]] == [1, 1, 4, 4]
-    assert [row[0] for row in reported(RANDOM[:4], words, sweep=swept, prompt="two")[-1]["scores"]] == [3] * 4
+    typed = reported(RANDOM[:4], words, sweep=swept, prompt="fifth", reference=pictures(OTHERS))[-1]
+    assert [row[0] for row in typed["scores"]] == [1, 1, 4, 4]  # what is typed is of the reference alone
+    assert [row[0] for row in typed["reference"]] == [5] * len(OTHERS)
+    without = Sweep((0.0, 1.0), prompts=("", "four"))
+    assert [row[0] for row in reported(RANDOM[:4], words, sweep=without, prompt="two")[-1]["scores"]] == [3, 3, 4, 4]
     with pytest.raises(RewardError, match="there is none: type what they should show"):
         reported(RANDOM[:4], words)
 
