@@ -19,7 +19,7 @@ DEMO = "RealignDemoModels"
 WITHOUT_TEXT = ("ConditioningZeroOut", DEMO)  # what is behind the first is another prompt's
 SAMPLERS = ("RealignSampler", "RealignParticles")
 RUNS = (*SAMPLERS, "RealignGuider", "RealignModel")  # the nodes that λ is set on
-SWEEP, ANCHOR_LAMBDA = "RealignSweep", "RealignAnchorLambda"
+SWEEP, SEARCH, ANCHOR_LAMBDA = "RealignSweep", "RealignSearch", "RealignAnchorLambda"
 # Of networkx: by how many links away; each after those it takes something from; each before them, as one reads.
 NEAREST, SOURCES_FIRST, AS_READ = "bfs_tree", "dfs_postorder_nodes", "dfs_preorder_nodes"
 SEEDS = ("seed", "noise_seed")  # what samplers and noise nodes call it
@@ -79,10 +79,11 @@ def run_behind(graph: Graph | None, node_id: str | None) -> Behind | None:
 
 
 def sweep_above(graph: Graph | None, node_id: str | None, name: str) -> str | None:
-    """The nearest λ Sweep above an input of a node, otherwise the nearest node there; None where nothing is linked."""
+    """The nearest λ Sweep or λ Search above an input of a node, otherwise the nearest node there; None where nothing is
+    linked. What is above a λ Search is of another run."""
     upstream = Upstream(graph)
     nodes = upstream.above(node_id, name)
-    return upstream.first(nodes, (SWEEP,)) or next(iter(nodes), None)
+    return upstream.first(nodes, (SWEEP, SEARCH)) or next(iter(nodes), None)
 
 
 def seed_behind(graph: Graph | None, node_id: str | None) -> int | None:

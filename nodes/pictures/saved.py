@@ -19,6 +19,7 @@ from PIL import Image
 
 from .alone import graph_alone, workflow_alone
 from .facts import Facts
+from .graph_words import SWEEP
 
 THUMB, QUALITY = 256, 85  # px, the longer side; of 100
 MARKS = 65536  # numbers by which a batch is known again
@@ -47,17 +48,19 @@ def told_alone(
 ) -> Callable[[int], Any]:
     """The graph and the workflow that make a picture alone.
 
-    hidden: the node's, with prompt and extra_pnginfo, or None. sweep: the λ Sweep's id in the graph, whose “only” is
-    set to the cell, and “draft” off; None: the workflow is the run's. widgets: its, with their defaults.
+    hidden: the node's, with prompt and extra_pnginfo, or None. sweep: the id in the graph of what the sweep comes from;
+    a λ Sweep's “only” is set to the cell, and its “draft” off; of None and of any other node, which makes a sweep of
+    its own, the workflow is the run's. widgets: λ Sweep's, with their defaults.
     """
     if hidden is None:
         return lambda picture: None
     graph, extra = hidden.prompt, hidden.extra_pnginfo
-    if sweep is None or not isinstance(graph, dict) or sweep not in graph:
+    node = graph.get(sweep) if isinstance(graph, dict) else None
+    if not isinstance(node, dict) or node.get("class_type") != SWEEP:
         return lambda picture: SimpleNamespace(hidden=hidden)
 
     def told(picture: int) -> Any:
-        values, own = _only(known, graph[sweep], picture), extra
+        values, own = _only(known, node, picture), extra
         if isinstance(extra, Mapping) and "workflow" in extra:
             own = {**extra, "workflow": workflow_alone(extra["workflow"], sweep, values, widgets)}
         return SimpleNamespace(hidden=SimpleNamespace(prompt=graph_alone(graph, sweep, values), extra_pnginfo=own))

@@ -80,6 +80,18 @@ def test_a_run_without_a_sweep_keeps_its_workflow(hidden):
     assert in_file(file, "prompt") == hidden.prompt
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_run_of_another_nodes_sweep_keeps_its_workflow(hidden, before):
+    """λ Search's: it has other widgets, and a λ Sweep above it is of the run that it starts from."""
+    hidden.prompt["8"] = {"class_type": "RealignSearch", "inputs": {"latent_image": ["7:3", 0]} if before else {}}
+    hidden.prompt["4"]["inputs"]["lambda_schedule"] = hidden.prompt["9"]["inputs"]["sweep"] = ["8", 4]
+    search = {"id": 8, "type": "RealignSearch", "widgets_values": [*range(18)]}
+    hidden.extra_pnginfo["workflow"]["nodes"].append(search)
+    for file in told_by(RealignCompare.execute(pictures(), sweep=SWEEP))["files"]:
+        assert in_file(file, "workflow") == hidden.extra_pnginfo["workflow"]
+        assert in_file(file, "prompt") == hidden.prompt
+
+
 def test_a_single_cell_stays_what_it_is(hidden):
     """Its place is one in the whole table, which nobody here knows."""
     hidden.prompt["7:3"]["inputs"]["only"] = "2, 3"
