@@ -24,11 +24,16 @@ QUANTISED = "_quantization_metadata"  # in a file's header, as the host writes i
 
 
 def load_model(
-    path: Path, state_dict: StateDict, metadata: dict[str, str], dtype: torch.dtype | None = None
+    path: Path,
+    state_dict: StateDict,
+    metadata: dict[str, str],
+    dtype: torch.dtype | None = None,
+    disable_dynamic: bool = False,
 ) -> tuple[ModelPatcher, Account]:
     """A full model in any layout the host detects: checkpoint, diffusion model, diffusers UNet or transformer.
 
-    dtype: of its weights; None, and for a quantised file: the host's choice.
+    dtype: of its weights; None, and for a quantised file: the host's choice. disable_dynamic: whether the host must not
+    load its weights layer by layer on demand, as for a copy that is compiled or on another device.
 
     Raises ValueError for a file that is no diffusion model, that lacks weights (the host would only warn, and sample
     with what happened to lie in memory), or whose weights are not finite.
@@ -41,12 +46,17 @@ def load_model(
         try:
             if any(key.startswith(PREFIX) for key in keys):
                 patcher = comfy.sd.load_state_dict_guess_config(
-                    state_dict, output_vae=False, output_clip=False, model_options=options, metadata=metadata
+                    state_dict,
+                    output_vae=False,
+                    output_clip=False,
+                    model_options=options,
+                    metadata=metadata,
+                    disable_dynamic=disable_dynamic,
                 )[0]
                 again = str(path), False, False, False, None, True, options
                 reload = (comfy.sd.load_checkpoint_guess_config, again, 0)
             else:
-                patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, options, metadata)
+                patcher = comfy.sd.load_diffusion_model_state_dict(state_dict, options, metadata, disable_dynamic)
                 reload = (comfy.sd.load_diffusion_model, (str(path), options))
         except Exception as error:
             check_machine(error, f"“{path.name}” cannot be loaded")
@@ -73,8 +83,9 @@ def load_model(
     return patcher, _account(keys, found.unexpected)
 
 
-def _read_again(path: str, dtype: torch.dtype | None) -> ModelPatcher:
-    return load_model(Path(path), *read_file(Path(path)), dtype)[0]
+def _read_again(path: str, dtype: torch.dtype | None, disable_dynamic: bool = False) -> ModelPatcher:
+    """As the host's own loaders, which it calls for a copy of a model with weights of its own."""
+    return load_model(Path(path), *read_file(Path(path)), dtype, disable_dynamic)[0]
 
 
 def _account(keys: list[str], unexpected: list[str]) -> Account:

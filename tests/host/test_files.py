@@ -14,6 +14,7 @@ from adapter_files import ADAPTERS, convolutions, layers_of, matrices, randn
 from anchor_files import load, refusal
 from host_runs import conds_of, everywhere, realign, stock
 from realign.nodes.models.account import Account, Fate
+from realign.nodes.models.demo import demo_model
 from realign.nodes.models.files import list_files
 from realign.nodes.models.formats import FORMATS, load_anchor, open_anchor
 from realign.nodes.models.peft import VARIANTS
@@ -279,6 +280,24 @@ def test_the_index_loads_all_shards(tiny, models, shards):
     assert all(torch.equal(got[key], value) for key, value in want.items())
     again = anchor[0].patcher.deepclone_multigpu().model.state_dict()
     assert all(torch.equal(again[key], value) for key, value in want.items())
+
+
+def test_every_loader_of_the_pack_makes_a_copy_without_dynamic_loading(tiny, models, shards):
+    """As the host asks for one to compile it, for hooks, or for another device."""
+    sd15, (folder, index, _) = models("sd15")[0], shards
+    made = [demo_model("reference"), demo_model("anchor")]
+    weights = tiny_models.perturbed(tiny.weights("sd15"), 7)
+    whole = folder / "whole.safetensors"
+    save_file({name: value.contiguous() for name, value in weights.items()}, whole)
+    paths = [folder / index, whole, tiny.anchor("sd15")]
+    made += [load_anchor(sd15, open_anchor(path), 1.0).patcher for path in paths]
+    for patcher in made:
+        read, arguments, *place = patcher.cached_patcher_init
+        copy = read(*arguments, disable_dynamic=True)
+        copy = copy[place[0]] if place else copy
+        assert not copy.is_dynamic()
+        got, want = copy.model.state_dict(), patcher.model.state_dict()
+        assert all(torch.equal(got[key], value) for key, value in want.items())
 
 
 def test_one_shard_names_the_folder_and_the_index(monkeypatch, sd15, shards):
