@@ -17,7 +17,8 @@ from .pictures.plot import schedule_plot
 from .types import ALIASES, CATEGORY, AnchorType, LambdaType
 
 CURVE_SAMPLES = 129  # a cubic curve is kept as this many points, joined by lines: closer than the eye can tell
-Coordinate = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=LAMBDAS[0], le=LAMBDAS[1])]
+Position = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1)]
+Value = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=LAMBDAS[0], le=LAMBDAS[1])]
 DOMAINS = {"steps": "progress", "noise level": "sigma"}
 SHAPES = ["constant", "linear", "cosine", "ease in", "ease out", "ease in-out", "step", "interval", "curve"]
 
@@ -102,7 +103,7 @@ class LambdaSchedule(Node):
 class DrawnCurve(BaseModel):
     """The host's CURVE, as its editor and workflow files have it."""
 
-    points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1)]  # (position, λ)
+    points: Annotated[list[tuple[Position, Value]], Field(min_length=1)]  # (position, λ)
     interpolation: str = "monotone_cubic"  # the host knows which there are, and warns of others
 
 

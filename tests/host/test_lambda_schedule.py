@@ -52,6 +52,14 @@ def test_a_missing_curve_is_said(curve):
         schedule(shape="curve", curve=curve)
 
 
+@pytest.mark.parametrize("points", [[[-0.1, 0], [1, 1]], [[0, 0], [1.5, 1]], [[0, 0], [1, 10.5]]])
+def test_a_curve_outside_of_the_run_is_refused(points):
+    sentence = "each of its points must be a position from 0 to 1 and a λ from -10 to 10"
+    for curve in ({"points": points}, CurveInput.from_raw(points)):
+        with pytest.raises(ValueError, match=sentence):
+            schedule(shape="curve", curve=curve)
+
+
 @pytest.mark.parametrize("beta", [None, 5000.0])
 def test_plot_is_shown_on_the_node(models, beta):
     shown = schedule(anchor=(Anchor(models("sd15")[1], "a", beta),)).ui.as_dict()["images"]
