@@ -97,17 +97,15 @@ def _run(
     if not summary.left:
         return
     alike: list[Outcome] = []  # the last ones, as far as they failed in the same words
-    made = False
     with closing(backend.run(tasks)) as outcomes:
         for outcome in outcomes:
             keep(outcome)
             summary.failed += bool(outcome.error)
             summary.done += not outcome.error
             watch.outcome(outcome)
-            made = made or not outcome.error
             alike = [one for one in alike if one.error == outcome.error] + [outcome] if outcome.error else []
             # A prompt that fails has as many rows as λ and seeds, and is no reason to stop where others do not.
-            if (len({prompts[one.key] for one in alike}) if made else len(alike)) >= ALIKE:
+            if (len({prompts[one.key] for one in alike}) if summary.done else len(alike)) >= ALIKE:
                 where = ", ".join(sorted({one.worker for one in alike}))
                 raise StudyError(
                     f"{len(alike)} rows failed alike, one after the other, at {where}, so no more were tried: "

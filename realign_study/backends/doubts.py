@@ -1,4 +1,8 @@
-"""Rows that failed once. Another host's try tells whether it is the row or the host: it fails there too, or is made."""
+"""Rows that went wrong once, and who is to try them next.
+
+Where a row failed, another host's try tells whether it is the row or the host: it fails there too, or is made. Where a
+host ended with a row, others take it before that host does.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections import Counter
 from typing import Generic, TypeVar
 
 M = TypeVar("M")
+MOST_ENDS = 3  # members that a row may end
 MOST = 3  # rows that fail at a member, while others make them, until it is dropped; and that it may have in doubt
 
 
@@ -15,6 +20,7 @@ class Doubts(Generic[M]):
     def __init__(self, members: list[M]):
         self._members = members
         self._first: dict[str, tuple[M, str]] = {}  # by row in doubt, where it failed, and how
+        self._ended: dict[str, list[M]] = {}  # by row, who ended with it
         self._proven: set[M] = set()  # whose last row was made
         self._blamed: Counter[M] = Counter()  # rows that others made after it failed at them, since it made one
         self._why: dict[M, str] = {}  # the last of these
@@ -36,17 +42,25 @@ class Doubts(Generic[M]):
             self._why[first] = why
         self._blamed.pop(member, None)
 
-    def forget(self, row: str) -> None:
-        """It is over otherwise."""
-        self._first.pop(row, None)
+    def ended(self, row: str, member: M) -> list[M]:
+        """The member ended with it. All that have by now."""
+        members = self._ended.setdefault(row, [])
+        members.append(member)
+        return members
 
-    def doubted(self, row: str) -> bool:
-        return row in self._first
+    def forget(self, row: str) -> list[M]:
+        """It is over otherwise. Who ended with it."""
+        self._first.pop(row, None)
+        return self._ended.pop(row, [])
 
     def turn(self, row: str, member: M) -> int | None:
         """When a member takes a row, the least first; None: not at all. One that has made its last row is asked at once
-        about one in doubt; one that may be broken itself is asked last, and only where nobody better is left."""
+        about one in doubt; one that may be broken itself is asked last, and only where nobody better is left. What a
+        member ended with it takes again only where all others that are left have ended with it too."""
         if row not in self._first:
+            ended = self._ended.get(row, [])
+            if member in ended and not all(one in ended for one in self._members):
+                return None
             return None if self._failures(member) >= MOST and len(self._members) > 1 else 1
         first, _ = self._first[row]
         able = [one for one in self._members if one is not first] or self._members

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from ..answers import Finished, opened, read_text
 from ..errors import HostTrouble, RowFailed
 from ..hosts import Client
+from .doubts import MOST_ENDS
 from .interface import Outcome, Task
-from .shared_queue import MOST_ENDS, SharedQueue
+from .shared_queue import SharedQueue
 
 SOON, LATE = 0.03, 1.0  # seconds between two looks at a prompt, at first and in the end: a twentieth of what has passed
 SECONDS_TO_STOP = 10.0

@@ -19,11 +19,11 @@ from typing import Any
 
 from ..errors import HostTrouble, PlanError, StudyError
 from ..plan import Actors, OnRay
+from .doubts import MOST_ENDS
 from .interface import Outcome, Task
 from .pool import SECONDS_TO_STOP
 from .ray_actor import Gone, HostActor, Start
 from .ray_rows import Rows
-from .shared_queue import MOST_ENDS
 
 BEAT = 2.0  # seconds between two questions to an actor whether it lives
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .doubts import Doubts
+from .doubts import MOST_ENDS, Doubts
 from .interface import Task
-from .shared_queue import MOST_ENDS
 
 AHEAD = 8  # rows that are looked at, for each member
 
@@ -22,7 +21,6 @@ class Rows:
         self._tasks, self._crew = iter(tasks), crew
         self._near: list[Task] = []
         self._ahead = AHEAD * len(crew)
-        self._ended: dict[str, list[Any]] = {}  # by row, who ended with it
         self._doubts = Doubts(crew)
 
     def take(self, member: Any) -> Task | None:
@@ -30,19 +28,13 @@ class Rows:
         ended with it takes again only where all that are left have."""
         self._look()
         others = {one.models for one in self._crew if one is not member}
-        turns = {task.key: self._turn(task, member) for task in self._near}
-        able = [(turns[task.key], task) for task in self._near if turns[task.key] is not None]
+        asked = ((self._doubts.turn(task.key, member), task) for task in self._near)
+        able = [(turn, task) for turn, task in asked if turn is not None]
         if not able or self.unfit(member):
             return None
         _, task = min(able, key=lambda one: (one[0], one[1].models != member.models, one[1].models in others))
         self._near.remove(task)
         return task
-
-    def _turn(self, task: Task, member: Any) -> int | None:
-        ended = self._ended.get(task.key, [])
-        if self._doubts.doubted(task.key) or member not in ended or all(one in ended for one in self._crew):
-            return self._doubts.turn(task.key, member)
-        return None
 
     def settled(self, task: Task, member: Any, error: str) -> bool:
         """Whether what became of it is to be kept; else another tries it. error: "" where it was made."""
@@ -70,8 +62,7 @@ class Rows:
 
         over: the member is given up, or was lost with its node, so that it may not have been the row.
         """
-        ended = self._ended.setdefault(task.key, [])
-        ended.append(member)
+        ended = self._doubts.ended(task.key, member)
         again = len(ended) < MOST_ENDS and (over or any(one not in ended for one in self._crew))
         if again:
             self._near.insert(0, task)
@@ -79,8 +70,7 @@ class Rows:
 
     def forgive(self, task: Task) -> None:
         """It was the row: its members have done nothing wrong."""
-        self._doubts.forget(task.key)
-        for member in self._ended.pop(task.key, []):
+        for member in self._doubts.forget(task.key):
             member.ends = 0
 
     def all_given(self) -> bool:

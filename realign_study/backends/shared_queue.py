@@ -6,11 +6,10 @@ import threading
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-from .doubts import Doubts
+from .doubts import MOST_ENDS, Doubts
 from .interface import Task
 
 M = TypeVar("M")
-MOST_ENDS = 3  # members that a row may end
 
 
 class SharedQueue(Generic[M]):
@@ -23,7 +22,6 @@ class SharedQueue(Generic[M]):
         self._tasks, self._members = iter(tasks), members
         self._back: list[Task] = []
         self._out, self._left = 0, True  # taken and not yet done; whether the iterator may have more
-        self._ended: dict[str, list[M]] = {}  # by row, who ended with it
         self._doubts = Doubts(members)
         self._changed = threading.Condition()
         self.stopped = False
@@ -43,10 +41,8 @@ class SharedQueue(Generic[M]):
             return None
 
     def _next(self, member: M) -> Task | None:
-        """What a member ended with it takes again only where all others that are left have ended with it too."""
-        turns = [
-            (turn, place) for place, task in enumerate(self._back) if (turn := self._turn(task, member)) is not None
-        ]
+        asked = ((self._doubts.turn(task.key, member), place) for place, task in enumerate(self._back))
+        turns = [(turn, place) for turn, place in asked if turn is not None]
         turn, place = min(turns, default=(None, 0))
         if turn is not None and turn <= 1:
             return self._back.pop(place)
@@ -56,12 +52,6 @@ class SharedQueue(Generic[M]):
             if found is not None:
                 return found
         return self._back.pop(place) if turn is not None else None
-
-    def _turn(self, task: Task, member: M) -> int | None:
-        ended = self._ended.get(task.key, [])
-        if self._doubts.doubted(task.key) or member not in ended or all(one in ended for one in self._members):
-            return self._doubts.turn(task.key, member)
-        return None
 
     def settled(self, task: Task, member: M, error: str) -> bool:
         """Whether what became of it is to be kept; else another tries it. error: "" where it was made."""
@@ -84,9 +74,7 @@ class SharedQueue(Generic[M]):
         """Whether it is to be tried again: not where too many members have ended with it."""
         with self._changed:
             self._out -= 1
-            ended = self._ended.setdefault(task.key, [])
-            ended.append(member)
-            again = len(ended) < MOST_ENDS
+            again = len(self._doubts.ended(task.key, member)) < MOST_ENDS
             if again:
                 self._back.append(task)
             else:
