@@ -36,6 +36,27 @@ BUILD = """([nodes, links]) => {
 }"""
 
 
+SAVED = "() => window.app.graph.serialize()"
+LOAD = "(graph) => window.app.loadGraphData(graph)"
+FIXED = {"control_after_generate": "fixed"}  # of a seed
+
+
+def kind(name):
+    """The first node of a kind."""
+    return f"(window.app.rootGraph ?? window.app.graph).nodes.find((n) => n.type === '{name}')"
+
+
+def text_on(name):
+    """What the first node of a kind says of its run; "" where it says nothing."""
+    return f"() => {kind(name)}?.widgets.find((w) => w.name === '$$node-text-preview')?.value ?? ''"
+
+
+def pictures_on(name):
+    """Width and height of each picture that it shows, in either renderer."""
+    return f"""() => [...document.querySelector(`[data-node-id="${{{kind(name)}.id}}"]`)?.querySelectorAll('img')
+      ?? {kind(name)}.imgs ?? []].filter((i) => i.naturalWidth).map((i) => [i.naturalWidth, i.naturalHeight])"""
+
+
 def build(tab, nodes, links):
     tab.errors.clear()
     tab.page.evaluate(BUILD, [nodes, links])
@@ -98,7 +119,7 @@ def compare_graph(tab, sweep=SWEEP, sampler=None):
         ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
         ["sweep", "RealignSweep", [300, 330], sweep],
-        ["sampler", "RealignSampler", [620, 0], {"steps": 2, "seed": 7, "lambda_": 0.3, **(sampler or {})}],
+        ["sampler", "RealignSampler", [620, 0], {"steps": 2, "seed": 7, "lambda_": 0.3, **FIXED, **(sampler or {})}],
         ["decode", "VAEDecode", [300, 200], {}],
         ["compare", "RealignCompare", [1020, 0], {}],
     ]
@@ -117,8 +138,6 @@ def compare_graph(tab, sweep=SWEEP, sampler=None):
         ["sampler", 2, "compare", "trace"],
     ]
     build(tab, nodes, links)
-    js(tab, "() => { const w = window.made.sampler.widgets.find((x) => x.name === 'control_after_generate');"
-            " if (w) w.value = 'fixed'; }")  # fmt: skip
 
 
 CURRENT = ".realign-compare .realign-current"  # the picture that is looked at

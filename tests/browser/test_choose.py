@@ -279,23 +279,29 @@ def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):
     tab.errors.clear()  # the page's own, about pictures that are not there
 
 
-@pytest.mark.parametrize(("when", "control"), [("after", "randomize"), ("before", "fixed")])
-def test_finer_is_of_the_runs_own_seed(tab, when, control):
-    """As new nodes have it, the page puts another one there, after each run or before."""
-    nodes = [
-        ["sweep", "RealignSweep", [300, 330], {"values": "list", "listed": "0.5, 1"}],
-        ["sampler", "RealignSampler", [620, 0], {"seed": 99, "control_after_generate": "randomize"}],
+def swept_graph(tab, sampler, nodes=(), links=(), sweep=None):
+    """λ Compare behind a sweep whose models are not there, and what is put before it."""
+    chain = [
+        ["sweep", "RealignSweep", [300, 330], sweep or {}],
+        ["sampler", "RealignSampler", [620, 0], sampler],
         ["decode", "VAEDecode", [300, 200], {}],
         ["compare", "RealignCompare", [1020, 0], {}],
     ]
-    links = [
+    along = [
         ["sweep", 0, "sampler", "latent_image"],
         ["sweep", 1, "sampler", "lambda_schedule"],
         ["sampler", 0, "decode", "samples"],
         ["decode", 0, "compare", "images"],
         ["sweep", 1, "compare", "sweep"],
     ]
-    build(tab, nodes, links)
+    build(tab, [*nodes, *chain], [*links, *along])
+
+
+@pytest.mark.parametrize(("when", "control"), [("after", "randomize"), ("before", "fixed")])
+def test_finer_is_of_the_runs_own_seed(tab, when, control):
+    """As new nodes have it, the page puts another one there, after each run or before."""
+    seed = {"seed": 99, "control_after_generate": "randomize"}
+    swept_graph(tab, seed, sweep={"values": "list", "listed": "0.5, 1"})
     js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", told(["", ""]))
     setting = "(when) => window.app.ui.settings.setSettingValueAsync('Comfy.WidgetControlMode', when)"
     js(tab, setting, when)
@@ -313,22 +319,13 @@ def test_use_of_a_rows_prompt_writes_the_text(tab):
         ["load", "CheckpointLoaderSimple", [0, 0], {}],
         ["encode", "CLIPTextEncode", [0, 150], {"text": "a cat"}],
         ["empty", "EmptyLatentImage", [0, 400], {}],
-        ["sweep", "RealignSweep", [300, 330], {}],
-        ["sampler", "RealignSampler", [620, 0], {"seed": 7}],
-        ["decode", "VAEDecode", [300, 200], {}],
-        ["compare", "RealignCompare", [1020, 0], {}],
     ]
     links = [
         ["load", 1, "encode", "clip"],
         ["encode", 0, "sampler", "positive"],
         ["empty", 0, "sweep", "latent"],
-        ["sweep", 0, "sampler", "latent_image"],
-        ["sweep", 1, "sampler", "lambda_schedule"],
-        ["sampler", 0, "decode", "samples"],
-        ["decode", 0, "compare", "images"],
-        ["sweep", 1, "compare", "sweep"],
     ]
-    build(tab, nodes, links)
+    swept_graph(tab, {"seed": 7}, nodes, links)
     run = told(["a red heart, " * 9, ""])
     js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
     names = js(tab, "() => [...document.querySelectorAll('.realign-name')].map((one) => one.textContent)")

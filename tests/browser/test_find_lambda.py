@@ -5,20 +5,14 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from graphs import build, js, press_run, set_widget
+from graphs import FIXED, LOAD, SAVED, build, js, kind, pictures_on, press_run, set_widget, text_on
 
 SEEDS = count(31)  # another for each run: the host runs nothing twice
-NODE = "window.app.graph.nodes.find(n => n.type === 'RealignSearch')"
-TEXT = f"() => {NODE}.widgets.find(w => w.name === '$$node-text-preview')?.value ?? ''"
+TEXT, PICTURES = text_on("RealignSearch"), pictures_on("RealignSearch")
 FOUND = f"() => ({TEXT})().includes('ended')"
-# Width and height of each picture that the node shows.
-PICTURES = f"""() => [...document.querySelector(`[data-node-id="${{{NODE}.id}}"]`)?.querySelectorAll('img')
-  ?? {NODE}.imgs ?? []].filter(i => i.naturalWidth).map(i => [i.naturalWidth, i.naturalHeight])"""
 SHOWN = f"() => ({PICTURES})().length"
-SAVED = "() => window.app.graph.serialize()"
-LOAD = "(graph) => window.app.loadGraphData(graph)"
 SAY = f"""(text) => {{
-  window.app.api.dispatchCustomEvent('progress_text', {{ nodeId: String({NODE}.id), text }});
+  window.app.api.dispatchCustomEvent('progress_text', {{ nodeId: String({kind("RealignSearch")}.id), text }});
 }}"""
 # What of the text on the node cannot be read: px that each box around it hides, up to the node or the page's layer.
 HIDDEN = """(line) => {
@@ -46,7 +40,7 @@ def graph(tab):
         ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
         ["good", "RealignPictureReward", [0, 500], {"reward": "colourfulness"}],
-        ["search", "RealignSearch", [380, 0], {"steps": 2, "seeds": 2, "seed": next(SEEDS), "precision": 0.5}],
+        ["search", "RealignSearch", [380, 0], {"steps": 2, "seeds": 2, "seed": next(SEEDS), "precision": 0.5, **FIXED}],
     ]
     links = [
         *(["demo", i, "search", name] for i, name in enumerate(("model", "anchor", "positive", "negative"))),
@@ -55,8 +49,7 @@ def graph(tab):
         ["good", 0, "search", "reward"],
     ]
     build(tab, nodes, links)
-    code = "() => { const w = window.made.search.widgets.find((x) => x.name === 'control_after_generate');"
-    js(tab, code + " if (w) w.value = 'fixed'; window.app.canvas.ds.scale = 0.7; }")
+    js(tab, "() => { window.app.canvas.ds.scale = 0.7; }")
 
 
 @pytest.fixture

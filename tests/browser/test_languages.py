@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from graphs import compare_graph, js, press_run, schedule_graph, sent
+from graphs import compare_graph, js, press_run, schedule_graph, sent, text_on
 from test_layout import open_at_once
 
 from tools.docs.page_words import page_words
@@ -81,7 +81,7 @@ def test_a_template_is_translated_and_stays_as_it_is(spoken, name):
 LABELS = """(name) => window.made[name].widgets.filter((w) => w.type === 'combo')
   .map((w) => [w.name, w.value, w.options.getOptionLabel?.(w.value) ?? null, w._displayValue])"""
 CHANGE = "(text) => { window.app.graph.nodes.find((n) => n.type === 'MarkdownNote').widgets[0].value = text; }"
-LINE = """() => window.made.sampler.widgets.find((w) => w.name === '$$node-text-preview')?.value ?? ''"""
+LINE = text_on("RealignSampler")
 
 
 def test_lists_are_shown_translated_and_stay_english(spoken):

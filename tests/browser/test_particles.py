@@ -6,7 +6,7 @@ import re
 from itertools import count
 
 import pytest
-from graphs import js, press_run
+from graphs import js, kind, press_run, text_on
 from test_layout import FEWER, SHOWING, open_at_once
 from test_survival import change, press_undo
 
@@ -30,8 +30,7 @@ COLLECT = """([rows, bright]) => {
     window.realignParticleStrips.push([width, height, shares]);
   });
 }"""
-NODE = "window.app.graph.nodes.find(n => n.type === 'RealignParticles')"
-TEXT = f"() => {NODE}.widgets.find(w => w.name === '$$node-text-preview')?.value ?? ''"
+NODE, TEXT = kind("RealignParticles"), text_on("RealignParticles")
 PREVIEWED = f"() => !!({NODE}.imgs?.length || document.querySelector(`[data-node-id='${{{NODE}.id}}'] img`))"
 REACHED = re.compile(r"colourfulness \d+(\.\d+)? → \d+(\.\d+)? \(mean of 4 × 4\)")
 

@@ -6,7 +6,7 @@ import json
 import re
 from itertools import count
 
-from graphs import build, compare_graph, js, press, press_run, sent, set_widget, shown, value_of
+from graphs import FIXED, build, compare_graph, js, press, press_run, sent, set_widget, shown, value_of
 from PIL import Image
 from test_survival import press_undo
 
@@ -22,11 +22,12 @@ TEXT = """(name) => {
 
 
 def pick_graph(tab, name):
+    settings = {"steps": 3, "seed": 7, "particles": 2, "pictures": PICTURES, **FIXED}
     nodes = [
         ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
         ["learned", "RealignLearnedTaste", [0, 480], {"name": name}],
-        ["sampler", "RealignParticles", [330, 0], {"steps": 3, "seed": 7, "particles": 2, "pictures": PICTURES}],
+        ["sampler", "RealignParticles", [330, 0], settings],
         ["decode", "VAEDecode", [330, 640], {}],
         ["pick", "RealignPick", [720, 0], {}],
     ]
@@ -44,12 +45,6 @@ def pick_graph(tab, name):
         ["sampler", 4, "pick", "trace"],
     ]
     build(tab, nodes, links)
-    fixed(tab)
-
-
-def fixed(tab):
-    js(tab, "() => { const w = window.made.sampler.widgets.find((x) => x.name === 'control_after_generate');"
-            " if (w) w.value = 'fixed'; }")  # fmt: skip
 
 
 def star(tab, *places):

@@ -6,16 +6,9 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from graphs import build, js, press_run, set_widget
+from graphs import FIXED, LOAD, SAVED, build, js, pictures_on, press_run, set_widget, text_on
 
 SEEDS = count(51)  # another for each run: the host runs nothing twice
-SAVED = "() => window.app.graph.serialize()"
-LOAD = "(graph) => window.app.loadGraphData(graph)"
-NODE = "window.app.graph.nodes.find((one) => one.type === '{0}')"
-TEXT = f"() => {NODE}?.widgets.find((w) => w.name === '$$node-text-preview')?.value ?? ''"
-# Width and height of each picture that the node shows.
-PICTURES = f"""() => [...document.querySelector(`[data-node-id="${{{{{NODE}.id}}}}"]`)?.querySelectorAll('img')
-  ?? {NODE}.imgs ?? []].filter((i) => i.naturalWidth).map((i) => [i.naturalWidth, i.naturalHeight])"""
 END = """() => {
   window.ended = false;
   window.app.api.addEventListener('execution_success', () => { window.ended = true; }, { once: true });
@@ -53,11 +46,11 @@ def particles(tab):
     js(tab, "() => { const { demo, run } = window.made; demo.connect(4, run, 'vae'); }")
 
 
-def _sampled(tab, kind, settings, more):
+def _sampled(tab, node, settings, more):
     nodes = [
         ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
-        ["run", kind, [620, 0], settings],
+        ["run", node, [620, 0], {**settings, **FIXED}],
         ["decode", "VAEDecode", [300, 200], {}],
         ["shown", "PreviewImage", [1020, 0], {}],
         *more,
@@ -70,28 +63,27 @@ def _sampled(tab, kind, settings, more):
         ["decode", 0, "shown", "images"],
     ]
     build(tab, nodes, links)
-    code = "() => { const w = window.made.run.widgets.find((x) => x.name === 'control_after_generate');"
-    js(tab, code + " if (w) w.value = 'fixed'; window.app.canvas.ds.scale = 0.7; }")
+    js(tab, "() => { window.app.canvas.ds.scale = 0.7; }")
 
 
 @pytest.mark.parametrize(
-    ("made", "kind", "words", "pictures"),
+    ("made", "node", "words", "pictures"),
     [
         (best_of, "RealignBestOf", "picture 1:", 0),
         (sweep, "RealignSampler", "step 2/2", 1),
         (particles, "RealignParticles", "step 2/2", 1),
     ],
 )
-def test_what_a_node_says_and_draws_stays_on_it(tab, made, kind, words, pictures):
+def test_what_a_node_says_and_draws_stays_on_it(tab, made, node, words, pictures):
     made(tab)
-    said = TEXT.format(kind)
+    said, shown = text_on(node), pictures_on(node)
 
     def there():
         tab.page.wait_for_function(f"(words) => ({said})().includes(words)", arg=words)
         if pictures:
-            tab.page.wait_for_function(f"() => ({PICTURES.format(kind)})().length")
+            tab.page.wait_for_function(f"() => ({shown})().length")
         tab.page.wait_for_timeout(700)
-        return js(tab, said), js(tab, PICTURES.format(kind))
+        return js(tab, said), js(tab, shown)
 
     js(tab, END)
     press_run(tab)
@@ -104,10 +96,10 @@ def test_what_a_node_says_and_draws_stays_on_it(tab, made, kind, words, pictures
     tab.reopen()  # a page that has heard nothing, and a host that does not run it again
     js(tab, LOAD, graph)
     tab.page.wait_for_timeout(700)
-    assert (js(tab, said), js(tab, PICTURES.format(kind))) == ("", [])
+    assert (js(tab, said), js(tab, shown)) == ("", [])
     press_run(tab)
     assert there() == first
-    tab.shot(f"said_{kind}")
+    tab.shot(f"said_{node}")
     assert tab.errors == []
 
 

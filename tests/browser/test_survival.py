@@ -17,6 +17,7 @@ from graphs import (
     compare_graph,
     is_sweeping,
     js,
+    kind,
     look_at,
     press,
     run_compare,
@@ -40,11 +41,6 @@ VIEW = """() => {
   return [file ?? '', root.querySelector('.realign-caption').textContent];
 }"""
 UNDO_STEPS = "() => window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length"
-NODE = "(window.app.rootGraph ?? window.app.graph).nodes.find((n) => n.type === '{}')"
-
-
-def kind(name):
-    return NODE.format(name)
 
 
 @pytest.fixture

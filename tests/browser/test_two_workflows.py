@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from graphs import build, compare_graph, js, press_run, told
+from graphs import build, compare_graph, js, press_run, text_on, told
 from looking import RUNS, new_workflow
 
 ID = 7
@@ -72,8 +72,7 @@ HOLD = """() => {
 }"""
 RUN_COUNT = """() => window.app.rootGraph.nodes.find((one) => one.type === 'RealignCompare')
   .properties.realign_compare?.runs.length ?? 0"""
-SAID = """() => window.app.rootGraph.nodes.find((one) => one.type === 'RealignSampler')
-  .widgets.find((one) => one.name === '$$node-text-preview')?.value ?? ''"""
+SAID = text_on("RealignSampler")
 REMEMBERED = "(id) => Object.keys(localStorage).filter((key) => key.startsWith(`realign/${id}/`))"
 
 
