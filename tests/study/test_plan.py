@@ -255,7 +255,7 @@ def test_a_wrong_server_is_one_sentence(write_plan, server, said):
 def test_an_address_may_leave_out_http(write_plan):
     done = realign("study", write_plan(), "--server", "127.0.0.1:8188", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "where: http://127.0.0.1:8188;" in done.stdout
+    assert "where: http://127.0.0.1:8188 " in done.stdout
 
 
 def test_a_dry_run_tells_what_it_costs_and_touches_nothing(write_plan, tmp_path):
