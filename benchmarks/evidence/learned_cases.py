@@ -115,7 +115,7 @@ WHOLE = Extent(
     again=(0, 2),
     doubled={PREFERRED: (0, 1)},
     above=(2,),
-    seeds=4,
+    seeds=8,
     every=5,
 )
 ONE_ANCHOR = Extent(
@@ -126,8 +126,8 @@ ONE_ANCHOR = Extent(
     again=(),
     doubled={},
     above=(),
-    seeds=2,
-    every=5,
+    seeds=8,
+    every=10,
 )
 SMALLEST = Extent(
     TRIAL,
