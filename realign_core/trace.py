@@ -77,11 +77,13 @@ class Trace:
     def record(
         self, step: int, kl: Tensor | None, calls: float, saved: float = 0.0, correction: float | None = None
     ) -> None:
-        """kl: (K + 1, B), on any device. A sampler may ask more than once in a step: the first answer gives its KL,
-        calls add up."""
-        if kl is not None and not self.calls[step]:
+        """kl: (K + 1, B), on any device; None: of a further answer within what is recorded already. All of a step adds
+        up: samplers ask more than once in it, or take several steps of their own."""
+        if kl is not None:
             self.settle()
-            self._late, self.correction[step] = (step, kl.detach()), correction
+            kl = kl.detach()
+            self._late = (step, kl + self.known[step].to(kl) if self.calls[step] else kl)
+            self.correction[step] = correction
         self.calls[step] += calls
         self.saved[step] += saved
 

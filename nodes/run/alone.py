@@ -10,20 +10,22 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...realign_core import Trace
-from .call import KEY
-from .steps import Account, nearest_step
+from .call import KEY, Call
+from .steps import ADAPTIVE, Account, chooses_its_steps, nearest_step
 
 
 class Alone:
     """Fills the trace of a run of one model's guider. model: its index. Its KL to itself is 0; that to the others is
     not known, as they are not asked."""
 
-    def __init__(self, guider: Any, model: int, trace: Trace, callback: Any):
-        self.trace, self._theirs = trace, callback
+    def __init__(self, guider: Any, model: int, trace: Trace, call: Call):
+        self.trace, self._theirs = trace, call.callback
         self._kl = torch.full_like(trace.kl[0], torch.nan)
         self._kl[model] = 0.0
         self._asked: list[Tensor] = []  # σ of each question of the sampler, left on its device
-        self._account = Account()
+        self._chooses = chooses_its_steps(call.sampler)
+        self._account = Account(over=chooses_its_steps(call.sampler, ADAPTIVE))
+        self._place = (-1, 0)  # the last step that the sampler has chosen, and as which of the schedule it counts
         add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self._predict_noise, guider.model_options, True)
 
     def _predict_noise(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -37,14 +39,20 @@ class Alone:
             self._theirs(step, x0, x, total)
 
     def finish(self) -> None:
-        """After the run. Samplers with steps of their own (dpm_fast, dpm_adaptive) are told by their questions' σ."""
-        sigmas = self.trace.sigmas[:-1]
-        if self._account.told == list(range(len(sigmas))):
+        """After the run. Where other packs' samplers tell other steps than the schedule's, each question's σ tells."""
+        if self._chooses or self._account.told == list(range(len(self.trace.calls))):
             self._record(self._account.rest())
             return
         self.trace.clear()
-        self._record([(sigma, nearest_step(sigmas, float(sigma.flatten()[0]))) for sigma in self._asked])
+        self._record([(sigma, self._nearest(sigma)) for sigma in self._asked])
 
     def _record(self, settled: Sequence[tuple[Tensor, int]]) -> None:
-        for _, step in settled:
+        for sigma, step in settled:
+            if self._chooses:
+                if step != self._place[0]:
+                    self._place = step, self._nearest(sigma)
+                step = self._place[1]
             self.trace.record(min(step, len(self.trace.calls) - 1), self._kl, 1)
+
+    def _nearest(self, sigma: Tensor) -> int:
+        return nearest_step(self.trace.sigmas[:-1], float(sigma.flatten()[0]))

@@ -208,7 +208,7 @@ class Attached:
         model = plan.alone
         if model is not None:
             own = self._own_guider(guider, model, call, state) if model else None
-            alone = Alone(own.guider if own else guider, model, trace, call.callback)
+            alone = Alone(own.guider if own else guider, model, trace, call)
             outside = executor.wrappers[: executor.idx]
             out = own.alone(alone.callback, outside) if own else replace(call, callback=alone.callback).on(executor)
             alone.finish()

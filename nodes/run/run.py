@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,19 @@ from .room import reference_first, streamed_anchor
 from .shared_weights import SharedWeights
 from .sharing import injected
 from .state import State
-from .steps import check_sampler, rehearsed
+from .steps import OwnSteps, check_sampler, rehearsed
+
+
+@dataclass
+class OwnStep:
+    """Of a sampler that chooses its steps. step: of the schedule, as which it counts. predicted: its first answer."""
+
+    step: int
+    sigma: float
+    predicted: Prediction
+    where: Tensor | None
+    calls: float = 0.0
+    saved: float = 0.0
 
 
 class Run:
@@ -87,6 +99,7 @@ class Run:
             self._merging = MergedWeights(anchors, loaded, guider, call, realignment, lambdas, steps, state)
             self.copies.append(self._merging)
         self.patchers = [reference, *loaded.values()]
+        self._own_step: OwnStep | None = None
         self.disagreement: Tensor | None = None  # (B,): of the last answer, where the run corrects its mixture
         self.levels = [self.level(sigma) for sigma in trace.sigmas]
         self._evaluator = partial(self._saving.evaluator, self.levels, len(used), can_merge, realignment.measure_ends)
@@ -119,7 +132,14 @@ class Run:
         return real, conds, [one for one in loaded if one in own or not getattr(one, "is_multigpu_base_clone", False)]
 
     def _sampler_sample(
-        self, executor: Any, guider: Any, sigmas: Any, extra_args: dict[str, Any], *args: Any, **kwargs: Any
+        self,
+        executor: Any,
+        guider: Any,
+        sigmas: Any,
+        extra_args: dict[str, Any],
+        callback: Any,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """Around the sampler itself, inside the preparations of every weight copy."""
         self._options = copied(extra_args["model_options"])
@@ -129,10 +149,19 @@ class Run:
         self._state.share_too([self._options], self.shared.networks)
         self._use(self.lambdas.to(guider.model_patcher.load_device))
         self._steps = rehearsed(self.call.sampler, guider, sigmas, extra_args, self.call.noise.ndim)
+        self._own_step = None
         outcome: list[Any] = []
 
+        def told(*progress: Any) -> None:
+            if isinstance(self._steps, OwnSteps):
+                self._steps.told()
+            if callback is not None:
+                callback(*progress)
+
         def sample() -> None:
-            outcome.append(executor(guider, sigmas, extra_args, *args, **kwargs))
+            outcome.append(executor(guider, sigmas, extra_args, told, *args, **kwargs))
+            if isinstance(self._steps, OwnSteps):
+                self._end_own_step(self._steps.end)
 
         then: Callable[[], None] = sample
         for copy in self.copies:
@@ -160,7 +189,7 @@ class Run:
         if self.realignment.steering is not None and self.realignment.steering.correct:
             self.disagreement = disagreement(predicted, weights, self._denoised_where(question))
         out = behind.answer(predicted.combined) if behind else predicted.combined.to(x.dtype)
-        self._record(step, question, behind.seen(predicted) if behind else predicted)
+        self._record(step, sigma, question, behind.seen(predicted) if behind else predicted)
         return out
 
     def _sigma(self, question: Question) -> float:
@@ -202,13 +231,26 @@ class Run:
         self.trace.take(index)
         self._use(self.lambdas.take(index))
 
-    def _record(self, step: int, question: Question, predicted: Prediction) -> None:
+    def _record(self, step: int, sigma: float, question: Question, predicted: Prediction) -> None:
         """λ, KL and calls of the step, as if it went straight to the next level."""
+        if isinstance(self._steps, OwnSteps):
+            if self._steps.begun or self._own_step is None:
+                self._end_own_step(sigma)  # one that begins where the last did is that one again: that spent nothing
+                self._own_step = OwnStep(step, sigma, predicted, self._denoised_where(question))
+            self._own_step.calls += predicted.calls
+            self._own_step.saved += predicted.saved
+            return
         kl = None
         if not self.trace.calls[step]:  # a step's KL is that of its first answer
             where = self._denoised_where(question)
             kl = kl_increments(predicted, self.levels[step], self.levels[step + 1], where)
         self.trace.record(step, kl, predicted.calls, predicted.saved, predicted.correction)
+
+    def _end_own_step(self, sigma: float) -> None:
+        one, self._own_step = self._own_step, None
+        if one is not None:
+            kl = kl_increments(one.predicted, self.level(one.sigma), self.level(sigma), one.where)
+            self.trace.record(one.step, kl, one.calls, one.saved, one.predicted.correction)
 
     def _denoised_where(self, question: Question) -> Tensor | None:
         """The inpainting mask at this σ: what is outside of it the sampler replaces, whatever the models say."""

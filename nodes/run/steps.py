@@ -2,7 +2,8 @@
 
 Samplers ask more than once in a step, at levels of their own, some at the very level of the next step: σ alone does not
 tell. So the host's samplers are rehearsed on a single number, which costs next to nothing, and the questions of the run
-are those of the rehearsal, one after the other.
+are those of the rehearsal, one after the other. Two of them choose their steps: each of those counts, with all that is
+asked in it, as the step of the schedule at whose level it begins.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 from ..models.options import copied
 from .guidance import POST_CFG
 
-ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # their steps depend on the whole batch
+FAST = ("dpm_fast_function", "sample_dpm_fast")  # their steps are other ones than the schedule's
+ADAPTIVE = ("dpm_adaptive_function", "sample_dpm_adaptive")  # … and depend on the whole batch
 AR_VIDEO = "sample_ar_video"  # asks the network itself
 NEAR = 1e-3  # in log σ: a question at another level than in the rehearsal is not the one that was rehearsed
 
@@ -31,6 +33,11 @@ def check_sampler(sampler: Any) -> None:
             "SamplerARVideo writes what it has seen of earlier frames into the one model that it knows, so that two "
             "models cannot be mixed in it: choose another sampler, or λ 0 or 1."
         )
+
+
+def chooses_its_steps(sampler: Any, among: Sequence[str] = (*FAST, *ADAPTIVE)) -> bool:
+    """Whether it is a sampler of the host's that follows no schedule."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "") in among
 
 
 class Steps:
@@ -50,8 +57,40 @@ class Steps:
         return nearest_step(self._sigmas[:-1], sigma)
 
 
+class OwnSteps(Steps):
+    """Of a sampler that chooses its steps.
+
+    begins: for each question, whether a step begins with it; None: one does after each that the sampler tells.
+    """
+
+    begun = False  # whether a step began with the last question
+
+    def __init__(self, sigmas: Sequence[float], begins: Sequence[bool] | None):
+        super().__init__(sigmas)
+        self._begins, self._first, self._step = begins, True, 0
+
+    def of(self, sigma: float) -> int:
+        asked, self._asked = self._asked, self._asked + 1
+        if self._begins is None:
+            self.begun, self._first = self._first, False
+        else:
+            self.begun = asked >= len(self._begins) or self._begins[asked]
+        if self.begun:
+            self._step = nearest_step(self._sigmas[:-1], sigma)
+        return self._step
+
+    def told(self) -> None:
+        """Hears that the sampler is through with a step."""
+        self._first = True
+
+    @property
+    def end(self) -> float:
+        """Where these samplers stop: they do not go down to 0."""
+        return self._sigmas[-1] or self._sigmas[-2]
+
+
 def nearest_step(sigmas: Sequence[float], sigma: float) -> int:
-    """The step whose σ is the nearest in log σ: adaptive samplers ask at levels of their own."""
+    """The step whose σ is the nearest in log σ."""
     return min(range(len(sigmas)), key=lambda i: abs(_log(sigmas[i]) - _log(sigma)))
 
 
@@ -62,7 +101,9 @@ def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, A
     levels = sigmas.tolist()
     function = getattr(sampler, "sampler_function", None)
     known = type(sampler) is comfy.samplers.KSAMPLER and function.__module__.startswith("comfy.")
-    if not known or function.__name__ in (*ADAPTIVE, AR_VIDEO):
+    if known and chooses_its_steps(sampler, ADAPTIVE):
+        return OwnSteps(levels, None)
+    if not known or function.__name__ == AR_VIDEO:
         return Steps(levels)
     stage = _Stage(guider)
     model_options = copied(extra_args["model_options"])
@@ -76,17 +117,21 @@ def rehearsed(sampler: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, A
     except Exception as error:
         logging.info("Realign: %s cannot be rehearsed, so that σ tells its steps (%s)", function.__name__, error)
         return Steps(levels)
-    return Steps(levels, stage.steps(len(levels) - 1))
+    asked = stage.asked()
+    if chooses_its_steps(sampler, FAST):
+        return OwnSteps(levels, [before != step for (_, step), (_, before) in zip(asked, [(0.0, -1), *asked])])
+    return Steps(levels, asked if stage.told_all(len(levels) - 1) else ())
 
 
 class Account:
     """Whose step each question of a sampler was, as it tells its steps.
 
     A step is told once its first question is answered. What else was asked since the one before was told belongs to
-    that one.
+    that one. over: it is told when it is over, with all that was asked in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, over: bool = False) -> None:
+        self._over = over
         self.told: list[int] = []  # the steps, in the order in which they were told
         self._waiting: list[Any] = []  # questions since then
 
@@ -96,7 +141,8 @@ class Account:
     def tell(self, step: int) -> list[tuple[Any, int]]:
         """The questions that are settled by it, each with its step."""
         *earlier, first = self._waiting or [None]
-        out = [(question, self.told[-1] if self.told else step) for question in earlier]
+        before = step if self._over or not self.told else self.told[-1]
+        out = [(question, before) for question in earlier]
         out += [(first, step)] if self._waiting else []
         self.told.append(step)
         self._waiting = []
@@ -127,9 +173,13 @@ class _Stage:
     def told(self, info: dict[str, Any]) -> None:
         self._settled += self._account.tell(int(info["i"]))
 
-    def steps(self, count: int) -> list[tuple[float, int]]:
-        """(σ, step) of each question; empty for a sampler whose steps are not those of the schedule."""
-        return [*self._settled, *self._account.rest()] if self._account.told == list(range(count)) else []
+    def asked(self) -> list[tuple[float, int]]:
+        """(σ, step, as the sampler counts them) of each question."""
+        return [*self._settled, *self._account.rest()]
+
+    def told_all(self, count: int) -> bool:
+        """Whether its steps are those of a schedule of so many."""
+        return self._account.told == list(range(count))
 
 
 def _log(sigma: float) -> float:

@@ -1,12 +1,15 @@
 """Which step a question of the sampler belongs to: λ, KL and calls of a step are those of the sampler's own step."""
 
 import json
+from collections import Counter
 
 import comfy.samplers
 import pytest
 import torch
 import toy_models
+from realign.nodes.models.pair import noise_level
 from realign.nodes.run.steps import Steps, nearest_step
+from realign.realign_core.posterior import kl_increment
 from truth import BOUND, call, distance, mixture, realign_guider, sampled, show, sigmas_of
 
 STEPS, CFG = 20, 2.0
@@ -49,7 +52,73 @@ def test_calls_per_step(name):
     assert calls == wanted
 
 
-OTHER = {"dpm_fast", "dpm_adaptive", "ar_video"}  # they have steps of their own, or ask the network itself
+class Heard:
+    """Between a sampler and what it asks: at which levels it does, and what each answer was made of."""
+
+    def __init__(self, model, levels, answers):
+        self.model, self.levels, self.answers = model, levels, answers
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def __call__(self, x, sigma, **extra):
+        self.levels.append(float(sigma[0]))
+        out = self.model(x, sigma, **extra)
+        self.answers.append((out.double(), *self.model.ds))
+        return out
+
+
+# Begins with too long a step, so that some are taken again.
+CHOOSING = {"dpm_fast": {}, "dpm_adaptive": {"h_init": 2.0, "rtol": 0.02, "atol": 0.002}}
+
+
+@pytest.mark.parametrize("flow", [False, True], ids=["ve", "flow"])
+@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("start", [1.5, 1.0], ids=["both", "alone"])
+def test_a_sampler_that_chooses_its_steps(name, flow, start):
+    """Each of them, of three questions, has the λ of where it begins. Its KL is that from there to where the next one
+    begins; what the sampler takes again costs calls alone."""
+    kind = {"kind": comfy.model_base.ModelType.FLOW} if flow else {}
+    (*ours, other, another), latent = (
+        [toy_models.toy_model(seed=seed, **kind) for seed in (1, 2, 1, 2)],
+        toy_models.latent(1),
+    )
+    sampler, sigmas = comfy.samplers.ksampler(name, CHOOSING[name]), sigmas_of(ours[0], STEPS, "simple", name)
+    levels, answers, end = [], [], 1.0 if start == 1 else 0.0
+
+    def step(question):
+        return nearest_step(sigmas[:-1].tolist(), levels[question // 3 * 3])
+
+    def lam(question):
+        return start if step(question) / (STEPS - 1) < 0.55 else end
+
+    def own(model, *args, **options):
+        return sampler.sampler_function(Heard(model, levels, answers), *args, **options)
+
+    true = mixture((other, another), lam, toy_models.CONDS, latent, sampler, sigmas, CFG, own=own)
+    guider = realign_guider(*ours, toy_models.CONDS, 1.0, CFG, lambda_schedule=schedule(start, end, 0.55))
+    out = sampled(guider, latent, sampler, sigmas)
+    assert distance(out, true) <= BOUND
+
+    firsts = range(0, len(levels), 3)
+    taken = [at for at in firsts if at + 3 >= len(levels) or levels[at + 3] < levels[at]]
+    assert (name == "dpm_adaptive") == (len(taken) < len(firsts))
+    kl, calls = {}, Counter()
+    for at, then in zip(taken, [*(levels[at] for at in taken[1:]), float(sigmas[-2])]):
+        both, reference, _ = answers[at]
+        more = kl_increment(both, reference, *(noise_level(ours[0], sigma) for sigma in (levels[at], then)))
+        kl[step(at)] = kl.get(step(at), 0.0) + float(more)
+    for question in range(len(levels)):
+        calls[step(question)] += 2 if lam(question) == 1.5 else 1
+    told = json.loads(call("RealignTrace", latent=out, guider=guider)[1])["steps"]
+    places = [nearest_step(sigmas[:-1].tolist(), one["sigma"]) for one in told]
+    assert dict(zip(places, (one["model_calls"] for one in told))) == calls
+    if start == 1.5:
+        assert dict(zip(places, (one["kl_reference"][0] for one in told))) == pytest.approx(kl, rel=1e-3, abs=1e-6)
+        assert {lam(question) for question in range(len(levels))} == {start, end}
+
+
+OTHER = {"dpm_fast", "dpm_adaptive", "ar_video"}  # they choose their steps, or ask the network itself
 
 
 @pytest.mark.parametrize("flow", [False, True], ids=["ve", "flow"])
