@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import FolderError
 from ..parts import whole
 from ..results import Folder, said
 from ..rows import Study
@@ -23,14 +24,18 @@ from .page import page
 from .pictures import chosen, sheets
 
 NAME = "report.html"
+OURS = b'<meta name="generator" content="realign report">'  # in page.html
 
 
 def write_report(study: Study, folder: Folder, budgets: Sequence[float] = (), prompts: Sequence[int] = ()) -> Path:
     """budgets: of KL, nats; none: round ones. prompts: whose pictures are shown, from 1; none: some.
 
-    Raises PlanError for a prompt that is not there, FolderError where it cannot be written."""
-    shown = chosen(study, prompts)
+    Raises PlanError for a prompt that is not there, FolderError where it cannot be written or another file has its
+    name."""
+    shown, file = chosen(study, prompts), folder.path / NAME
     with said(folder.path):
+        if file.exists() and OURS not in file.read_bytes():
+            raise FolderError(f"{file} is no report of a study: rename it, or name another folder by --out.")
         table = folder.table(study)
         findings = find(study, table, budgets)
         failed = failures(study, folder, table)
@@ -39,6 +44,6 @@ def write_report(study: Study, folder: Folder, budgets: Sequence[float] = (), pr
         for name, content in csv_files(table, findings, failed).items():
             with whole(folder.path / "report" / name) as temporary:
                 temporary.write_bytes(content)
-        with whole(folder.path / NAME) as temporary:
+        with whole(file) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
-    return folder.path / NAME
+    return file

@@ -349,6 +349,15 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(study, write_plan, tmp_pa
     assert not (folder.path / "report.html").exists()
 
 
+def test_a_page_of_somebody_elses_stays(study, write_plan, tmp_path, capsys):
+    _, folder = study()
+    (folder.path / "report.html").write_text("<p>mine</p>")
+    assert cli.main(["report", str(write_plan()), "--out", str(tmp_path / "out")]) == 2
+    assert "report.html is no report of a study: rename it" in capsys.readouterr().err
+    assert [file.name for file in folder.path.glob("report*")] == ["report.html"]
+    assert (folder.path / "report.html").read_text() == "<p>mine</p>"
+
+
 def test_without_its_extra_it_says_what_to_install(study, write_plan, tmp_path, capsys, monkeypatch):
     study()
     for name in [name for name in sys.modules if name.startswith("realign_study.report")]:
