@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from realign_study.report.drawing import COLOURS, GREY
 
 from .learned_cases import STEPWISE, Asked, Case
 from .learned_found import BELOW, Found
 from .learned_scores import REWARD
-from .learned_studies import captions, rows_of
+from .learned_studies import captions, pictures_of, rows_of
+from .paired import Array
 from .plots import bland_altman, curve, ecdf, scatter, sheet
 
 ROWS = 4  # captions on the sheet of pictures
@@ -103,7 +103,10 @@ def pictures(found: Found, studies: Path, path: Path) -> None:
     targets = anchors[::-1]
     mixed = [(strongest, 0.0), *((strongest, round(anchors[0].beta / one.beta, 9)) for one in targets)]
     retrained = [(strongest, 0.0), *((Asked(STEPWISE, one, ()), 1.0) for one in targets)]
-    columns = [[_pictures(studies / asked.name, value, some) for asked, value in line] for line in (mixed, retrained)]
+    columns = [
+        [_pictures(studies / asked.name, value, some, extent.seeds) for asked, value in line]
+        for line in (mixed, retrained)
+    ]
     heads = ["reference", *(f"λ {value:.2g}, β {one.beta:g}" for (_, value), one in zip(mixed[1:], targets))]
     figure = Figure(figsize=(1.3 * len(heads), 2.6 * len(some) + 0.3), layout="constrained", facecolor="white")
     panels = figure.subplots(2 * len(some), len(heads), squeeze=False)
@@ -120,8 +123,7 @@ def pictures(found: Found, studies: Path, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _pictures(folder: Path, value: float, prompts: Sequence[str]) -> list[Image.Image]:
+def _pictures(folder: Path, value: float, prompts: Sequence[str], seeds: int) -> list[Array]:
     """Of some captions, of the first seed of each."""
-    rows = sorted(rows_of(folder, value), key=lambda row: int(row["seed"]), reverse=True)
-    own = {row["prompt"]: row for row in rows}
-    return [Image.open(folder / own[prompt]["picture"]).convert("RGB") for prompt in prompts]
+    own = {row["prompt"]: row for row in rows_of(folder, value)}
+    return [pictures_of(folder / own[prompt]["picture"], seeds)[0] for prompt in prompts]

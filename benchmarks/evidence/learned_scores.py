@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,8 +23,8 @@ from realign_study.report.statistics import Array
 from tools.train.demo_data import HUES, SHAPES, Painter, colourfulness
 
 from .kept import Kept
-from .learned_cases import Asked, Extent
-from .learned_studies import captions, rows_of
+from .learned_cases import MERGED, Asked, Extent
+from .learned_studies import captions, pictures_of, rows_of
 
 REWARD, CAPTION, DIVERSITY = "mean chroma", "caption", "diversity"
 SCORES = (REWARD, CAPTION, DIVERSITY)
@@ -35,8 +34,8 @@ FEATURES = 64
 
 @dataclass(frozen=True)
 class Scored:
-    """Pictures of one network, or of λ: each array (captions × seeds,), caption by caption. nats: KL(it ‖ reference)
-    of each run, by the sampler's trace; nan: not known."""
+    """Pictures of one network, or of λ: each array (captions × seeds,), caption by caption. nats: (captions,), mean
+    KL(it ‖ reference) of its runs, by the sampler's trace; nan: not known."""
 
     scores: dict[str, Array]
     nats: Array
@@ -110,15 +109,17 @@ class Judge:
         found = {}
         for value in asked.lambdas:
             own = rows_of(folder, value)
-            if len(own) != len(self.wanted):
-                raise SystemExit(f"{folder}: {len(own)} of {len(self.wanted)} pictures of λ {value:g}.")
-            own.sort(key=lambda row: (self.order[row["prompt"]], int(row["seed"])))
-            nats = np.array([np.nan if row["kl"] is None else row["kl"] for row in own], float)
-            found[value] = Scored(self.of([folder / row["picture"] for row in own]), nats)
+            if len(own) != len(self.order):
+                raise SystemExit(f"{folder}: {len(own)} of {len(self.order)} captions of λ {value:g}.")
+            own.sort(key=lambda row: self.order[row["prompt"]])
+            # Merged weights are a model of their own to the sampler: its KL is not that to the reference.
+            known = [np.nan if row["kl"] is None or asked.method == MERGED else row["kl"] for row in own]
+            found[value] = Scored(self.of([folder / row["picture"] for row in own]), np.array(known, float))
         return found
 
     def of(self, files: Sequence[Path]) -> dict[str, Array]:
-        pictures = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+        """Of rows' pictures, caption by caption."""
+        pictures = np.concatenate([pictures_of(file, self.extent.seeds) for file in files])
         x = rearrange(torch.from_numpy(pictures).float() / 127.5 - 1, "b h w c -> b c h w")
         with torch.no_grad():
             features = self.classifier(x)

@@ -79,9 +79,9 @@ def test_all_that_is_compared_is_asked_for(extent):
 
 @pytest.mark.parametrize("method", [STEPWISE, CORRECTED, RLG, MERGED])
 def test_lambda_goes_where_the_workflow_has_it(method):
-    nodes, slot = graph(Asked(method, WHOLE.trained(TILTED, 0), (0.5,)))
-    node, name = slot.split(".")
-    assert isinstance(nodes[node]["inputs"][name], float)
+    nodes, slots = graph(WHOLE, Asked(method, WHOLE.trained(TILTED, 0), (0.5,)))
+    for node, name in (slot.split(".") for slot in slots):
+        assert isinstance(nodes[node]["inputs"][name], float)
     assert all(link[0] in nodes for one in nodes.values() for link in one["inputs"].values() if isinstance(link, list))
 
 
