@@ -149,8 +149,8 @@ class Account:
         return out
 
     def rest(self) -> list[tuple[Any, int]]:
-        """After the run: what was asked after the last step was told."""
-        return [(question, self.told[-1]) for question in self._waiting]
+        """After the run: what was asked after the last step was told; all, of step 0, where none ever was."""
+        return [(question, self.told[-1] if self.told else 0) for question in self._waiting]
 
 
 class _Stage:
