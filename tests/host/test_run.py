@@ -32,10 +32,11 @@ def euler(moved_at):
 
 
 def run(method, moved_at=None, batch_size=4):
-    """(the latents, the trace) of a sweep of four λ."""
+    """(the latents, the trace) of a sweep of four λ, or of four seeds where λ cannot share a batch."""
     first = toy_models.toy_model(seed=1)
     anchor = toy_models.with_lora(first) if method == CONTROL else toy_models.toy_model(seed=2)
-    options = dict(values="list", start=0.0, end=1.0, count=2, listed="0.2, 0.5, 0.9, 1.4", seeds=1, rows="seed")
+    cells = dict(listed="0.5", seeds=4) if method == CONTROL else dict(listed="0.2, 0.5, 0.9, 1.4", seeds=1)
+    options = dict(values="list", start=0.0, end=1.0, count=2, rows="seed", **cells)
     latent, sweep = RealignSweep.execute(toy_models.latent(1), row_values="", batch_size=batch_size, **options).args
     anchors = anchors_of(anchor)
     guider = realign_guider(
