@@ -33,7 +33,7 @@ def goal(found: Found, way: str) -> str:
     if noise is None or times is None:
         return f"{text}."
     apart = " and ".join(f"{_apart(found, *pair):+.4f}" for pair in found.trained_twice(way))
-    verdict = "whether it is more than twice the noise between trainings, so few cannot tell"
+    verdict = "so few trainings cannot tell whether that is more than twice their noise"
     if times.high <= 2:
         verdict = "no more than twice the noise between trainings"
     elif times.low > 2:

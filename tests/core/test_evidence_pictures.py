@@ -146,7 +146,7 @@ def test_an_error_is_what_it_was_made():
     [
         (0.0, 0.01, ": no more than twice the noise"),
         (0.3, 0.001, ": more than twice the noise"),
-        (0.1, 0.01, "so few cannot tell"),
+        (0.1, 0.01, "so few trainings cannot tell"),
     ],
 )
 def test_the_sentences_say_what_the_numbers_say(short, noise, said):
