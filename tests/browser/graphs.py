@@ -118,26 +118,38 @@ def compare_graph(tab, sweep=SWEEP, sampler=None):
     nodes = [
         ["demo", "RealignDemoModels", [0, 0], {"shape": "heart"}],
         ["empty", "EmptyLatentImage", [0, 330], {"width": 64, "height": 64}],
-        ["sweep", "RealignSweep", [300, 330], sweep],
-        ["sampler", "RealignSampler", [620, 0], {"steps": 2, "seed": 7, "lambda_": 0.3, **FIXED, **(sampler or {})}],
+    ]
+    links = [
+        *(["demo", i, "sampler", name] for i, name in enumerate(("model", "anchor", "positive", "negative"))),
+        ["empty", 0, "sweep", "latent"],
+        ["demo", 4, "decode", "vae"],
+        ["sampler", 2, "compare", "trace"],
+    ]
+    settings = {"steps": 2, "seed": 7, "lambda_": 0.3, **FIXED, **(sampler or {})}
+    swept_graph(tab, settings, nodes, links, sweep)
+
+
+def swept_graph(tab, sampler, nodes=(), links=(), sweep=None):
+    """λ Compare behind a sweep, and what is put before it: without that it cannot run."""
+    chain = [
+        ["sweep", "RealignSweep", [300, 330], sweep or {}],
+        ["sampler", "RealignSampler", [620, 0], sampler],
         ["decode", "VAEDecode", [300, 200], {}],
         ["compare", "RealignCompare", [1020, 0], {}],
     ]
-    links = [
-        ["demo", 0, "sampler", "model"],
-        ["demo", 1, "sampler", "anchor"],
-        ["demo", 2, "sampler", "positive"],
-        ["demo", 3, "sampler", "negative"],
-        ["empty", 0, "sweep", "latent"],
+    along = [
         ["sweep", 0, "sampler", "latent_image"],
         ["sweep", 1, "sampler", "lambda_schedule"],
         ["sampler", 0, "decode", "samples"],
-        ["demo", 4, "decode", "vae"],
         ["decode", 0, "compare", "images"],
         ["sweep", 1, "compare", "sweep"],
-        ["sampler", 2, "compare", "trace"],
     ]
-    build(tab, nodes, links)
+    build(tab, [*nodes, *chain], [*links, *along])
+
+
+def finish(tab, run):
+    """λ Compare gets the record of this run, as when the host ends one."""
+    js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
 
 
 CURRENT = ".realign-compare .realign-current"  # the picture that is looked at

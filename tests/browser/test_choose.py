@@ -14,6 +14,7 @@ from graphs import (
     caption,
     click,
     compare_graph,
+    finish,
     is_sweeping,
     js,
     look_at,
@@ -22,6 +23,7 @@ from graphs import (
     run_compare,
     sent,
     shown,
+    swept_graph,
     told,
     value_of,
 )
@@ -270,7 +272,7 @@ def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):
     build(tab, [["compare", "RealignCompare", [0, 0], {}]], [])
     for time, name in enumerate(("a1", "b1")):
         run = {**told(["", ""]), "run": name, "time": float(time)}
-        js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
+        finish(tab, run)
         press(tab, "s")
         tab.page.wait_for_function("() => document.querySelector('.realign-runs').innerText.includes('(gone)')")
     kept = "() => window.made.compare.properties.realign_compare"
@@ -279,30 +281,12 @@ def test_a_run_whose_pictures_are_gone_stays_with_its_stars(tab):
     tab.errors.clear()  # the page's own, about pictures that are not there
 
 
-def swept_graph(tab, sampler, nodes=(), links=(), sweep=None):
-    """λ Compare behind a sweep whose models are not there, and what is put before it."""
-    chain = [
-        ["sweep", "RealignSweep", [300, 330], sweep or {}],
-        ["sampler", "RealignSampler", [620, 0], sampler],
-        ["decode", "VAEDecode", [300, 200], {}],
-        ["compare", "RealignCompare", [1020, 0], {}],
-    ]
-    along = [
-        ["sweep", 0, "sampler", "latent_image"],
-        ["sweep", 1, "sampler", "lambda_schedule"],
-        ["sampler", 0, "decode", "samples"],
-        ["decode", 0, "compare", "images"],
-        ["sweep", 1, "compare", "sweep"],
-    ]
-    build(tab, [*nodes, *chain], [*links, *along])
-
-
 @pytest.mark.parametrize(("when", "control"), [("after", "randomize"), ("before", "fixed")])
 def test_finer_is_of_the_runs_own_seed(tab, when, control):
     """As new nodes have it, the page puts another one there, after each run or before."""
     seed = {"seed": 99, "control_after_generate": "randomize"}
     swept_graph(tab, seed, sweep={"values": "list", "listed": "0.5, 1"})
-    js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", told(["", ""]))
+    finish(tab, told(["", ""]))
     setting = "(when) => window.app.ui.settings.setSettingValueAsync('Comfy.WidgetControlMode', when)"
     js(tab, setting, when)
     click(tab, ".realign-finer")
@@ -327,7 +311,7 @@ def test_use_of_a_rows_prompt_writes_the_text(tab):
     ]
     swept_graph(tab, {"seed": 7}, nodes, links)
     run = told(["a red heart, " * 9, ""])
-    js(tab, "(run) => window.made.compare.onExecuted({ realign_compare: [run] })", run)
+    finish(tab, run)
     names = js(tab, "() => [...document.querySelectorAll('.realign-name')].map((one) => one.textContent)")
     assert names[1] == "prompt 2"
     look_at(tab, 1, 1)

@@ -15,6 +15,7 @@ from graphs import (
     build,
     click,
     compare_graph,
+    finish,
     is_sweeping,
     js,
     kind,
@@ -254,15 +255,14 @@ def test_into_a_subgraph_and_out(looked_at):
 def test_another_workflow_closes_the_loupe_of_a_node_in_a_subgraph(tab):
     new_workflow(tab)
     build(tab, [["compare", "RealignCompare", [0, 0], {}]], [])
-    show = "(run) => window.made.compare.onExecuted({ realign_compare: [run] })"
-    js(tab, show, told(["", ""]))
+    finish(tab, told(["", ""]))
     inside = """() => {
       const { subgraph, node } = window.app.graph.convertToSubgraph(new Set([window.made.compare]));
       window.app.canvas.openSubgraph(subgraph, node);
       [window.made.compare] = subgraph.nodes;
     }"""
     js(tab, inside)
-    js(tab, show, told(["", ""]))
+    finish(tab, told(["", ""]))
     tab.page.wait_for_function("() => document.querySelectorAll('.realign-cell').length === 4")
     press(tab, "f")
     assert js(tab, LOUPE)
