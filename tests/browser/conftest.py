@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 PACK = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "shots"
@@ -124,11 +125,16 @@ def once():
     return object()
 
 
-def pytest_collection_modifyitems(items):
+class ByFileAndRenderer(LoadScopeScheduling):
     """A file in one renderer stays with one worker, which has a host, a browser and a page of each renderer."""
-    for item in items:
-        renderer = next((name for name in RENDERERS if name in item.nodeid), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {renderer}"))
+
+    def _split_scope(self, nodeid):
+        file, _, test = nodeid.partition("::")
+        return f"{file} {next((name for name in RENDERERS if name in test), '')}"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFileAndRenderer(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

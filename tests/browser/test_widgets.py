@@ -15,6 +15,8 @@ from graphs import (
     ALL,
     CURRENT,
     INK,
+    LOAD,
+    SAVED,
     SWEEP,
     build,
     caption,
@@ -235,34 +237,37 @@ def test_beta_line(tab, kind):
     assert tab.errors == []
 
 
-def test_beta_of_the_demo_models_is_known_after_a_run(tab):
+OF_DEMO = "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)"
+
+
+@pytest.fixture
+def told(tab):
+    """A graph whose run has told the demo models' β."""
     compare_graph(tab, {**SWEEP, "listed": "0.5", "seeds": 1})
     js(tab, "() => { window.made.sweep.mode = 4; }")
     line_is(tab, "strength 0.3 (β is known after a run)")
     run_compare(tab)
-    line_is(tab, "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)")
+    line_is(tab, OF_DEMO)
+    return tab
 
 
-def test_beta_is_remembered_and_told_again_by_a_cached_run(tab):
+def reopen(tab, graph):
+    js(tab, LOAD, graph)
+    js(tab, "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }")
+
+
+def test_beta_of_the_demo_models_is_known_after_a_run_and_remembered(told):
     """Where the workflow is opened again, and where all but the changed node come from the host's cache."""
-    tab.page.evaluate("() => { window.state = window.app.graph.serialize(); }")
-    tab.page.evaluate("async () => await window.app.loadGraphData(window.state)")
-    tab.page.evaluate(
-        "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }",
-    )
-    line_is(tab, "anchor β 500 · λ 0.3 → β 1667 (stronger pull to the reference)")
-    forget = (
-        "() => { const { nodes, ...rest } = window.state; for (const n of nodes) delete n.properties.realign_memory; }"
-    )
-    tab.page.evaluate(forget)
-    tab.page.evaluate("async () => await window.app.loadGraphData(window.state)")
-    tab.page.evaluate(
-        "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }",
-    )
-    line_is(tab, "strength 0.3 (β is known after a run)")
-    set_widget(tab, "RealignSampler", "lambda_", 0.25)
-    press_run(tab)
-    line_is(tab, "anchor β 500 · λ 0.25 → β 2000 (stronger pull to the reference)")
+    graph = js(told, SAVED)
+    reopen(told, graph)
+    line_is(told, OF_DEMO)
+    for node in graph["nodes"]:
+        node["properties"].pop("realign_memory", None)
+    reopen(told, graph)
+    line_is(told, "strength 0.3 (β is known after a run)")
+    set_widget(told, "RealignSampler", "lambda_", 0.25)
+    press_run(told)
+    line_is(told, "anchor β 500 · λ 0.25 → β 2000 (stronger pull to the reference)")
 
 
 DEFAULTS = {"shape": "linear", "start": 0.0, "end": 1.0, "begin": 0.0, "stop": 1.0, "scale": 1.0, "offset": 0.0}

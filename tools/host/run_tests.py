@@ -37,7 +37,7 @@ STAGES = (
     ),
     # A page waits for a host and a host for a page: two of each keep the cores at work. What failed is done again, on a
     # new page, and named: on a busy machine a page may lose a click.
-    Stage("browser tests", ["pytest", "tests/browser", "-n", WORKERS, "--dist", "loadgroup", "--reruns", "2", "-rR"]),
+    Stage("browser tests", ["pytest", "tests/browser", "-n", WORKERS, "--reruns", "2", "-rR"]),
 )
 
 
