@@ -61,6 +61,7 @@ class Progress:
         self.node_id = context.node_id if context else None
         self.began, self.drawing, self.said = time.perf_counter(), 0.0, 0.0
         self.facts, self.notes = "", ""  # on the node: of the newest step, and what holds for the whole run
+        self.newest: tuple[Planned, int, int] | None = None  # step
         self.whole: list[Tensor] = []
         self.picture: Image.Image | None = None  # the strip as it is at the end
 
@@ -110,6 +111,8 @@ class Progress:
             return
         if self.withheld or picked is not None:
             self.callback(*self._of_host(picked and picked.index))
+        if self.newest is not None:  # one that chooses its steps does not say which is the last
+            self._say(*self.newest, True)
         total = self.last[-1]
         if self.strip is not None:
             self.picture = self._drawn(lambda strip: strip.picture())
@@ -150,13 +153,16 @@ class Progress:
         return self.whole
 
     def _say(self, plan: Planned, step: int, total: int, last: bool) -> None:
-        trace = plan.trace
+        trace, self.newest = plan.trace, (plan, step, total)
         now = time.perf_counter()
         if not trace.steps or (now - self.said < TEXT_INTERVAL and not last):
             return
         self.said = now
-        self.facts = " · ".join([f"step {step + 1}/{total}", *self._facts(trace, last), *_population_facts(plan)])
-        self._show()
+        place = f"step {step + 1}/{max(total, step + 1)}"  # some take more than they were to
+        facts = " · ".join([place, *self._facts(trace, last), *_population_facts(plan)])
+        if facts != self.facts:
+            self.facts = facts
+            self._show()
 
     def _facts(self, trace: Trace, last: bool) -> list[str]:
         sweep, anchors, newest = self.realignment.sweep, self.realignment.anchors, trace.steps[-1]

@@ -19,7 +19,9 @@ from host_runs import distance, realign_guider, same
 from PIL import Image
 from realign.nodes import live
 from realign.nodes.page import show_text
+from realign.nodes.pictures.labels import number
 from realign.nodes.pictures.particle_strip import ParticleStrip
+from realign.nodes.run.attach import Attached
 from realign.nodes.sweep import RealignSweep
 
 SETTINGS = dict(values="list", start=0.0, end=1.0, count=2, seeds=2, rows="seed", row_values="")
@@ -103,6 +105,21 @@ def test_the_denoised_output_does_not_depend_on_previews(pictures, monkeypatch, 
     assert same(off[0], on[0])
     assert same(off[1], on[1])
     assert distance(off[1], off[0]) > 1e-3 or sampler == "euler"
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpm_fast", "dpm_adaptive"])
+def test_what_is_said_last_is_of_the_whole_run(monkeypatch, sampler):
+    """Some samplers take fewer steps than the schedule has, or more: none of theirs says that it is the last."""
+    said = []
+    monkeypatch.setattr(live, "show_text", lambda node_id, text: said.append(text))
+    guider = realign_guider(pair_of(), *toy_models.CONDS, 0.5)
+    sigmas = torch.tensor([2.0, 1.2, 0.7, 0.3, 0.0])
+    out = SamplerCustomAdvanced.execute(
+        Noise_RandomNoise(1), guider, comfy.samplers.sampler_object(sampler), sigmas, toy_models.latent()
+    ).args[0]
+    trace = Attached.behind(guider.model_patcher).trace(out["samples"])
+    kl = trace.kl_reference()[0]
+    assert f" · KL {number(kl, 3)} nats · {trace.model_calls:g} model calls" in said[-1]
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_end_the_run(pictures, monkeypatch, caplog):
