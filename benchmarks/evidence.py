@@ -22,7 +22,7 @@ from evidence import learned_plot  # noqa: E402
 from evidence.held_out import losses  # noqa: E402
 from evidence.kept import Kept, fingerprint  # noqa: E402
 from evidence.learned_cases import EXTENTS, Extent  # noqa: E402
-from evidence.learned_found import Found  # noqa: E402
+from evidence.learned_found import Found, Tilt  # noqa: E402
 from evidence.learned_networks import DEVICE, TILTED, TWIN, pool, train_all  # noqa: E402
 from evidence.learned_report import text  # noqa: E402
 from evidence.learned_scores import Judge  # noqa: E402
@@ -91,7 +91,7 @@ def report(extent: Extent, options: argparse.Namespace, networks: Path, studies:
     judge = Judge(extent, kept)
     results = {one: judge.scored(one, studies / one.name) for one in extent.asked()}
     data = pool(extent.network.size, 0, extent.network.pool)
-    truth = {beta: data.mean_reward(beta) for beta in (0.0, *extent.betas[TILTED])}
+    truth = {beta: Tilt.of(data, beta) for beta in (0.0, *extent.betas[TILTED])}
     found = Found(extent, results, truth, losses(extent, options.host, networks))
     weights = load_file(extent.reference.file(networks))
     count = sum(value.numel() for name, value in weights.items() if name.startswith("unet."))

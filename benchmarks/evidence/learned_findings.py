@@ -91,7 +91,16 @@ def corrected(found: Found) -> str:
         same = [Case(STEPWISE, case.anchor, case.target) for case in cases]
         before, after = (found.error(chosen, REWARD)[1] for chosen in (same, cases))
         parts.append(f"{way} from {before.text(0, True)} to {after.text(0, True)} of the way")
-    return f"With *correct*, from the strongest anchor: {'; '.join(parts)}."
+    text = f"With *correct*, from the strongest anchor: {'; '.join(parts)}."
+    if TILTED not in found.extent.betas:
+        return text
+    strongest = found.extent.anchors(TILTED)[0]
+    own, data = found.nats(found.alone(strongest)), found.truth[strongest.beta].nats
+    return (
+        f"{text} It weighs runs by all in which two networks differ. Tilting the data to β {strongest.beta:g} is "
+        f"{data:.1f} nats, and the runs of the network trained on them are {own:.0f} nats from the reference's: "
+        f"{1 - data / own:.0%} of what is weighed there is not the tilt."
+    )
 
 
 def optimum(found: Found) -> str:
@@ -102,7 +111,7 @@ def optimum(found: Found) -> str:
     parts = []
     for one in found.extent.anchors(TILTED):
         gone = found.mean(found.alone(one), REWARD).value - reference
-        whole = found.truth[one.beta] - found.truth[0]
+        whole = found.truth[one.beta].reward - found.truth[0].reward
         parts.append(f"β {one.beta:g} {gone / whole:.0%}")
     return f"How much of the tilted data's gain in reward the trained networks' pictures have: {', '.join(parts)}."
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
 
 from .learned_cases import METHODS, RLG, STEPWISE, Asked, Case, Extent
-from .learned_networks import Trained
+from .learned_networks import Pool, Trained
 from .learned_scores import REWARD, Scored
 from .paired import LEVEL, Array, Estimate, estimate, mean_error, signed_share
 from .paired import Scored as Beside
@@ -19,14 +20,26 @@ BANDS = (BELOW, ABOVE)
 Results = Mapping[Asked, Mapping[float, Scored]]
 
 
+class Tilt(NamedTuple):
+    """Of the data tilted by exp(r/β): its mean reward, and its KL from the data as it is, nats."""
+
+    reward: float
+    nats: float
+
+    @classmethod
+    def of(cls, data: Pool, beta: float) -> Tilt:
+        plain, tilted = data.chances(0.0), data.chances(beta)
+        return cls(data.mean_reward(beta), float((tilted * (tilted / plain).log()).nansum()))
+
+
 @dataclass(frozen=True)
 class Found:
-    """All pictures' scores, by study and λ. truth: the mean reward of tilted data by β, 0: of the data as drawn.
+    """All pictures' scores, by study and λ. truth: of tilted data by β, 0: of the data as drawn.
     losses: on held-out pairs, (batches,), the same for all, of networks whose training's end is looked at."""
 
     extent: Extent
     results: Results
-    truth: Mapping[float, float]
+    truth: Mapping[float, Tilt]
     losses: Mapping[Trained, Array] = field(default_factory=dict)
 
     def run(self, method: str, anchor: Trained, value: float) -> Scored:

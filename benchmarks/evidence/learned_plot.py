@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from realign_study.report.drawing import COLOURS, GREY
 
@@ -18,7 +18,7 @@ from .learned_studies import captions, pictures_of, rows_of
 from .paired import Array
 from .plots import bland_altman, curve, ecdf, scatter, sheet
 
-ROWS = 4  # captions on the sheet of pictures
+ROWS = 3  # captions on the sheet of pictures, of each way
 
 
 def draw(found: Found, path: Path) -> None:
@@ -76,7 +76,8 @@ def _errors(axes: Axes, found: Found, way: str) -> None:
     axes.axhline(0, color=GREY, linewidth=0.8)
     title = f"{way.capitalize()} anchor of β {strongest.beta:g}: which way λ errs"
     axes.set(xlabel="λ", ylabel="mean chroma less retrained, of the way", title=title)
-    axes.legend(frameon=False, fontsize=8)
+    axes.margins(y=0.3)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left")
 
 
 def _frontier(axes: Axes, found: Found) -> None:
@@ -96,31 +97,42 @@ def _frontier(axes: Axes, found: Found) -> None:
 def pictures(found: Found, studies: Path, path: Path) -> None:
     """An anchor that went too far, brought back: by λ from the strongest anchor, and the network of each β below it."""
     extent = found.extent
-    way = next(iter(extent.betas))
-    anchors, strongest = extent.anchors(way), Asked(STEPWISE, extent.anchors(way)[0], ())
     prompts = [" ".join(one.values()) for one in captions(extent.every)]
     some = [prompts[place * (len(prompts) - 1) // (ROWS - 1)] for place in range(min(ROWS, len(prompts)))]
+    columns = 1 + max(len(betas) for betas in extent.betas.values())
+    height = 2.6 * len(some) + 0.5
+    figure = Figure(figsize=(1.3 * columns, height * len(extent.betas)), layout="constrained", facecolor="white")
+    parts = np.atleast_1d(figure.subfigures(len(extent.betas), 1))
+    for part, way in zip(parts, extent.betas, strict=True):
+        _block(part, found, studies, way, some)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _block(figure: SubFigure, found: Found, studies: Path, way: str, some: Sequence[str]) -> None:
+    """Of each caption a line by λ, and below it one of what was trained."""
+    anchors = found.extent.anchors(way)
+    strongest = Asked(STEPWISE, anchors[0], ())
+    reference = (Asked(STEPWISE, found.extent.anchors(next(iter(found.extent.betas)))[0], ()), 0.0)
     targets = anchors[::-1]
-    mixed = [(strongest, 0.0), *((strongest, round(anchors[0].beta / one.beta, 9)) for one in targets)]
-    retrained = [(strongest, 0.0), *((Asked(STEPWISE, one, ()), 1.0) for one in targets)]
-    columns = [
-        [_pictures(studies / asked.name, value, some, extent.seeds) for asked, value in line]
+    mixed = [reference, *((strongest, round(anchors[0].beta / one.beta, 9)) for one in targets)]
+    retrained = [reference, *((Asked(STEPWISE, one, ()), 1.0) for one in targets)]
+    lines = [
+        [_pictures(studies / asked.name, value, some, found.extent.seeds) for asked, value in line]
         for line in (mixed, retrained)
     ]
     heads = ["reference", *(f"λ {value:.2g}, β {one.beta:g}" for (_, value), one in zip(mixed[1:], targets))]
-    figure = Figure(figsize=(1.3 * len(heads), 2.6 * len(some) + 0.3), layout="constrained", facecolor="white")
     panels = figure.subplots(2 * len(some), len(heads), squeeze=False)
     for place, axes in enumerate(panels.flat):
         row, column = divmod(place, len(heads))
-        axes.imshow(columns[row % 2][column][row // 2], interpolation="bicubic")
+        axes.imshow(lines[row % 2][column][row // 2], interpolation="bicubic")
         axes.set(xticks=[], yticks=[], title=heads[column] if row == 0 else "")
         axes.title.set_fontsize(8)
         for edge in axes.spines.values():
             edge.set_visible(False)
         if column == 0:
             axes.set_ylabel(("by λ", "retrained")[row % 2], fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.suptitle(f"{way.capitalize()} anchors: λ from β {anchors[0].beta:g}", fontsize=10)
 
 
 def _pictures(folder: Path, value: float, prompts: Sequence[str], seeds: int) -> list[Array]:

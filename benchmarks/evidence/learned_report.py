@@ -59,17 +59,20 @@ def text(found: Found, told: float, weights: int, plots: str) -> str:
 
 def networks(found: Found) -> str:
     """All that was trained."""
-    rows = [["network", "training", *SCORES, "r of the data", "KL, nats"]]
-    rows.append(["reference", "", *_means(found, found.extent.reference), f"{found.truth[0]:.3f}", "0"])
+    rows = [["network", "training", *SCORES, "r of the data", "KL, nats", "KL of the data"]]
+    rows.append(["reference", "", *_means(found, found.extent.reference), f"{found.truth[0].reward:.3f}", "0", "0"])
     for way in found.extent.betas:
         for one in (*found.extent.anchors(way), *found.extent.more(way)):
             which = "twice the steps" if one.doubled else f"seed {one.seed}"
-            data = f"{found.truth[one.beta]:.3f}" if way == TILTED else "–"
+            tilt = found.truth[one.beta] if way == TILTED else None
+            reward, wanted = (f"{tilt.reward:.3f}", f"{tilt.nats:.2f}") if tilt else ("–", "–")
             nats = found.nats(found.alone(one))
-            rows.append(
-                [f"{way}, β {one.beta:g}", which, *_means(found, one), data, f"{nats:.0f}" if nats == nats else "–"]
-            )
-    note = "KL(it ‖ reference) of its own runs, by the sampler's trace."
+            own = f"{nats:.0f}" if nats == nats else "–"
+            rows.append([f"{way}, β {one.beta:g}", which, *_means(found, one), reward, own, wanted])
+    note = (
+        "KL(it ‖ reference) of its own runs, by the sampler's trace; of the data: what it would be at the optimum, "
+        "nats."
+    )
     return f"## The networks by themselves\n\n{note}\n\n{table(rows)}\n"
 
 

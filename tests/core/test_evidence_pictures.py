@@ -16,7 +16,7 @@ sys.path.append(str(PACK / "benchmarks"))
 
 from evidence.learned_cases import CORRECTED, EXTENTS, MERGED, ONE_ANCHOR, RLG, STEPWISE, WHOLE, Asked  # noqa: E402
 from evidence.learned_findings import findings  # noqa: E402
-from evidence.learned_found import ABOVE, BELOW, Found  # noqa: E402
+from evidence.learned_found import ABOVE, BELOW, Found, Tilt  # noqa: E402
 from evidence.learned_networks import PREFERRED, TILTED, pool  # noqa: E402
 from evidence.learned_report import text  # noqa: E402
 from evidence.learned_scores import CAPTION, DIVERSITY, REWARD, SCORES, Classifier, Scored  # noqa: E402
@@ -50,6 +50,19 @@ def test_tilted_pictures_have_the_reward_that_plain_draws_weighed_by_exp_have(pl
     own = float((chances.square() @ (data.reward.double() - data.mean_reward(beta)).square()).sqrt())
     assert data.mean_reward(beta) == pytest.approx(mean, abs=4 * (spread**2 + own**2) ** 0.5)
     assert abs(data.mean_reward(0.06) - mean) > 20 * spread  # the bound tells one β from another
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.4])
+def test_nats_of_a_tilt(data, beta):
+    """KL(p_β ‖ p) = E_β[r]/β − ln E[exp(r/β)], within each caption."""
+    kind = data.captions @ torch.tensor([64, 8, 1])
+    parts = []
+    for one in kind.unique():
+        reward, chance = data.reward[kind == one].double(), data.chances(0.0)[kind == one]
+        plain, tilted = chance / chance.sum(), data.chances(beta)[kind == one]
+        log_z = (plain.log() + reward / beta).logsumexp(0)
+        parts.append(float((tilted / tilted.sum()) @ reward / beta - log_z))
+    assert Tilt.of(data, beta).nats == pytest.approx(np.mean(parts), rel=1e-6)
 
 
 def test_a_tilt_leaves_every_caption_as_likely_as_it_was(data):
@@ -122,7 +135,7 @@ def invented(short=0.0, noise=0.01):
             target = of(anchor.beta / value, anchor.seed) if value else 0.2
             miss = short * (full - 0.2) if value not in (0.0, 1.0) else 0.0
             results[asked][value] = scored(target - miss)
-    truth = {beta: of(beta, 0) if beta else 0.2 for beta in (0.0, *extent.betas[TILTED])}
+    truth = {beta: Tilt(of(beta, 0) if beta else 0.2, 0.0) for beta in (0.0, *extent.betas[TILTED])}
     return Found(extent, results, truth)
 
 
