@@ -104,6 +104,9 @@ def train(one: Trained, host: Path, folder: Path, threads: int) -> None:
     torch.manual_seed(one.seed)
     network = one.network
     model = Denoiser(DEVICE, network.size, **network.unet)
+    if one.way == REFERENCE and one.network == SHIPPED:
+        load_reference(PACK / "demo" / "reference.safetensors", model)
+        return save(model, one.file(folder))
     settings = Settings(
         folder,
         network.steps[one.way] * (2 if one.doubled else 1),
@@ -113,9 +116,6 @@ def train(one: Trained, host: Path, folder: Path, threads: int) -> None:
         resume=True,
         checkpoint_seconds=30.0,
     )
-    if one.way == REFERENCE and one.network == SHIPPED:
-        load_reference(PACK / "demo" / "reference.safetensors", model)
-        return save(model, one.file(folder))
     if one.way == REFERENCE:
         run = Run(one.name, model, muon_and_adam(model), settings)
         fit(run, drawn(run))

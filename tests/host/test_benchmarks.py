@@ -11,7 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 PACK = Path(__file__).resolve().parents[2]
 
@@ -180,6 +182,28 @@ def test_lambda_beside_retraining_in_pictures(tmp_path):
     made = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.*")}
     assert run(*options, small=False) == rows
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.*")} == made
+
+
+SHIPPED = """
+import sys
+from pathlib import Path
+from evidence.learned_cases import ONE_ANCHOR
+from evidence.learned_networks import train
+train(ONE_ANCHOR.reference, Path(sys.argv[1]), Path(sys.argv[2]), 1)
+"""
+
+
+def test_the_reference_of_the_shipped_network_is_what_ships(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(PACK / "benchmarks"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SHIPPED, os.environ["REALIGN_HOST"], str(tmp_path)]
+    subprocess.run(command, check=True, env=environment, timeout=600)
+    ours = load_file(tmp_path / "shipped-reference.safetensors")
+    theirs = load_file(PACK / "demo" / "reference.safetensors")
+    names = {"caption_tokens": "tokens.weight"}
+    assert len(ours) == len(theirs)
+    for name, value in theirs.items():
+        mine = ours[names.get(name, name.replace("diffusion_model.", "unet."))]
+        assert torch.equal(mine, value.float()), name
 
 
 @pytest.mark.thorough
