@@ -16,7 +16,7 @@ from torch import Tensor
 from ..models.reach import ATOMS, made_by
 from .call import KEY
 from .posterior import is_posterior
-from .steps import ADAPTIVE
+from .steps import ADAPTIVE, chooses_its_steps
 
 # Options of the host's samplers; others may draw from the global random state (s_churn) or look at the whole batch
 # (noise_clip_std).
@@ -61,7 +61,7 @@ def draws_can_be_shared(sampler: Any, denoise_mask: Tensor | None) -> bool:
     known = function.__module__.startswith("comfy.") or is_posterior(sampler)
     draws_over_the_mask = sampler.inpaint_options.get("random", False) and denoise_mask is not None
     by_element = options.keys() <= OPTIONS or is_posterior(sampler)
-    return known and by_element and function.__name__ not in ADAPTIVE and not draws_over_the_mask
+    return known and by_element and not chooses_its_steps(sampler, ADAPTIVE) and not draws_over_the_mask
 
 
 def may_couple(guider: Any, anchors: Iterable[ModelPatcher]) -> set[str]:

@@ -36,7 +36,7 @@ from .room import reference_first, streamed_anchor
 from .shared_weights import SharedWeights
 from .sharing import injected
 from .state import State
-from .steps import OwnSteps, check_sampler, rehearsed
+from .steps import check_sampler, rehearsed
 
 
 @dataclass
@@ -153,15 +153,13 @@ class Run:
         outcome: list[Any] = []
 
         def told(*progress: Any) -> None:
-            if isinstance(self._steps, OwnSteps):
-                self._steps.told()
+            self._steps.told()
             if callback is not None:
                 callback(*progress)
 
         def sample() -> None:
             outcome.append(executor(guider, sigmas, extra_args, told, *args, **kwargs))
-            if isinstance(self._steps, OwnSteps):
-                self._end_own_step(self._steps.end)
+            self._end_own_step(self._steps.end)
 
         then: Callable[[], None] = sample
         for copy in self.copies:
@@ -233,7 +231,7 @@ class Run:
 
     def _record(self, step: int, sigma: float, question: Question, predicted: Prediction) -> None:
         """λ, KL and calls of the step, as if it went straight to the next level."""
-        if isinstance(self._steps, OwnSteps):
+        if self._steps.chosen:
             if self._steps.begun or self._own_step is None:
                 self._end_own_step(sigma)  # one that begins where the last did is that one again: that spent nothing
                 self._own_step = OwnStep(step, sigma, predicted, self._denoised_where(question))

@@ -43,6 +43,9 @@ def chooses_its_steps(sampler: Any, among: Sequence[str] = (*FAST, *ADAPTIVE)) -
 class Steps:
     """Tells the step of each question of one run. sigmas: T + 1 levels of its schedule."""
 
+    chosen = False  # whether the steps are the sampler's own, and not the schedule's
+    begun = False  # whether one of its own began with the last question
+
     def __init__(self, sigmas: Sequence[float], rehearsal: Sequence[tuple[float, int]] = ()):
         self._sigmas, self._rehearsal, self._asked = sigmas, rehearsal, 0
 
@@ -56,6 +59,14 @@ class Steps:
             self._rehearsal = ()  # somebody else asks too: from here on σ has to tell
         return nearest_step(self._sigmas[:-1], sigma)
 
+    def told(self) -> None:
+        """Hears that the sampler is through with a step."""
+
+    @property
+    def end(self) -> float:
+        """The level at which the run ends."""
+        return self._sigmas[-1]
+
 
 class OwnSteps(Steps):
     """Of a sampler that chooses its steps.
@@ -63,7 +74,7 @@ class OwnSteps(Steps):
     begins: for each question, whether a step begins with it; None: one does after each that the sampler tells.
     """
 
-    begun = False  # whether a step began with the last question
+    chosen = True
 
     def __init__(self, sigmas: Sequence[float], begins: Sequence[bool] | None):
         super().__init__(sigmas)
@@ -80,12 +91,11 @@ class OwnSteps(Steps):
         return self._step
 
     def told(self) -> None:
-        """Hears that the sampler is through with a step."""
         self._first = True
 
     @property
     def end(self) -> float:
-        """Where these samplers stop: they do not go down to 0."""
+        """These samplers do not go down to 0."""
         return self._sigmas[-1] or self._sigmas[-2]
 
 
