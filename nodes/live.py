@@ -61,7 +61,7 @@ class Progress:
         self.node_id = context.node_id if context else None
         self.began, self.drawing, self.said = time.perf_counter(), 0.0, 0.0
         self.facts, self.notes = "", ""  # on the node: of the newest step, and what holds for the whole run
-        self.newest: tuple[Planned, int, int] | None = None  # step
+        self.plan: Planned | None = None  # of the part that `last` is of
         self.whole: list[Tensor] = []
         self.picture: Image.Image | None = None  # the strip as it is at the end
 
@@ -89,7 +89,7 @@ class Progress:
             done = step if count == 1 else number * total + min(step, total - 1)  # adaptive samplers take more steps
             if plan.part.particles < self.particles:  # where there is nothing to weigh, one is sampled for all
                 x0, x = (repeat(value, "m ... -> (m n) ...", n=self.particles) for value in (x0, x))
-            self.last = (done, *self._in_whole(places, x0, x), count * total)
+            self.plan, self.last = plan, (done, *self._in_whole(places, x0, x), count * total)
             if not self.withheld:
                 self.callback(*self._of_host())
             self._say(plan, done, count * total, last)
@@ -111,9 +111,9 @@ class Progress:
             return
         if self.withheld or picked is not None:
             self.callback(*self._of_host(picked and picked.index))
-        if self.newest is not None:  # one that chooses its steps does not say which is the last
-            self._say(*self.newest, True)
-        total = self.last[-1]
+        done, *_, total = self.last
+        if self.plan is not None:
+            self._say(self.plan, done, total, True)  # a sampler that chooses its steps does not tell which is the last
         if self.strip is not None:
             self.picture = self._drawn(lambda strip: strip.picture())
             self._send(self.picture, total, total)
@@ -153,7 +153,7 @@ class Progress:
         return self.whole
 
     def _say(self, plan: Planned, step: int, total: int, last: bool) -> None:
-        trace, self.newest = plan.trace, (plan, step, total)
+        trace = plan.trace
         now = time.perf_counter()
         if not trace.steps or (now - self.said < TEXT_INTERVAL and not last):
             return

@@ -96,11 +96,11 @@ def corrected(found: Found) -> str:
         return text
     strongest = found.extent.anchors(TILTED)[0]
     own, data = found.nats(found.alone(strongest)), found.truth[strongest.beta].nats
-    return (
-        f"{text} It weighs runs by all in which two networks differ. Tilting the data to β {strongest.beta:g} is "
-        f"{data:.1f} nats, and the runs of the network trained on them are {own:.0f} nats from the reference's: "
-        f"{1 - data / own:.0%} of what is weighed there is not the tilt."
+    text += (
+        f" It weighs runs by all in which two networks differ. Tilting the data to β {strongest.beta:g} is "
+        f"{data:.1f} nats, and the runs of the network trained on them are {own:.0f} nats from the reference's"
     )
+    return f"{text}: {1 - data / own:.0%} of what is weighed there is not the tilt." if own > data else f"{text}."
 
 
 def optimum(found: Found) -> str:

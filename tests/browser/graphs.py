@@ -63,6 +63,17 @@ def build(tab, nodes, links):
     tab.page.wait_for_timeout(400)
 
 
+def name_nodes(tab):
+    """`window.made` has the nodes by their kinds: after a workflow was opened, which makes all of them anew."""
+    js(tab, "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }")
+
+
+def open_graph(tab, graph):
+    """A workflow as it was saved."""
+    js(tab, LOAD, graph)
+    name_nodes(tab)
+
+
 def until(act, locator, again=1000):
     """Act until it shows, as an artist does: a page that has only just opened does not hear everything."""
     _until(act, lambda: locator.wait_for(timeout=again), again, locator)

@@ -6,9 +6,9 @@ import re
 
 import pytest
 from conftest import PACK
-from graphs import caption, click, compare_graph, js, kind, look_at, press, run_compare
+from graphs import caption, click, compare_graph, js, kind, look_at, name_nodes, press, run_compare
 from looking import LOUPE, NODES, RANGE, capture, hover, new_workflow, pixel, show_node, stage_box
-from test_survival import UNDO_STEPS, all_alive, name_nodes, press_undo
+from test_survival import UNDO_STEPS, all_alive, press_undo
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from graphs import build, js, sent, value_of
+from graphs import build, js, open_graph, sent, value_of
 
 from tools.workflows.workflow_names import workflow_file
 
@@ -30,10 +30,6 @@ BUTTON = """(name) => {
   return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale];
 }"""
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-OPEN = """async (workflow) => {
-  await window.app.loadGraphData(workflow);
-  window.made = Object.fromEntries(window.app.graph.nodes.map((node) => [node.type, node]));
-}"""
 
 
 def add(tab, kind):
@@ -87,11 +83,11 @@ def test_a_file_with_changed_expert_inputs_opens_with_these(tab):
     """In the classic renderer; the new one keeps to the page's own fold."""
     workflow = json.loads(workflow_file("realign_demo").read_text(encoding="utf-8"))
     (sampler,) = (node for node in workflow["nodes"] if node["type"] == "RealignSampler")
-    js(tab, OPEN, workflow)
+    open_graph(tab, workflow)
     plain = facts(tab, "RealignSampler")
     names = js(tab, "() => window.made.RealignSampler.widgets.filter((w) => w.serialize !== false).map((w) => w.name)")
     sampler["widgets_values"][names.index("anchor_cfg")] = 3.5
-    js(tab, OPEN, workflow)
+    open_graph(tab, workflow)
     now = facts(tab, "RealignSampler")
     assert value_of(tab, "RealignSampler", "anchor_cfg") == 3.5
     assert sent(tab, "RealignSampler", "anchor_cfg", "eta") == (3.5, -1)

@@ -55,10 +55,6 @@ def looked_at(tab):
     return tab
 
 
-def name_nodes(tab):
-    js(tab, "() => { window.made = Object.fromEntries(window.app.graph.nodes.map((n) => [n.type, n])); }")
-
-
 def view_is(tab, wanted):
     tab.page.wait_for_function(f"(w) => JSON.stringify(({VIEW})()) === JSON.stringify(w)", arg=wanted)
 
