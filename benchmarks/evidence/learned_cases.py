@@ -68,6 +68,16 @@ class Extent:
     def reference(self) -> Trained:
         return Trained(REFERENCE, network=self.network)
 
+    @property
+    def way(self) -> str:
+        """The first, of which one is told where one is enough."""
+        return next(iter(self.betas))
+
+    @property
+    def first(self) -> Trained:
+        """The anchor whose studies also make the reference's pictures, at λ 0."""
+        return self.trained(self.way, 0)
+
     def anchors(self, way: str) -> list[Trained]:
         """The first training of each β."""
         return [self.trained(way, place) for place in range(len(self.betas[way]))]
@@ -93,7 +103,7 @@ class Extent:
     def asked(self) -> Iterator[Asked]:
         """The studies: all cases, every network by itself at λ 1, and the reference at λ 0, by both kinds of sampler:
         the deterministic one's pictures are compared with its own."""
-        cases, first = self.cases(), self.anchors(next(iter(self.betas)))[0]
+        cases = self.cases()
         beside = [self.trained(way, place) for way in self.betas for place in (0, *self.some[way])]
         alone = {STEPWISE: self.all_trained()[1:], RLG: beside}
         for method in METHODS:
@@ -101,7 +111,7 @@ class Extent:
                 lambdas = [case.lambda_ for case in cases if (case.method, case.anchor) == (method, anchor)]
                 if anchor in alone.get(method, ()):
                     lambdas.append(1.0)
-                if method in alone and anchor == first:
+                if method in alone and anchor == self.first:
                     lambdas.append(0.0)
                 if lambdas:
                     yield Asked(method, anchor, tuple(sorted(lambdas)))

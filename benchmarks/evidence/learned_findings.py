@@ -60,7 +60,7 @@ def short(found: Found, way: str) -> str:
 
 def others(found: Found) -> str:
     """Scores that training never saw."""
-    way = next(iter(found.extent.betas))
+    way = found.extent.way
     parts = []
     for score in (CAPTION, DIVERSITY):
         noise = found.between_trainings(way, score)

@@ -52,8 +52,7 @@ class Found:
         """A network by itself, by the sampler that the method has."""
         kind = RLG if method == RLG else STEPWISE
         if trained == self.extent.reference:
-            first = self.extent.anchors(next(iter(self.extent.betas)))[0]
-            return self.run(kind, first, 0.0)
+            return self.run(kind, self.extent.first, 0.0)
         return self.run(kind, trained, 1.0)
 
     def by_lambda(self, case: Case) -> Scored:

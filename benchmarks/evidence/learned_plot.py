@@ -113,7 +113,7 @@ def _block(figure: SubFigure, found: Found, studies: Path, way: str, some: Seque
     """Of each caption a line by λ, and below it one of what was trained."""
     anchors = found.extent.anchors(way)
     strongest = Asked(STEPWISE, anchors[0], ())
-    reference = (Asked(STEPWISE, found.extent.anchors(next(iter(found.extent.betas)))[0], ()), 0.0)
+    reference = (Asked(STEPWISE, found.extent.first, ()), 0.0)
     targets = anchors[::-1]
     mixed = [reference, *((strongest, round(anchors[0].beta / one.beta, 9)) for one in targets)]
     retrained = [reference, *((Asked(STEPWISE, one, ()), 1.0) for one in targets)]

@@ -41,7 +41,7 @@ def text(found: Found, told: float, weights: int, plots: str) -> str:
         network=extent.network.name,
         size=extent.network.size,
         weights=weights,
-        count=len(next(iter(extent.betas.values()))),
+        count=len(extent.betas[extent.way]),
         preferred=DPO if PREFERRED in extent.betas else "",
         captions=len(captions(extent.every)),
         seeds=extent.seeds,
