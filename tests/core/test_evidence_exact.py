@@ -20,6 +20,7 @@ from evidence.exact_runs import Case, levels_of, run, sampled  # noqa: E402
 from evidence.exact_worlds import worlds  # noqa: E402
 
 WORLDS = worlds()
+IN_PICTURES = ("evidence", "evidence_shipped")
 RESULTS, README = PACK / "benchmarks" / "results" / "evidence_exact.md", PACK / "README.md"
 
 
@@ -81,7 +82,7 @@ def test_runs_that_ran_away_are_counted_of_both_methods():
 
 def test_the_readmes_figures_are_the_reports():
     text, exact = README.read_text("utf-8"), RESULTS.read_text("utf-8")
-    report = exact + RESULTS.with_name("evidence.md").read_text("utf-8")
+    report = exact + "".join(RESULTS.with_name(f"{name}.md").read_text("utf-8") for name in IN_PICTURES)
     section = text.split("## Is it what training would give?")[1].split("\n## ")[0]
     figures = re.findall(r"\b0\.\d{3}\b|\d+ of \d+|[\d.]+(?: %)? \([\d.]+ … [\d.]+\)|\b\d+ %", section)
     assert len(figures) >= 12
