@@ -116,7 +116,7 @@ def demo_sweep(known: Known, folder: Path) -> None:
         "*λ Grid* shows what each λ stands for (β/λ), and is saved. "
         f"Your own models: take *{TITLES['sdxl_dpo_sweep']}*.",
     )
-    read = graph.note(256, text)
+    read = graph.note(228, text)
     models, latent = demo_models(graph, 1, folded=True)
     swept = graph.add("RealignSweep", latent=(latent, 0), start=0.0, end=1.5, count=7, seeds=3, measure_ends=True)
     links = dict(latent_image=(swept, 0), lambda_schedule=(swept, 1))
@@ -125,7 +125,7 @@ def demo_sweep(known: Known, folder: Path) -> None:
     graph.write(
         folder,
         "realign_demo_sweep",
-        Stack(360, read, graph.box("Models and λ", [models, latent, swept])),
+        Stack(400, read, graph.box("Models and λ", [models, latent, swept])),
         Stack(420, graph.box("All λ at once", [sampler, sweep.decoded])),
         Stack(460, sweep.compare()),
         Stack(440, sweep.keep("realign_demo_sweep")),

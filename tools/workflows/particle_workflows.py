@@ -112,15 +112,14 @@ def corrected(known: Known, folder: Path) -> None:
     text = note(
         "λ, and λ corrected",
         large(
-            "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture "
-            "by what is missing and keeps one: often another picture, but a fairer draw.",
+            "*correct* weighs four particles by what mixing step by step leaves over: here nearer to retraining, not "
+            "with every anchor (README).",
         ),
         large(
-            "Above: as usual. Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to "
-            "correct.",
+            "Above: as usual. Below: corrected, at four times the calls. At λ 0 and 1 nothing is left over.",
         ),
     )
-    read = graph.note(256, text)
+    read = graph.note(228, text)
     models, latent = demo_models(graph, 1, folded=True)
     swept = graph.add(
         "RealignSweep", latent=(latent, 0), values="list", listed="0, 0.25, 0.5, 0.75, 1", seeds=2, measure_ends=True
@@ -133,7 +132,7 @@ def corrected(known: Known, folder: Path) -> None:
     graph.write(
         folder,
         "corrected_sweep",
-        Stack(390, read, graph.box("Models and λ", [models, latent, swept])),
+        Stack(405, read, graph.box("Models and λ", [models, latent, swept])),
         Stack(400, graph.box("All λ at once", [plain, better])),
         Stack(500, *(grid(graph, one, title) for one, title in zip(sweeps, ("As usual", "Corrected")))),
         Stack(400, report(graph, (better, 2))),
@@ -198,7 +197,7 @@ def search(known: Known, folder: Path) -> None:
         ),
         large("Wanted: the most colourful hearts whose brightness falls by no more than 25."),
     )
-    read = graph.note(330, text)
+    read = graph.note(310, text)
     models, latent = demo_models(graph, 1, folded=True)
     colour = graph.add("RealignPictureReward", title="To be largest", reward="colourfulness")
     light = graph.add("RealignPictureReward", title="Must not fall much", reward="brightness")
@@ -211,7 +210,7 @@ def search(known: Known, folder: Path) -> None:
         folder,
         "find_lambda",
         Stack(330, read, graph.box("Demo models", [models, latent]), graph.box("What is good", [colour, light])),
-        Stack(400, graph.box("Find the λ", [found])),
+        Stack(400, graph.box("", [found])),
         Stack(520, sweep.compare(sweep.decoded)),
         Stack(400, graph.box("What is known", [curve])),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from tools.cache import say
 from tools.workflows.model_files import downloads
 from tools.workflows.workflow_api import is_widget
-from tools.workflows.workflow_layout import HEIGHTS, Box, Group, Stack, lay_out
+from tools.workflows.workflow_layout import HEIGHTS, LINE, Box, Group, Stack, lay_out
 from tools.workflows.workflow_names import TITLES
 
 HUGGING_FACE = "https://huggingface.co"
@@ -64,6 +64,8 @@ class Graph:
                 settings = spec[1] if len(spec) > 1 else {}
                 if is_widget(spec):
                     saved.append(values.pop(name, _default(spec)))
+                    if settings.get("advanced") and saved[-1] != _default(spec):
+                        node["size"][1] += LINE  # the page shows such an input, the others of its kind are folded
                     if settings.get("control_after_generate"):
                         saved.append(values.pop(f"{name}_then", "fixed"))
                     continue

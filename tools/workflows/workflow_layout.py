@@ -56,15 +56,15 @@ HEIGHTS = {
     "RealignGuider": 344,
     "RealignLearnedTaste": 190,
     "RealignModel": 240,
-    "RealignParticles": 1060,
+    "RealignParticles": 980,
     "RealignPick": 560,
     "RealignPictureReward": 110,
     "RealignReport": 330,
     "RealignRewardModel": 276,
     "RealignRewardReport": 640,
-    "RealignSampler": 968,
+    "RealignSampler": 800,
     "RealignScore": 426,
-    "RealignSearch": 1000,
+    "RealignSearch": 1070,
     "RealignSweep": 410,
     "RealignTrace": 98,
     "SamplerCustomAdvanced": 426,
@@ -73,6 +73,7 @@ HEIGHTS = {
     "TripleCLIPLoader": 146,
     "VAEDecode": 54,
 }
+LINE = 28  # of an input
 # Shares of the room that a column has left.
 GROWS = dict.fromkeys(
     (

@@ -1,7 +1,8 @@
 /**
- * Expert inputs lie behind the page's own fold in both renderers. The new one folds what a schema calls advanced; the
- * classic one has the same fold, its “Show Advanced” and the saved form of it, for widgets that say so themselves,
- * which the page never has them do. A button opens it, as at the foot of a node in the new renderer.
+ * Expert inputs lie behind the page's own fold in both renderers. The new one folds what a schema calls advanced, as a
+ * widget's options tell; the classic one has the same fold, its “Show Advanced” and the saved form of it, for widgets
+ * that say so themselves, which the page never has them do. Here both ask the same. In the classic one a button opens
+ * it, as at the foot of a node in the new one.
  */
 
 import { app } from "../../../scripts/app.js";
@@ -20,7 +21,9 @@ export function attachFold(node) {
   const seen = new Set(); // what was set when the workflow was opened, and must not be overlooked
   const before = node.computeSize()[1];
   for (const widget of expert) {
-    const advanced = () => !seen.has(widget) && !isConnected(node, widget.name) && !setting(ALWAYS);
+    const folds = () => !seen.has(widget) && !isConnected(node, widget.name);
+    Object.defineProperty(widget.options, "advanced", { get: folds, set: () => {}, enumerable: true, configurable: true });
+    const advanced = () => widget.options.advanced && !setting(ALWAYS);
     Object.defineProperty(widget, "advanced", { get: advanced, set: () => {}, configurable: true });
   }
   const button = addButton(node);

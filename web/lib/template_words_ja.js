@@ -5,13 +5,13 @@ export const ja = {
   "{file} from [{page}]({url}) into {folder}": "{file}：[{page}]({url}) → {folder}",
   "{file}, renamed to {name}": "{file}（名前を {name} に変更）",
   "Find your λ, no download needed": "λを見つける（ダウンロード不要）",
-  "Press *Run*: 7 λ × 3 seeds, from the same noise.": "*実行*を押す：7つのλ × 3つのシードを、同じノイズから。",
+  "Press *Run*: 7 λ × 3 seeds, from the same noise.": "*実行*を押す：7つのλ × 3つのシード、同じノイズ。",
   "On *λ Compare* press a picture, or ← → ↑ ↓. Hover wipes against λ 0, F magnifies.":
-    "*λ比較*で画像を押すか、← → ↑ ↓。マウスを重ねるとλ 0との境目が動き、Fで拡大。",
+    "*λ比較*で画像を押すか、← → ↑ ↓。重ねるとλ 0と比べ、Fで拡大。",
   "*Use λ*: the next run makes this one alone. *Keep* saves it, *Finer* sweeps around it.":
-    "*λを使う*：次の実行はこの画像だけを作る。*残す*で保存、*細かく*でそのまわりをスイープ。",
+    "*λを使う*：次はこの画像だけ。*残す*で保存、*細かく*でそのまわりをスイープ。",
   "*λ Grid* shows what each λ stands for (β/λ), and is saved. Your own models: take *Realign SDXL - DPO sweep*.":
-    "*λグリッド*は各λの意味（β/λ）を書き、保存されます。自分のモデルには *Realign SDXL - DPO sweep* を。",
+    "*λグリッド*は各λの意味（β/λ）を書き、保存。自分のモデルには *Realign SDXL - DPO sweep* を。",
   "Try λ, no download needed": "λを試す（ダウンロード不要）",
   "Press *Run*.": "*実行*を押す。",
   "Move *λ* on *Realign Sampler*, and run again. The seed is fixed: only λ changes.":
@@ -81,10 +81,10 @@ export const ja = {
   "The pictures, the front framed": "画像、フロントは枠つき",
   "The table": "表",
   "λ, and λ corrected": "λと、補正したλ",
-  "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
-    "ステップごとの混合は、λが求める混合に近づきます。*補正*は、足りない分で各画像の4つのパーティクルに重みをつけ、1つを残します：別の画像になることも多いですが、より公平な1枚です。",
-  "Above: as usual. Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
-    "上：いつもどおり。下：補正後、モデルの呼び出しは4倍。λが0と1では補正するものがありません。",
+  "*correct* weighs four particles by what mixing step by step leaves over: here nearer to retraining, not with every anchor (README).":
+    "*補正*は、ステップごとの混合で足りない分で4つのパーティクルに重みをつけます：ここでは学習し直した結果に近づきますが、すべてのアンカーでそうではありません（README）。",
+  "Above: as usual. Below: corrected, at four times the calls. At λ 0 and 1 nothing is left over.":
+    "上：いつもどおり。下：補正後、呼び出しは4倍。λが0と1では足りない分がありません。",
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5、ベースから Diffusion-DPO へ",
   "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium、ベースから Flow-GRPO へ",
   "SDXL, from base to Diffusion-DPO": "SDXL、ベースから Diffusion-DPO へ",
@@ -198,7 +198,6 @@ export const ja = {
   "Wanted: the most colourful hearts whose brightness falls by no more than 25.": "ほしいもの：明るさの低下が 25 までで、いちばん色鮮やかなハート。",
   "To be largest": "最大にする",
   "Must not fall much": "あまり下げない",
-  "Find the λ": "λ を見つける",
   "What is known": "わかっていること",
   "The curve": "曲線",
 };

@@ -81,10 +81,10 @@ export const zh = {
   "The pictures, the front framed": "图像，前沿加框",
   "The table": "表格",
   "λ, and λ corrected": "λ，以及校正后的 λ",
-  "Mixing step by step comes near the blend that λ asks for. *correct* weighs four particles of each picture by what is missing and keeps one: often another picture, but a fairer draw.":
-    "逐步混合接近 λ 要的混合。*校正*让每张图的四个粒子按所缺的部分加权，留下一个：常常是另一张图，但抽得更公平。",
-  "Above: as usual. Below: corrected, at four times the model calls. At λ 0 and 1 there is nothing to correct.":
-    "上：照常。下：校正后，模型调用为四倍。λ 为 0 和 1 时没有什么可校正的。",
+  "*correct* weighs four particles by what mixing step by step leaves over: here nearer to retraining, not with every anchor (README).":
+    "*校正*按逐步混合所缺的部分给四个粒子加权：在这里更接近重新训练，但不是对每个锚点都如此（README）。",
+  "Above: as usual. Below: corrected, at four times the calls. At λ 0 and 1 nothing is left over.":
+    "上：照常。下：校正后，调用为四倍。λ 为 0 和 1 时什么也不缺。",
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5，从基础模型到 Diffusion-DPO",
   "SD 3.5 medium, from base to Flow-GRPO": "SD 3.5 medium，从基础模型到 Flow-GRPO",
   "SDXL, from base to Diffusion-DPO": "SDXL，从基础模型到 Diffusion-DPO",
@@ -197,7 +197,6 @@ export const zh = {
   "Wanted: the most colourful hearts whose brightness falls by no more than 25.": "想要：亮度下降不超过 25 的最鲜艳的心。",
   "To be largest": "要最大",
   "Must not fall much": "不能降太多",
-  "Find the λ": "找出 λ",
   "What is known": "已知的",
   "The curve": "曲线",
 };
