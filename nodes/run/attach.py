@@ -23,7 +23,7 @@ from ...realign_core import Trace
 from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
-from .by_element import may_couple
+from .by_element import may_couple, quoted, unknown_networks
 from .call import KEY, Call, first_wrapper, untouched
 from .guiders import held_by
 from .models import Models
@@ -51,6 +51,10 @@ UNKNOWN = (
 FOLLOWS = (
     "{} may look at the other pictures of a batch, or remember each by its place, and particles change places: where "
     "pictures look wrong, take it away."
+)
+MIXES = (
+    "The network {} is not known to keep the pictures of a batch apart, and particles are one: where pictures look "
+    "wrong, sample without particles."
 )
 
 
@@ -184,9 +188,12 @@ class Attached:
             listener.say(text)
 
     def _of_particles(self, guider: Any) -> list[str]:
-        names = sorted(may_couple(guider, [anchor.patcher for anchor in self.realignment.anchors]))
-        told = ", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in names)
-        return [FOLLOWS.format(told)] if names else []
+        anchors = [anchor.patcher for anchor in self.realignment.anchors]
+        found = {
+            FOLLOWS: may_couple(guider, anchors),
+            MIXES: unknown_networks([guider.model_patcher, *anchors]),
+        }
+        return [text.format(quoted(names)) for text, names in found.items() if names]
 
     def _sample(
         self,

@@ -44,6 +44,22 @@ NODES = {
     "comfy_extras.nodes_slg.SkipLayerGuidanceDiTSimple",
     "comfy_extras.nodes_tcfg.TCFG",
 }
+# Networks of the host that do, by class in comfy.model_base: three λ at once were those of three runs
+# (tests/host/test_sweep_networks.py). ACE-Step 1.5 mixes a batch, MiniMax H3 takes none, and SVD's is a video.
+# fmt: off
+NETWORKS = {
+    "ACEStep", "Anima", "AuraFlow", "BaseModel", "Boogu", "Chroma", "ChromaRadiance", "CogVideoX", "CosmosPredict2",
+    "CosmosVideo", "ErnieImage", "Flux", "Flux2", "GenmoMochi", "HiDream", "HiDreamO1", "Hunyuan3Dv2",
+    "Hunyuan3Dv2_1", "HunyuanDiT", "HunyuanImage21", "HunyuanImage21Refiner", "HunyuanVideo", "HunyuanVideo15",
+    "HunyuanVideo15_SR_Distilled", "HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V", "Ideogram4", "JoyImage",
+    "Kandinsky5", "Kandinsky5Image", "Krea2", "LTXAV", "LTXV", "Lens", "LongCatImage", "Lotus", "Lumina2", "MageFlow",
+    "Omnigen2", "PiD", "PixArt", "PixelDiTT2I", "QwenImage", "SD15_instructpix2pix", "SD21UNCLIP", "SD3", "SDXL",
+    "SDXLRefiner", "SDXL_instructpix2pix", "SD_X4Upscaler", "SeedVR2", "StableAudio1", "StableAudio3",
+    "StableCascade_B", "StableCascade_C", "Stable_Zero123", "TripoSplat", "WAN21", "WAN21_Camera", "WAN21_CausalAR",
+    "WAN21_FlowRVS", "WAN21_HuMo", "WAN21_SCAIL", "WAN21_SCAIL2", "WAN21_Vace", "WAN22", "WAN22_Animate", "WAN22_S2V",
+    "WAN22_WanDancer", "ZImagePixelSpace",
+}
+# fmt: on
 GUIDERS = {
     "comfy.samplers.CFGGuider",
     "comfy_extras.nodes_custom_sampler.Guider_Basic",
@@ -73,6 +89,16 @@ def may_couple(guider: Any, anchors: Iterable[ModelPatcher]) -> set[str]:
     hooks = [hook for cond in guider.conds.values() for c in cond if c.get("hooks") for hook in c["hooks"].hooks]
     put_on += [hook for hook in hooks if not isinstance(hook, comfy.hooks.WeightHook)]
     return {made_by(one) for one in put_on} - NODES | {made_by(guider)} - GUIDERS
+
+
+def unknown_networks(patchers: Iterable[ModelPatcher]) -> set[str]:
+    """Networks that are not known to act by element."""
+    return {made_by(patcher.model) for patcher in patchers} - {f"comfy.model_base.{name}" for name in NETWORKS}
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Of nodes or networks, as a sentence has them."""
+    return ", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in sorted(names))
 
 
 def _others(wrappers: dict[str, dict[Any, list[Any]]]) -> list[Any]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from ...realign_core import Cell, Sweep
 from ..models.memory import MEMORY_MARGIN, free_memory, free_memory_of_streamed
 from ..types import Conditioning
-from .by_element import draws_can_be_shared, may_couple
+from .by_element import draws_can_be_shared, may_couple, quoted, unknown_networks
 from .call import Call
 from .fewer_calls import CONTROL
 from .particles import seed_of
@@ -174,8 +174,8 @@ class _Swept:
         if not draws_can_be_shared(self.call.sampler, self.call.denoise_mask):
             self._check_whole("its sampler")
             return 1
-        if names := may_couple(self.guider, anchors):
-            self._check_whole(", ".join(f"“{name.rsplit('.', 1)[-1]}”" for name in sorted(names)))
+        if names := may_couple(self.guider, anchors) | unknown_networks([self.guider.model_patcher, *anchors]):
+            self._check_whole(quoted(names))
             logging.info("Realign: one picture at a time, as %s may look at the others", ", ".join(sorted(names)))
             return 1
         if any(self.sweep.images % rows for rows in row_counts(self._conditionings())):

@@ -115,14 +115,15 @@ def test_the_sampler_alone_of_the_next_seed_is_the_stock_one():
 
 @pytest.mark.parametrize("name", ["SDXL", "PixArtAlpha", "Lumina2", "Flux2", "QwenImage", "WAN21_T2V", "LTXAV"])
 def test_two_prompts_of_one_length_in_every_kind_of_network(name):
-    """In one batch, which each network must take by its rows; so it is for all others of the host's list."""
+    """In one batch, which each network must take by its rows; so it is for all others of the host's list. LTX-2 has
+    layers for the text alone, and is asked prompt by prompt."""
     network = NETWORKS[name]
     first, negative, second = (networks.conditioning(network, seed) for seed in (1, 2, 3))
     pair, latent = (
         (networks.build(name, network), networks.build(name, network, moved=0.3)),
         networks.latent(network, 1),
     )
-    assert batches_of([first, second], pair) == [0, 0]
+    assert batches_of([first, second], pair) == [0, int(name == "LTXAV")]
     batch, sweep = sweep_of(latent, LAMBDAS, prompts=prompts_of(first, second))
     run = dict(sampler="euler", sigmas=sigmas_of(pair[0], 3, "normal")[1:])
     swept = sampled(realign_guider(pair, first, negative, 0.9, 3.0, lambda_schedule=sweep), batch, **run)
