@@ -16,7 +16,7 @@ from host_runs import conds_of
 from patched_pairs import pairs
 from realign.nodes.models.pair import noise_levels
 from realign.nodes.reward.protocol import RewardError
-from realign.nodes.run import particles, parts
+from realign.nodes.run import by_element, particles, parts
 from realign.nodes.run.particles import generator_of, seed_of
 from realign.realign_core import particle_sample
 from test_controls import lora_hook, with_hooks
@@ -384,7 +384,7 @@ def test_the_host_hears_of_pictures_and_not_of_particles(models):
     near(got[1]["samples"], got[0]["samples"])
 
 
-def test_a_node_that_may_remember_pictures_by_their_place_is_named(models, monkeypatch):
+def test_what_may_not_keep_pictures_apart_is_named(models, monkeypatch):
     conds, latent, (reference, _) = conds_of("sd15"), latent_of("sd15"), models("sd15")
     said = []
     monkeypatch.setattr("realign.nodes.live.show_text", lambda node_id, text: said.append(text))
@@ -396,6 +396,9 @@ def test_a_node_that_may_remember_pictures_by_their_place_is_named(models, monke
     sampled(models("sd15")[0], conds, latent, reward=Mean(), vae=Vae())
     assert "mean" in said[-1]
     assert "may look at" not in said[-1]
+    monkeypatch.setattr(by_element, "NETWORKS", set())
+    sampled(models("sd15")[0], conds, latent, reward=Mean(), vae=Vae())
+    assert "The network “BaseModel” is not known to keep the pictures of a batch apart" in said[-1]
 
 
 # Refusals.

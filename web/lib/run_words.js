@@ -86,6 +86,8 @@ export const zh = {
     "参考模型带有锚点模型“{name}”没有的 LoRA（或其他权重补丁）：λ 越大它越淡。要保留它，请两边都加载。",
   "{nodes} may look at the other pictures of a batch, or remember each by its place, and particles change places: where pictures look wrong, take it away.":
     "{nodes} 可能会看批次里的其他图像，或按位置记住每一张，而粒子会换位置：图像看起来不对时，请去掉它。",
+  "The network {nodes} is not known to keep the pictures of a batch apart, and particles are one: where pictures look wrong, sample without particles.":
+    "不知道网络 {nodes} 是否把批次里的图像彼此分开，而粒子就是一个批次：图像看起来不对时，请不用粒子采样。",
 };
 
 export const ja = {
@@ -175,4 +177,6 @@ export const ja = {
     "参照モデルには、アンカー「{name}」にないLoRA（または他の重みのパッチ）が付いています：λが上がると薄れます。残すには両方に読み込んでください。",
   "{nodes} may look at the other pictures of a batch, or remember each by its place, and particles change places: where pictures look wrong, take it away.":
     "{nodes} はバッチ内の他の画像を見たり、位置で覚えたりすることがありますが、パーティクルは位置が入れ替わります：画像がおかしければ外してください。",
+  "The network {nodes} is not known to keep the pictures of a batch apart, and particles are one: where pictures look wrong, sample without particles.":
+    "ネットワーク {nodes} がバッチ内の画像を互いに分けて扱うかは分かっておらず、パーティクルは1つのバッチです：画像がおかしければ、パーティクルなしでサンプリングしてください。",
 };
