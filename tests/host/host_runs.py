@@ -5,6 +5,7 @@ from __future__ import annotations
 import comfy.samplers
 import tiny_models
 import torch
+from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from realign.nodes.guider import RealignGuider
 from realign.nodes.models.anchor import Anchor
@@ -86,6 +87,13 @@ def realign_guider(pair, positive, negative, lam, cfg=7.0, **options):
 def everywhere(value):
     """A λ mask of one value; Realign cannot know it is: λ = 1 is then not the anchor's own run, but a mixture."""
     return torch.full((1, 8, 8), float(value))
+
+
+def some(latent, rows):
+    """A slice of a batch, of a latent of several streams too."""
+    samples = latent["samples"]
+    parts = [part[rows] for part in (samples.unbind() if samples.is_nested else [samples])]
+    return {"samples": NestedTensor(parts) if samples.is_nested else parts[0]}
 
 
 def same(a, b):

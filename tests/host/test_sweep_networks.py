@@ -6,8 +6,7 @@ from __future__ import annotations
 import comfy.supported_models
 import networks
 import pytest
-from comfy.nested_tensor import NestedTensor
-from host_runs import distance, realign_guider, sampled
+from host_runs import distance, realign_guider, sampled, some
 from realign.nodes.run import by_element
 from rounding import CEILING
 from specs import NETWORKS
@@ -28,15 +27,7 @@ def test_a_sweep_is_its_runs(name):
     swept = sampled(realign_guider(pair, *conds, 0.9, 3.0, lambda_schedule=sweep), batch, **run)
     for place, lambda_ in enumerate(LAMBDAS):
         single = sampled(realign_guider(pair, *conds, lambda_, 3.0), latent, **run)
-        assert distance(column(swept, place), single) <= CEILING, lambda_
-
-
-def column(latent, place):
-    """One λ of a sweep, which has a row for each image of its latent; of a latent of several streams too."""
-    samples = latent["samples"]
-    if not samples.is_nested:
-        return {"samples": samples[place :: len(LAMBDAS)]}
-    return {"samples": NestedTensor([part[place :: len(LAMBDAS)] for part in samples.unbind()])}
+        assert distance(some(swept, slice(place, None, len(LAMBDAS))), single) <= CEILING, lambda_
 
 
 def test_a_network_that_is_not_known_is_asked_one_picture_at_a_time(monkeypatch, caplog):
