@@ -18,6 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 ANSWER = 32 * 2**20  # bytes of JSON, at most
 PICTURE = 512 * 2**20  # bytes of a picture, at most
 MINUTES_OF_A_PICTURE = 10  # until it must have come
+SECONDS_TO_END = 8.0  # that a prompt may take to end where it is cancelled; a study that stops waits for ten
 FOLDER = "realign_study"  # of uploads, in the host's temp folder, which it empties at its start
 
 
@@ -86,10 +87,18 @@ class Client:
         self._call("POST", "/history", ANSWER, json={"delete": [prompt]})
 
     def cancel(self, prompt: str) -> None:
-        """Take it out of the queue, or end it where it runs; nobody else's prompt is touched."""
+        """Take it out of the queue, or end it where it runs, and remove it from the history; nobody else's prompt is
+        touched. A model call that keeps the host longer than SECONDS_TO_END is left: it ends later, and stays there.
+        """
         self._call("POST", "/queue", ANSWER, json={"delete": [prompt]})
-        if self.place(prompt):
+        end = time.monotonic() + SECONDS_TO_END
+        while self.place(prompt):
+            # Again each time: a host forgets what it was told between taking a prompt and beginning it.
             self._call("POST", "/interrupt", ANSWER, json={"prompt_id": prompt})
+            if time.monotonic() > end:
+                return
+            time.sleep(0.1)
+        self.forget(prompt)
 
     def _ask(self, method: str, path: str, most: int = ANSWER, seconds: float = 0.0, **sent: Any) -> bytes:
         return self._good(*self._call(method, path, most, seconds, **sent))

@@ -13,6 +13,7 @@ import pytest
 from conftest import PACK, PATIENCE, realign, same, started, table_of
 from PIL import Image
 
+from realign_study import hosts
 from realign_study.hosts import Client
 from realign_study.plan import PlanFile
 from realign_study.rows import Study
@@ -44,6 +45,15 @@ def host():
     with Host(sys.executable, folder) as host:
         stand_in_files(host.base / "models", PACK / "workflows")
         yield host
+
+
+def at_rest(host) -> set[str]:
+    """The prompts of the host's history, once it has nothing to do."""
+    end = time.monotonic() + PATIENCE
+    while any(host.get("/queue").values()):
+        assert time.monotonic() < end, "the host is not left in peace"
+        time.sleep(0.05)
+    return set(host.get("/history"))
 
 
 @pytest.fixture
@@ -78,7 +88,7 @@ def test_a_host_takes_the_graphs_and_the_rewards_of_the_plans_that_ship(host, tm
 
 
 def test_a_study_of_a_running_host_is_scored_and_the_same_on_one_that_it_starts(host, demo, tmp_path):
-    plan, left = demo(), set(host.get("/history"))
+    plan, left = demo(), at_rest(host)
     done = realign("study", plan, "--server", host.url, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     rows = table_of(tmp_path / "out")
@@ -102,10 +112,10 @@ def test_a_study_of_a_running_host_is_scored_and_the_same_on_one_that_it_starts(
     for row in scored:
         assert row["score_dull"] == pytest.approx(-row["score_colourfulness"])
     assert scored[1]["score_colourfulness"] > scored[0]["score_colourfulness"]
-    assert set(host.get("/history")) == left  # nothing of ours is there
+    assert at_rest(host) == left  # nothing of ours is there
 
-    hosts = {"comfyui": str(host.host_dir), "python": sys.executable, "args": ["--base-directory", str(host.base)]}
-    done = realign("study", demo(hosts=hosts), "--out", tmp_path / "local")
+    here = {"comfyui": str(host.host_dir), "python": sys.executable, "args": ["--base-directory", str(host.base)]}
+    done = realign("study", demo(hosts=here), "--out", tmp_path / "local")
     assert done.returncode == 0, done.stderr
     assert same(table_of(tmp_path / "local")) == same(rows)
 
@@ -128,11 +138,22 @@ def test_a_study_that_is_stopped_ends_what_runs_on_the_host(host, demo, tmp_path
     process.terminate()
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    end = time.monotonic() + 30
-    while host.get("/queue")["queue_running"] and time.monotonic() < end:
-        time.sleep(0.05)
-    queue = host.get("/queue")
-    assert queue["queue_running"] == queue["queue_pending"] == []
+    at_rest(host)
+
+
+def test_a_prompt_that_is_cancelled_leaves_nothing_on_the_host(host, demo, monkeypatch):
+    """At whatever moment: as it waits, as the host takes it, as it runs."""
+    monkeypatch.setattr(hosts, "SECONDS_TO_END", PATIENCE)
+    study, client, left = Study(PlanFile(demo(settings=[{"steps": 5000}]))), Client(host.url), at_rest(host)
+    graph = study.task(study.rows[-1]).graph
+    for pause in (0, 0, 0, 0.02, 0.1, 0.5):
+        queued = [client.queue(graph), client.queue(graph)]
+        time.sleep(pause)
+        for prompt in reversed(queued):
+            client.cancel(prompt)
+            assert client.place(prompt) is None
+    client.close()
+    assert at_rest(host) == left
 
 
 def test_a_workflow_of_ones_own_is_marked_in_its_titles(host, demo, tmp_path):
