@@ -70,8 +70,9 @@ def check_guider(guider: Any) -> None:
 
 
 def batches_of(conditionings: Sequence[Conditioning], patchers: Iterable[ModelPatcher]) -> list[int]:
-    """For each prompt a number that is the same for those that may be sampled in one batch. patchers: of all models."""
-    if not all(map(_takes_rows, patchers)):
+    """For each prompt a number that is the same for those that may be sampled in one batch. patchers: of all models,
+    whose networks are known to act by element."""
+    if any(map(_has_text_layers, patchers)):
         return list(range(len(conditionings)))
     firsts: list[Conditioning] = []
     out = []
@@ -82,13 +83,9 @@ def batches_of(conditionings: Sequence[Conditioning], patchers: Iterable[ModelPa
     return out
 
 
-def _takes_rows(patcher: ModelPatcher) -> bool:
-    """Whether a model is known to take a row of text for each element of a batch."""
-    model = patcher.model
-    if type(model).extra_conds.__module__ != "comfy.model_base":
-        return False  # a model of another pack may look at the prompts of a batch together
-    # Layers of its own, through which a text goes before the run: those of LTX-2 fold the rows in ComfyUI 0.24.
-    return not hasattr(model.diffusion_model, "preprocess_text_embeds")
+def _has_text_layers(patcher: ModelPatcher) -> bool:
+    """Whether a text goes through layers of its own before the run: those of LTX-2 fold its rows in ComfyUI 0.24."""
+    return hasattr(patcher.model.diffusion_model, "preprocess_text_embeds")
 
 
 def stacked(conditionings: Sequence[Conditioning], prompts: Sequence[int]) -> Conditioning:

@@ -112,8 +112,8 @@ def corrected(known: Known, folder: Path) -> None:
     text = note(
         "λ, and λ corrected",
         large(
-            "*correct* weighs four particles by what mixing step by step leaves over: here nearer to retraining, not "
-            "with every anchor (README).",
+            "*correct* weighs four particles by what mixing step by step leaves over: with some anchors nearer to "
+            "retraining, with others not (README).",
         ),
         large(
             "Above: as usual. Below: corrected, at four times the calls. At λ 0 and 1 nothing is left over.",

@@ -81,8 +81,8 @@ export const ja = {
   "The pictures, the front framed": "画像、フロントは枠つき",
   "The table": "表",
   "λ, and λ corrected": "λと、補正したλ",
-  "*correct* weighs four particles by what mixing step by step leaves over: here nearer to retraining, not with every anchor (README).":
-    "*補正*は、ステップごとの混合で足りない分で4つのパーティクルに重みをつけます：ここでは学習し直した結果に近づきますが、すべてのアンカーでそうではありません（README）。",
+  "*correct* weighs four particles by what mixing step by step leaves over: with some anchors nearer to retraining, with others not (README).":
+    "*補正*は、ステップごとの混合で足りない分で4つのパーティクルに重みをつけます：学習し直した結果に近づくアンカーもあれば、そうでないものもあります（README）。",
   "Above: as usual. Below: corrected, at four times the calls. At λ 0 and 1 nothing is left over.":
     "上：いつもどおり。下：補正後、呼び出しは4倍。λが0と1では足りない分がありません。",
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5、ベースから Diffusion-DPO へ",

@@ -81,8 +81,8 @@ export const zh = {
   "The pictures, the front framed": "图像，前沿加框",
   "The table": "表格",
   "λ, and λ corrected": "λ，以及校正后的 λ",
-  "*correct* weighs four particles by what mixing step by step leaves over: here nearer to retraining, not with every anchor (README).":
-    "*校正*按逐步混合所缺的部分给四个粒子加权：在这里更接近重新训练，但不是对每个锚点都如此（README）。",
+  "*correct* weighs four particles by what mixing step by step leaves over: with some anchors nearer to retraining, with others not (README).":
+    "*校正*按逐步混合所缺的部分给四个粒子加权：有些锚点由此更接近重新训练，有些则不会（README）。",
   "Above: as usual. Below: corrected, at four times the calls. At λ 0 and 1 nothing is left over.":
     "上：照常。下：校正后，调用为四倍。λ 为 0 和 1 时什么也不缺。",
   "SD 1.5, from base to Diffusion-DPO": "SD 1.5，从基础模型到 Diffusion-DPO",
