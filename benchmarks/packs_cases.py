@@ -94,12 +94,6 @@ CASES = (
     *(Case(name, kind="flux") for name in ("FluxGuidanceDisable", "FluxOrthoCFGPatcher")),
 )
 
-# Nodes that are known to differ, and why; a sentence for the page.
-WHY = {
-    "NormalizedAttentionGuidance": "it computes keys and values of its prompt when the graph runs, with the weights of "
-    "the model that it is put on. An anchor with other weights needs a node of its own, before the Realign node.",
-}
-
 
 # Models that packs want
 

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from packs_cases import WHY
 from packs_graphs import ANCHORS
 
 LONGEST = 400  # characters of an error
@@ -113,8 +112,6 @@ def section(rows: list[Row], idle: list[str], broken: dict[str, str], late: list
             table.append(f"| {' | '.join(map(cell, cells))} |")
         parts.append("\n".join(table))
     parts += [f"({number}) {text}" for text, number in notes.items()]
-    wrong = {row.node for row in rows if any(kind_of(verdict) == "wrong" for verdict in row.verdicts)}
-    parts += [f"{node}: {WHY[node]}" for node in sorted(wrong & WHY.keys())]
     if idle:
         parts.append(f"Without effect on the small models: {', '.join(sorted(set(idle)))}.")
     for why, nodes in sorted(reasons(broken).items()):

@@ -19,7 +19,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS
 
 from .options import alike, copied, follow
-from .reach import reached
+from .reach import made_by, reached
 
 FIELDS = (
     "patches",
@@ -31,6 +31,9 @@ FIELDS = (
     "weight_wrapper_patches",
     "attachments",
 )
+# Functions that hold what weights made of a prompt when the graph ran, by file and name, and the nodes they are of: no
+# walk tells such a tensor from any other.
+OF_WEIGHTS = {"nag_nodes.nag_attn2_replace_wrapper": "Normalized Attention Guidance"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,12 @@ class PutOn:
 
     fields: dict[str, dict[Any, Any]]
     additional: dict[str, list[ModelPatcher]]
+
+    def made_of_weights(self, later: PutOn) -> str:
+        """A node that `later` has beyond this which holds what the weights it was put on have made; or ""."""
+        was, now = (reached([one.fields["model_options"]]).functions for one in (self, later))
+        names = {".".join(made_by(now[one]).split(".")[-2:]) for one in now.keys() - was.keys()}
+        return next((OF_WEIGHTS[name] for name in names & OF_WEIGHTS.keys()), "")
 
     @classmethod
     def of(cls, patcher: ModelPatcher) -> PutOn:
@@ -78,12 +87,17 @@ def fit(patcher: ModelPatcher, was: torch.nn.Module, name: str) -> ModelPatcher:
     theirs = {id(module) for module in was.diffusion_model.modules()}
     for module, node in reached([getattr(patcher, field) for field in FIELDS[1:-1]]).modules.values():
         if id(getattr(module, "_orig_mod", module)) in theirs:
-            raise ValueError(
-                f"“{node}” holds on to the weights that it was put on, so that it cannot act on the anchor “{name}”, "
-                "which has others: put its node on each model by itself, before the Realign node (for a LoRA, load "
-                "the checkpoint a second time), or bypass it."
-            )
+            raise of_other_weights(node, name)
     return patcher
+
+
+def of_other_weights(node: str, name: str) -> ValueError:
+    """That a node cannot act on an anchor of this name."""
+    return ValueError(
+        f"“{node}” holds on to the weights that it was put on, so that it cannot act on the anchor “{name}”, which has "
+        "others: put its node on each model by itself, before the Realign node (for a LoRA, load the checkpoint a "
+        "second time), or bypass it."
+    )
 
 
 def compiling(patcher: ModelPatcher) -> list[Any]:

@@ -124,7 +124,8 @@ class Reached:
 
     places: dict[int, Place] = field(default_factory=dict)  # by the id of their holder
     modules: dict[int, tuple[torch.nn.Module, str]] = field(default_factory=dict)
-    of_nodes: bool = False  # whether a function of a node was among it
+    functions: dict[int, types.FunctionType] = field(default_factory=dict)  # of nodes, by their id
+    of_nodes: bool = False  # whether something of a node was among it
 
 
 def reached(options: Iterable[Any], objects: Iterable[Any] = ()) -> Reached:
@@ -229,6 +230,7 @@ class _Walk:
             yield function.__dict__
         if is_of_nodes(function.__module__):
             self.found.of_nodes = True
+            self.found.functions[id(function)] = function
             yield from self._globals(function)
 
     def _globals(self, function: types.FunctionType) -> Iterator[Any]:

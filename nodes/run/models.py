@@ -11,9 +11,10 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ...realign_core import MERGED
+from ..models.anchor import Anchor
 from ..models.options import alike, same_function
 from ..models.pair import pair_notes
-from ..models.put_on import PutOn, fit
+from ..models.put_on import PutOn, fit, of_other_weights
 from ..models.reach import node_name, reached
 from .call import KEY
 from .guiders import Swap, held_by
@@ -78,9 +79,9 @@ class Models:
         weights: the anchor's patcher, where it is not the one that was connected.
         """
         anchor = self._anchors[model - 1]
-        return partial(self._swapped, anchor.name, weights or anchor.patcher)
+        return partial(self._swapped, anchor, weights or anchor.patcher)
 
-    def _swapped(self, name: str, weights: ModelPatcher, patcher: ModelPatcher) -> ModelPatcher:
+    def _swapped(self, anchor: Anchor, weights: ModelPatcher, patcher: ModelPatcher) -> ModelPatcher:
         """Raises ValueError for a node that can act on the reference alone."""
         if patcher.get_attachment(KEY) is None:
             return patcher
@@ -89,7 +90,9 @@ class Models:
             return weights
         made = self._made.setdefault(patcher, {})
         if made.get(id(weights), (None,))[0] is not weights:
-            made[id(weights)] = weights, fit(self._attached.change(weights, now), patcher.model, name)
+            if anchor.patcher.model is not patcher.model and (node := self._attached.made_of_weights(now)):
+                raise of_other_weights(node, anchor.name)
+            made[id(weights)] = weights, fit(self._attached.change(weights, now), patcher.model, anchor.name)
         return made[id(weights)][1]
 
     def state(self, guider: Any) -> State:

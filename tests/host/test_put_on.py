@@ -1,5 +1,10 @@
 """A node behind Realign MODEL acts on every model as if it stood before each; the truth has it on each of two."""
 
+import sys
+import tempfile
+import types
+from pathlib import Path
+
 import comfy.patcher_extension
 import comfy.sd
 import comfy.utils
@@ -11,6 +16,8 @@ from patched_pairs import LAMBDA, STEPS, conditionings, pairs, with_lora
 from realign.nodes.run.attach import Attached
 from test_patches import caching
 from truth import distance, k_sampled, mixture, near, realign_model, sigmas_of
+
+PACK = "/custom_nodes/sd-perturbed-attention.nag_nodes"  # as the host names the file of such a pack
 
 
 def style(tiny, model, kind):
@@ -122,6 +129,49 @@ def test_a_node_that_holds_on_to_the_references_weights(tiny):
     with pytest.raises(ValueError, match=r"“on_the_network” holds on to the weights that it was put on"):
         k_sampled(on_the_network(realign_model(ours, other, LAMBDA)), conds, latent, STEPS, "euler")
     assert distance(k_sampled(ours, conds, latent, STEPS, "euler"), before) == 0
+
+
+def of_weights(model):
+    """What a layer makes of a prompt when the graph runs (sd-perturbed-attention's Normalized Attention Guidance)."""
+    model = model.clone()
+    made = model.get_model_object("diffusion_model").time_embed[0].bias.detach().mean().item()
+
+    def scaled(args):
+        return args["denoised"] * (1 + made)
+
+    scaled.__module__, scaled.__qualname__ = PACK, "nag_attn2_replace_wrapper.<locals>.scaled"
+    model.set_model_sampler_post_cfg_function(scaled)
+    return model
+
+
+@pytest.fixture
+def known_pack(monkeypatch):
+    pack = types.ModuleType(PACK)
+    pack.__file__ = str(Path(tempfile.gettempdir()) / "nag_nodes.py")
+    monkeypatch.setitem(sys.modules, PACK, pack)
+
+
+@pytest.mark.usefixtures("known_pack")
+@pytest.mark.parametrize(("place", "anchor"), [("before", "full"), ("before", "lora"), ("behind", "lora")])
+def test_what_weights_made_for_a_node(tiny, place, anchor):
+    conds, latent = conditionings("sd15"), tiny_models.latent("sd15")
+    (ours, other), true = pairs(tiny, "sd15", anchor, of_weights)
+    want = mixture(true, LAMBDA, conds, latent, "euler", sigmas_of(ours, STEPS))
+    if place == "behind":
+        ours, other = pairs(tiny, "sd15", anchor, lambda model: model)[0]
+    realigned = realign_model(ours, other, LAMBDA)
+    got = k_sampled(of_weights(realigned) if place == "behind" else realigned, conds, latent, STEPS, "euler")
+    near(f"what weights made, {place}, {anchor}", got, want)
+
+
+@pytest.mark.usefixtures("known_pack")
+def test_a_node_that_holds_what_the_references_weights_made(tiny):
+    """No walk tells it from any other number: it is known by its name."""
+    conds, latent = conditionings("sd15"), tiny_models.latent("sd15")
+    ours, other = pairs(tiny, "sd15", "full", lambda model: model)[0]
+    realigned = of_weights(realign_model(ours, other, LAMBDA))
+    with pytest.raises(ValueError, match="“Normalized Attention Guidance” holds on to the weights"):
+        k_sampled(realigned, conds, latent, STEPS, "euler")
 
 
 @pytest.mark.parametrize("anchor", ["full", "lora"])
