@@ -156,6 +156,7 @@ class Traced(BaseModel):
     kl_reference: list[Real | None]
     model_calls: Real
     anchors: list[_Anchor] = []
+    realign: Short | None = None  # the version that sampled
 
     @property
     def kl(self) -> float | None:

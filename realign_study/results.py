@@ -50,6 +50,7 @@ ROWS = pa.schema(
         ("height", WHOLE),
         ("pixels", TEXT),  # SHA-256 of the decoded picture
         ("host", TEXT),
+        ("host_realign", TEXT),  # version of the pack that sampled it; null: unknown
         ("worker", TEXT),
         ("files", TEXT),  # model files' SHA-256 as the plan names them, JSON
         ("realign", TEXT),  # version of the pack that asked for it; null: older than this column

@@ -6,6 +6,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,20 @@ ALL_FIELDS = (*NODES_FIELDS, "injections", "object_patches")
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
+@cache
+def own_version() -> str:
+    """The pack's."""
+    text = PROJECT.read_text(encoding="utf-8") if PROJECT.is_file() else ""
+    own = re.search(r'^version = "([^"]+)"', text, re.MULTILINE)
+    return own[1] if own else "unknown"
+
+
 def versions(patcher: ModelPatcher) -> str:
     """Of all that a run depends on, and the device's name."""
     from comfyui_version import __version__ as host
 
-    text = PROJECT.read_text(encoding="utf-8") if PROJECT.is_file() else ""
-    own = re.search(r'^version = "([^"]+)"', text, re.MULTILINE)
     device = comfy.model_management.get_torch_device_name(patcher.load_device)
-    parts = [f"Realign {own[1] if own else 'unknown'}", f"ComfyUI {host}", f"torch {torch.__version__}"]
+    parts = [f"Realign {own_version()}", f"ComfyUI {host}", f"torch {torch.__version__}"]
     return ", ".join([*parts, f"Python {platform.python_version()}", platform.system(), device])
 
 

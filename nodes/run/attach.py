@@ -20,6 +20,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...realign_core import Trace
+from ..models.described import own_version
 from ..models.pair import check_pair
 from ..models.put_on import PutOn
 from .alone import Alone
@@ -241,7 +242,7 @@ class Attached:
         return OwnWeights(model, swap(guider.model_patcher), guider, call, self.realignment, state, swap)
 
     def _remember(self, latent: Tensor, trace: Trace) -> None:
-        trace.info |= self.realignment.describe()
+        trace.info |= self.realignment.describe() | {"realign": own_version()}
         self._traces.append((tuple(latent.shape), _marks(latent), trace))
 
 

@@ -85,6 +85,7 @@ def _facts(study: Study, table: pa.Table) -> dict[str, Any]:
         "hosts": sorted({host for host in made["host"].to_pylist() if host}),
         "files": study.plan.files,
         "versions": sorted({one or "older" for one in made["realign"].to_pylist()}),
+        "sampled_by": sorted({one or "unknown" for one in made["host_realign"].to_pylist()}),
         "calls": pc.sum(made["model_calls"]).as_py(),
         "time": _time(pc.sum(made["seconds"]).as_py() or 0.0),
     }

@@ -99,6 +99,7 @@ def test_a_study_of_a_running_host_is_scored_and_the_same_on_one_that_it_starts(
     assert all(row["kl"] > 0 for row in rows[1::2])
     assert all(row["beta"] == pytest.approx(row["beta_anchor"] / 1.2) for row in rows[1::2])
     assert all(row["seconds"] > 0 and row["host"].startswith("ComfyUI ") for row in rows)
+    assert all(row["host_realign"] == row["realign"] for row in rows)
     assert len({row["pixels"] for row in rows}) == 4
     with Image.open(tmp_path / "out" / rows[3]["picture"]) as picture:
         kept = json.loads(picture.info["prompt"])  # dropped onto the page it opens

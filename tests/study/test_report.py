@@ -53,21 +53,22 @@ def study(write_plan, tmp_path):
     """study(value_of, **changes): a study whose folder has these rows, (Study, Folder). A row's value: None for one
     that is not made, a text for one that failed, else its KL and scores."""
 
-    def make(value=value_of, host="ComfyUI", **changes):
+    def make(value=value_of, host="ComfyUI", host_realign=lambda row: "1.0.0", **changes):
         plan = write_plan(**{"rewards": REWARDS, "lambda": [0, 0.5, 1], **changes})
         made = Study(PlanFile(plan, tmp_path / "out"))
         with Folder(tmp_path / "out") as folder:
             for row in made.rows:
                 told = value(row)
                 if told is not None:
-                    _append(made, folder, row, told, host)
+                    _append(made, folder, row, told, host, host_realign(row))
         return made, folder
 
     return make
 
 
-def _append(study, folder, row, told, host):
-    record = study.facts(row) | {"host": host, "worker": "w", "error": told if isinstance(told, str) else ""}
+def _append(study, folder, row, told, host, host_realign):
+    record = study.facts(row) | {"host": host, "host_realign": host_realign, "worker": "w"}
+    record["error"] = told if isinstance(told, str) else ""
     if not record["error"]:
         record |= {"kl": told["kl"], "model_calls": 2.0, "seconds": 0.5, "width": 8, "height": 6}
         record |= {"picture": folder.keep_picture(row.key, PNG.getvalue()), "bytes": len(PNG.getvalue())}
@@ -172,7 +173,7 @@ def _sheets(made, table):
     return sheets(made, table, find(made, table).groups, [0, 1])
 
 
-@pytest.mark.parametrize("where", ["prompt", "error", "score", "host", "anchor", "setting", "files"])
+@pytest.mark.parametrize("where", ["prompt", "error", "score", "host", "version", "anchor", "setting", "files"])
 def test_a_text_is_shown_as_text_wherever_it_comes_from(page, where):
     def value(row):
         good, text = value_of(row), HOSTILE[row.place % len(HOSTILE)]
@@ -186,6 +187,7 @@ def test_a_text_is_shown_as_text_wherever_it_comes_from(page, where):
         "setting": {"settings": [{"negative": text} for text in HOSTILE]},
         "files": {"files": {text: "a" * 64 for text in HOSTILE}},
         "host": {"host": " ".join(HOSTILE)},
+        "version": {"host_realign": lambda row: HOSTILE[row.place % len(HOSTILE)]},
     }
     found = page(value, **changes.get(where, {}))
     told = found.text + " ".join(str(value) for _, _, value in found.attributes)
@@ -218,11 +220,19 @@ def test_versions_of_the_pack_are_told_and_where_they_differ_that_is_a_warning(p
     warning = "asked for by several versions of Realign"
     monkeypatch.setattr("realign_study.rows.version", lambda: "1.0.0")
     found = page()
-    assert "Realign 1.0.0 model calls" in found.text
+    assert "Realign 1.0.0 Realign on the hosts" in found.text
     assert warning not in found.text
     versions = itertools.cycle(["1.0.0", "1.1.0", None])
     monkeypatch.setattr("realign_study.rows.version", lambda: next(versions))
     assert f"{warning} (1.0.0, 1.1.0, older)" in page().text
+
+
+def test_hosts_that_sample_with_other_versions_of_the_pack_are_a_warning(page):
+    warning = "hosts sampled with several versions of Realign"
+    found = page(host_realign=lambda row: "1.0.0")
+    assert "Realign on the hosts 1.0.0" in found.text
+    assert warning not in found.text
+    assert f"{warning} (1.0.0, unknown)" in page(host_realign=lambda row: "1.0.0" if row.place else None).text
 
 
 def test_a_spreadsheet_computes_nothing_of_it():
