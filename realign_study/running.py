@@ -126,9 +126,8 @@ def _record(study: Study, folder: Folder, row: Row, outcome: Outcome) -> dict[st
     trace = outcome.told.get("trace")
     if isinstance(trace, Traced):
         beta = study.anchors[row.anchor].beta or trace.beta
-        record |= {"kl": trace.kl, "model_calls": float(trace.model_calls), "beta_anchor": beta}
-        record["beta"] = beta / row.lambda_ if beta and row.lambda_ > 0 else None
-        record["host_realign"] = trace.realign
+        record |= {"kl": trace.kl, "model_calls": float(trace.model_calls), "host_realign": trace.realign}
+        record |= {"beta_anchor": beta, "beta": beta / row.lambda_ if beta and row.lambda_ > 0 else None}
     picture = opened(outcome.picture)
     record |= {"width": picture.width, "height": picture.height, "pixels": picture.pixels}
     record |= {"seconds": outcome.seconds, "bytes": len(outcome.picture)}

@@ -43,12 +43,6 @@ class PutOn:
     fields: dict[str, dict[Any, Any]]
     additional: dict[str, list[ModelPatcher]]
 
-    def made_of_weights(self, later: PutOn) -> str:
-        """A node that `later` has beyond this which holds what the weights it was put on have made; or ""."""
-        was, now = (reached([one.fields["model_options"]]).functions for one in (self, later))
-        names = {".".join(made_by(now[one]).split(".")[-2:]) for one in now.keys() - was.keys()}
-        return next((OF_WEIGHTS[name] for name in names & OF_WEIGHTS.keys()), "")
-
     @classmethod
     def of(cls, patcher: ModelPatcher) -> PutOn:
         fields = {name: copied(getattr(patcher, name)) for name in FIELDS}
@@ -68,6 +62,12 @@ class PutOn:
         if not alike(self.fields["patches"], later.fields["patches"]):
             clone.patches_uuid = uuid.uuid4()
         return clone
+
+    def made_of_weights(self, later: PutOn) -> str:
+        """A node that `later` has beyond this which holds what the weights it was put on have made; or ""."""
+        was, now = (reached([one.fields["model_options"]]).functions for one in (self, later))
+        names = {".".join(made_by(now[one]).split(".")[-2:]) for one in now.keys() - was.keys()}
+        return next((OF_WEIGHTS[name] for name in names & OF_WEIGHTS.keys()), "")
 
 
 def fit(patcher: ModelPatcher, was: torch.nn.Module, name: str) -> ModelPatcher:
